@@ -1,0 +1,50 @@
+using System.CommandLine;
+using Lincow.Linux;
+
+namespace Lincow.Cli;
+
+/// <summary>Runs the parsed command and turns failures into the exit statuses that scripts rely on: 0, 1 with one line, 2 for wrong usage.</summary>
+internal static class CommandRunner
+{
+    public const int Failed = 1, WrongUsage = 2, DamageFound = 3;
+
+    public static int Run(RootCommand root, string[] arguments)
+    {
+        var result = root.Parse(arguments);
+        try
+        {
+            if (result.Errors.Count > 0 && result.Action is not Help.Action)
+            {
+                Error(result.Errors[0].Message);
+                Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
+                return WrongUsage;
+            }
+            return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+        }
+        catch (UsageException e)
+        {
+            Error(e.Message);
+            Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
+            return WrongUsage;
+        }
+        catch (Exception e) when (e is LincowException or LinuxException or IOException or UnauthorizedAccessException)
+        {
+            Error(e.Message);
+            return Failed;
+        }
+        catch (Exception e)
+        {
+            Error($"an error of lincow itself, please report it: {e.GetType().Name}: {e.Message}");
+            if (Environment.GetEnvironmentVariable("LINCOW_DEBUG") is not null)
+                Console.Error.WriteLine(e);
+            return Failed;
+        }
+    }
+
+    public static void Error(string message) => Console.Error.WriteLine("lincow: error: " + message.ReplaceLineEndings(" "));
+
+    public static void Warn(string message) => Console.Error.WriteLine("lincow: " + message.ReplaceLineEndings(" "));
+}
+
+/// <summary>Options that don't go together: exit status 2.</summary>
+internal sealed class UsageException(string message) : Exception(message);

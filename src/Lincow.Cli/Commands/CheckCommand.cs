@@ -1,0 +1,67 @@
+using System.CommandLine;
+using Lincow.Overlays;
+using Spectre.Console;
+
+namespace Lincow.Cli.Commands;
+
+internal static class CheckCommand
+{
+    public static Command Build()
+    {
+        var overlay = Options.Overlay();
+        var map = Options.Map();
+        var repair = new Option<bool>("--repair") { Description = "Rebuild what is damaged from its sound twin" };
+        var quiet = Options.Quiet();
+        var json = Options.Json();
+        var command = new Command("check", "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not repaired).")
+        {
+            overlay, map, repair, quiet, json,
+        };
+        command.SetAction(result =>
+        {
+            var report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(quiet));
+            if (result.GetValue(json))
+                Json.Write(report, Json.Default.CheckReport);
+            else
+                Print(report, result.GetValue(quiet));
+            return report.IsDamaged ? CommandRunner.DamageFound : 0;
+        });
+        return command.WithExamples("""
+              lincow check work.cow
+              lincow check work.cow --repair
+              lincow check work.cow --json | jq .findings
+            """);
+    }
+
+    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool quiet)
+    {
+        if (quiet || Console.IsErrorRedirected)
+            return OverlayCheck.Run(overlay, map, repair);
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+        return console.Progress().AutoClear(true).Start(context =>
+        {
+            var task = context.AddTask("map pages", maxValue: 1);
+            return OverlayCheck.Run(overlay, map, repair, fraction => task.Value = fraction);
+        });
+    }
+
+    private static void Print(CheckReport report, bool quiet)
+    {
+        foreach (var finding in report.Findings)
+        {
+            var range = finding.DeviceStart < 0 ? "" : $", device bytes {finding.DeviceStart} to {finding.DeviceEnd - 1}";
+            Console.Out.WriteLine($"{(finding.Repaired ? "repaired" : "damaged")}: {finding.File} at byte {finding.Offset}{range}: {finding.Problem}");
+        }
+        if (quiet)
+            return;
+        if (!report.Clean)
+            Console.Out.WriteLine("not closed cleanly: everything that was flushed is there, and the next open mends the rest");
+        if (report.StaleBytes > 0)
+            Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
+        var repaired = report.Findings.Count(finding => finding.Repaired);
+        var left = report.Findings.Count - repaired;
+        Console.Out.WriteLine($"{report.Overlay}: {report.PagesChecked} map pages checked, " + (left > 0
+            ? $"{left} damaged{(report.Findings.Any(finding => finding is { Repaired: false, Repairable: true }) ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
+            : repaired > 0 ? $"{repaired} repaired" : "no damage"));
+    }
+}

@@ -1,0 +1,68 @@
+using System.CommandLine;
+using Lincow.Overlays;
+
+namespace Lincow.Cli.Commands;
+
+internal static class CreateCommand
+{
+    public static Command Build()
+    {
+        var overlay = new Argument<string?>("OVERLAY") { Description = "Path of the new overlay: a new file, or a block device", Arity = ArgumentArity.ZeroOrOne };
+        var origin = Options.Origin("What lies below: a file, a block device, or zero:SIZE for nothing");
+        var map = new Option<string?>("--map") { Description = "Keep the map in a file or device of its own, and the data at shift 0", HelpName = "PATH" };
+        var chunk = Options.Size("--chunk", "Chunk size: a power of two from 512 to 64M [default: 4K]");
+        var size = Options.Size("--size", "Size of the device; beyond the origin's end it reads zeroes [default: the origin's]");
+        var maxSize = Options.Size("--max-size", "Leave room to grow to this size [default: --size]");
+        var store = new Option<string>("--store") { Description = "Exception store: linear", DefaultValueFactory = _ => "linear", HelpName = "linear" };
+        var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
+        var force = new Option<bool>("--force") { Description = "Replace what is at OVERLAY" };
+        var table = Options.Table();
+        var quiet = Options.Quiet();
+        var json = Options.Json();
+        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store, preallocate, force, table, quiet, json };
+        command.SetAction(result =>
+        {
+            var options = result.GetValue(table) is { } line
+                ? FromTable(DmTable.Parse(line))
+                : new CreateOptions
+                {
+                    Overlay = result.GetValue(overlay) ?? throw new UsageException("create: give the path of the new OVERLAY"),
+                    Origin = result.GetValue(origin) ?? throw new UsageException("create: give an origin with --origin: a file, a block device or zero:SIZE"),
+                    Map = result.GetValue(map),
+                    ChunkBytes = result.GetValue(chunk) ?? 4096,
+                    SizeBytes = result.GetValue(size),
+                    MaxSizeBytes = result.GetValue(maxSize),
+                };
+            if (result.GetValue(store) is var kind && kind != "linear")
+                throw new UsageException(kind == "snapshot" ? "--store snapshot is not there yet; use linear" : $"--store '{kind}' is unknown; use linear");
+            OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            if (result.GetValue(json))
+                Json.Write(OverlayInfo.Read(options.Overlay, options.Map), Json.Default.OverlayInfo);
+            else if (!result.GetValue(quiet))
+                Report(OverlayInfo.Read(options.Overlay, options.Map));
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow create work.cow --origin golden.img                  # map in front of the data
+              lincow create work.img --origin golden.img --map work.map   # map apart: work.img has the device's own layout
+              lincow create /dev/vg/cow --origin /dev/sdb --chunk 64K     # on block devices
+              lincow create empty.cow --origin zero:100G                  # over nothing
+              lincow create --table '0 2097152 cow golden.img work.cow P 8'
+            """);
+    }
+
+    public static CreateOptions FromTable(DmTable table) => new()
+    {
+        Overlay = table.Overlay,
+        Origin = table.Origin,
+        Map = table.Map,
+        ChunkBytes = table.ChunkBytes,
+        SizeBytes = table.SizeBytes,
+    };
+
+    private static void Report(OverlayInfo info)
+    {
+        var place = info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
+        Console.Out.WriteLine($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}");
+    }
+}

@@ -1,0 +1,78 @@
+using System.CommandLine;
+using System.Text.Json;
+using Lincow.Overlays;
+
+namespace Lincow.Cli.Commands;
+
+internal static class MapCommand
+{
+    public static Command Build()
+    {
+        var overlay = Options.Overlay();
+        var map = Options.Map();
+        var origin = Options.Origin();
+        var acceptOrigin = Options.AcceptOrigin();
+        var json = Options.Json();
+        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, origin, acceptOrigin, json };
+        command.SetAction(result =>
+        {
+            var options = new SessionOptions
+            {
+                Overlay = result.GetValue(overlay),
+                Map = result.GetValue(map),
+                Origin = result.GetValue(origin),
+                AcceptOrigin = result.GetValue(acceptOrigin),
+            };
+            if (result.GetValue(json))
+                PrintJson(options);
+            else
+                PrintText(options);
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow map work.cow
+              lincow map work.cow --json | jq '[.[] | select(.depth == 0)]'   # what the overlay holds
+            """);
+    }
+
+    private static void PrintText(SessionOptions options)
+    {
+        // Ranges that read as zeroes have no place in a file, so they are not listed: as qemu-img does it.
+        Console.Out.WriteLine($"{"Offset",-16}{"Length",-16}{"Mapped to",-16}File");
+        OverlayMap.ForEach(options, range =>
+        {
+            if (range.Data)
+                Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}{range.Filename}");
+        });
+    }
+
+    private static string Hex(long value) => value == 0 ? "0" : "0x" + value.ToString("x", System.Globalization.CultureInfo.InvariantCulture);
+
+    private static void PrintJson(SessionOptions options)
+    {
+        using var stream = Console.OpenStandardOutput();
+        using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });
+        writer.WriteStartArray();
+        OverlayMap.ForEach(options, range => WriteRange(writer, range));
+        writer.WriteEndArray();
+        writer.Flush();
+        stream.Write("\n"u8);
+    }
+
+    private static void WriteRange(Utf8JsonWriter writer, MapRange range)
+    {
+        writer.WriteStartObject();
+        writer.WriteNumber("start", range.Start);
+        writer.WriteNumber("length", range.Length);
+        writer.WriteNumber("depth", range.Depth);
+        writer.WriteBoolean("present", range.Present);
+        writer.WriteBoolean("zero", range.Zero);
+        writer.WriteBoolean("data", range.Data);
+        if (range.Offset is { } offset)
+        {
+            writer.WriteNumber("offset", offset);
+            writer.WriteString("filename", range.Filename);
+        }
+        writer.WriteEndObject();
+    }
+}

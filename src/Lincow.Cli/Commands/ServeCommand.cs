@@ -1,0 +1,168 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using Lincow.Frontends.Nbd;
+using Lincow.Overlays;
+
+namespace Lincow.Cli.Commands;
+
+internal static class ServeCommand
+{
+    public static Command Build()
+    {
+        var overlays = new Argument<string[]>("OVERLAY") { Description = "Overlays to serve, each as an export of its own", Arity = ArgumentArity.ZeroOrMore };
+        var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: a Unix socket under /run/lincow]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
+        var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
+        var common = new SessionArguments();
+        var tls = new TlsArguments();
+        var quiet = Options.Quiet();
+        var command = new Command("serve", "Serve overlays over NBD until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
+        {
+            overlays, nbd, name, quiet,
+        };
+        common.AddTo(command);
+        tls.AddTo(command);
+        command.SetAction(result =>
+        {
+            var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            var names = result.GetValue(name) ?? [];
+            if (names.Length > sessions.Count)
+                throw new UsageException($"--name: {names.Length} names for {sessions.Count} overlays");
+            var settings = tls.Read(result);
+            var addresses = (result.GetValue(nbd) ?? []).Select(ListenAddress.Parse).ToList();
+            if (addresses.Count == 0)
+                addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0].Overlay ?? sessions[0].Origin!)));
+            using var stop = new ManualResetEventSlim();
+            using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, stop));
+            using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
+            var host = new ServeHost();
+            host.Start(sessions, names, addresses, settings);
+            if (!result.GetValue(quiet))
+                host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
+            Console.Out.Flush();
+            stop.Wait();
+            host.Stop();
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow serve work.cow --nbd unix:/tmp/work.sock
+              lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
+              lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
+              lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
+              lincow serve --table '0 2097152 cow golden.img work.cow P 8'
+              lincow serve work.cow --nbd tcp:0.0.0.0:10809 --tls-cert cert.pem --tls-key key.pem --tls-require
+            """);
+    }
+
+    private static void Signalled(PosixSignalContext context, ManualResetEventSlim stop)
+    {
+        context.Cancel = true;
+        stop.Set();
+    }
+}
+
+/// <summary>The Unix socket used when none is named.</summary>
+internal static class DefaultAddress
+{
+    public static ListenAddress For(string name)
+    {
+        var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
+            ? Path.Combine(runtime, "lincow")
+            : Environment.UserName == "root" ? "/run/lincow" : Path.Combine(Path.GetTempPath(), "lincow-" + Environment.UserName);
+        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return ListenAddress.Parse("unix:" + Path.Combine(directory, name + ".sock"));
+    }
+}
+
+/// <summary>The options of serve and run that say what is opened, and how.</summary>
+internal sealed class SessionArguments
+{
+    private readonly Option<string?> _origin = Options.Origin("Without OVERLAY: a transient overlay over this origin. With one: the origin's new place, if it was moved");
+    private readonly Option<string?> _overlayData = new("--overlay") { Description = "Where a transient overlay's data goes: a directory, a new file or a block device [default: /var/tmp]", HelpName = "PATH" };
+    private readonly Option<string?> _map = Options.Map();
+    private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
+    private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
+    private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
+    private readonly Option<string> _cache = new("--cache") { Description = "writeback: through the page cache; none: past it (O_DIRECT)", DefaultValueFactory = _ => "writeback", HelpName = "writeback|none" };
+    private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
+    private readonly Option<bool> _acceptMap = Options.AcceptMap();
+    private readonly Option<string?> _table = Options.Table();
+
+    public void AddTo(Command command)
+    {
+        _cache.AcceptOnlyFromAmong("writeback", "none");
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table })
+            command.Add(option);
+    }
+
+    public List<SessionOptions> Read(ParseResult result, string[] overlays)
+    {
+        var common = new SessionOptions
+        {
+            Origin = result.GetValue(_origin),
+            Map = result.GetValue(_map),
+            ReadOnly = result.GetValue(_readOnly),
+            Direct = result.GetValue(_cache) == "none",
+            AcceptOrigin = result.GetValue(_acceptOrigin),
+            AcceptMap = result.GetValue(_acceptMap),
+            ChunkBytes = result.GetValue(_chunk) ?? 4096,
+            SizeBytes = result.GetValue(_size),
+            TransientData = result.GetValue(_overlayData),
+        };
+        if (result.GetValue(_table) is { } line)
+            return overlays.Length > 0 ? throw new UsageException("--table names the overlay; leave out OVERLAY") : [FromTable(DmTable.Parse(line), common)];
+        if (overlays.Length == 0)
+            return common.Origin is null ? throw new UsageException("give an OVERLAY, or --origin for a transient one") : [common];
+        if (common.TransientData is not null)
+            throw new UsageException("--overlay says where a transient overlay's data goes; it doesn't go with OVERLAY");
+        if (overlays.Length > 1 && (common.Map is not null || common.Origin is not null))
+            throw new UsageException("--map and --origin go with one OVERLAY at a time");
+        return overlays.Select(overlay => common with { Overlay = overlay }).ToList();
+    }
+
+    // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
+    private static SessionOptions FromTable(DmTable table, SessionOptions common)
+    {
+        if (!table.IsPersistent)
+            return common with { Origin = table.Origin, TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
+        if (IsBlank(table.Overlay))
+            OverlayCreator.Create(CreateCommand.FromTable(table));
+        var info = OverlayInfo.Read(table.Overlay, table.Map);
+        if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)
+            throw new LincowException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table says {table.SizeBytes / 512} in chunks of {table.ChunkBytes / 512}");
+        return common with { Overlay = table.Overlay, Map = table.Map, Origin = table.Origin };
+    }
+
+    private static bool IsBlank(string path)
+    {
+        if (!File.Exists(path))
+            return true;
+        using var file = File.OpenRead(path);
+        var head = new byte[4096];
+        return file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false) == 0 || head.AsSpan().IndexOfAnyExcept((byte)0) < 0;
+    }
+}
+
+/// <summary>The TLS options of serve.</summary>
+internal sealed class TlsArguments
+{
+    private readonly Option<string?> _certificate = new("--tls-cert") { Description = "Offer TLS with this certificate (PEM)", HelpName = "FILE" };
+    private readonly Option<string?> _key = new("--tls-key") { Description = "The certificate's key (PEM)", HelpName = "FILE" };
+    private readonly Option<string?> _authority = new("--tls-ca") { Description = "Let in only clients whose certificate this authority signed (PEM)", HelpName = "FILE" };
+    private readonly Option<bool> _require = new("--tls-require") { Description = "Refuse clients without TLS" };
+
+    public void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { _certificate, _key, _authority, _require })
+            command.Add(option);
+    }
+
+    public TlsSettings? Read(ParseResult result)
+    {
+        var (certificate, key) = (result.GetValue(_certificate), result.GetValue(_key));
+        if (certificate is not null && key is not null)
+            return TlsSettings.Load(certificate, key, result.GetValue(_authority), result.GetValue(_require));
+        if (certificate is not null || key is not null || result.GetValue(_authority) is not null || result.GetValue(_require))
+            throw new UsageException("TLS needs both --tls-cert and --tls-key");
+        return null;
+    }
+}

@@ -1,0 +1,2 @@
+namespace Lincow.Cli;
+internal static class Demo { public static int Run() => 0; }

@@ -1,0 +1,20 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Lincow.Overlays;
+
+namespace Lincow.Cli;
+
+/// <summary>JSON of every report; source-generated, so that it works without reflection.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(OverlayInfo))]
+[JsonSerializable(typeof(CheckReport))]
+[JsonSerializable(typeof(MapRange))]
+[JsonSerializable(typeof(ResetReport))]
+internal sealed partial class Json : JsonSerializerContext
+{
+    public static void Write<T>(T report, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type) =>
+        Console.Out.WriteLine(JsonSerializer.Serialize(report, type));
+}
+
+/// <summary>What <c>reset</c> did.</summary>
+internal sealed record ResetReport(string Overlay, bool SpaceReturned);

@@ -1,0 +1,50 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+
+namespace Lincow.Cli;
+
+/// <summary>Options that several commands share, made anew for each.</summary>
+internal static class Options
+{
+    public static Argument<string> Overlay() => new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
+
+    public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
+        new("--origin") { Description = description, HelpName = "ORIGIN" };
+
+    public static Option<string?> Map() => new("--map") { Description = "Path of the separate map, if it isn't found by itself", HelpName = "PATH" };
+
+    public static Option<string?> Table() => new("--table")
+    {
+        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]'",
+        HelpName = "TABLE",
+    };
+
+    public static Option<bool> Json() => new("--json") { Description = "One JSON document on standard output" };
+
+    public static Option<bool> Quiet() => new("--quiet") { Description = "Say nothing but errors" };
+
+    public static Option<bool> AcceptOrigin() => new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
+
+    public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
+
+    /// <summary>A size in bytes, or with K M G T P.</summary>
+    public static Option<long?> Size(string name, string description) => new(name)
+    {
+        Description = description,
+        HelpName = "SIZE",
+        CustomParser = result => ParseSize(result, name),
+    };
+
+    private static long? ParseSize(ArgumentResult result, string name)
+    {
+        try
+        {
+            return SizeText.Parse(result.Tokens.Single().Value, name);
+        }
+        catch (LincowException e)
+        {
+            result.AddError(e.Message);
+            return null;
+        }
+    }
+}

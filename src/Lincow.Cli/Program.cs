@@ -1,0 +1,24 @@
+using System.CommandLine;
+using Lincow.Cli;
+using Lincow.Cli.Commands;
+
+// Everything behind "--" belongs to the command that `lincow run` runs, options included.
+var separator = Array.IndexOf(args, "--");
+var (own, behind) = separator < 0 ? (args, Array.Empty<string>()) : (args[..separator], args[(separator + 1)..]);
+if (args.Length == 0 || args[0] != "run")
+    own = args;
+
+var root = new RootCommand("lincow: a copy-on-write block device in user space. A read-only origin lies below; every write goes to an overlay, at the same offset.")
+{
+    CreateCommand.Build(),
+    ServeCommand.Build(),
+    RunCommand.Build(behind),
+    ResetCommand.Build(),
+    InfoCommand.Build(),
+    MapCommand.Build(),
+    CheckCommand.Build(),
+    DemoCommand.Build(),
+    CompletionCommand.Build(),
+};
+Help.Install(root);
+return CommandRunner.Run(root, own);

@@ -1,0 +1,162 @@
+using Lincow.Linux;
+
+namespace Lincow.Device;
+
+public enum BlockOperation
+{
+    Read,
+    Write,
+
+    /// <summary>The range reads as zeroes afterwards; its space is given back unless <see cref="BlockFlags.NoHole"/> is set.</summary>
+    WriteZeroes,
+
+    /// <summary>As <see cref="WriteZeroes"/>: lincow makes no difference, so trimmed data never comes back.</summary>
+    Discard,
+    Flush,
+
+    /// <summary>Fills <see cref="BlockRequest.Buffer"/> with <see cref="BlockExtent"/> records for the range.</summary>
+    Extents,
+
+    /// <summary>A hint that the range will be read soon.</summary>
+    Cache,
+
+    /// <summary>Internal: gives back the space of chunks that an earlier generation left behind.</summary>
+    Reclaim,
+}
+
+[Flags]
+public enum BlockFlags
+{
+    None = 0,
+
+    /// <summary>Force unit access: the operation's own effect is on stable storage before it completes.</summary>
+    ForceUnitAccess = 1,
+
+    /// <summary>With WriteZeroes: the space stays (or becomes) reserved.</summary>
+    NoHole = 2,
+}
+
+/// <summary>One run of the device as <see cref="BlockOperation.Extents"/> reports it.</summary>
+/// <param name="ByteLength">Length in bytes, at least 1.</param>
+/// <param name="Source">Where the run's content comes from.</param>
+public readonly record struct BlockExtent(long ByteLength, RunSource Source);
+
+/// <summary>Where a run of bytes comes from.</summary>
+public enum RunSource
+{
+    /// <summary>The overlay holds it, at byte offset + shift.</summary>
+    Data,
+
+    /// <summary>The overlay says that it is zero: trimmed or zeroed.</summary>
+    Zero,
+
+    /// <summary>The origin holds it, at the same offset.</summary>
+    Origin,
+
+    /// <summary>Untouched, and a hole of the origin or beyond its end: zero.</summary>
+    OriginHole,
+}
+
+/// <summary>
+/// One operation on a device: a state machine that its owner allocates once and uses again and again. The owner fills in the public
+/// properties and calls <see cref="CowDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
+/// </summary>
+public abstract class BlockRequest
+{
+    public BlockOperation Operation { get; set; }
+    public BlockFlags Flags { get; set; }
+
+    /// <summary>First byte of the range; any alignment.</summary>
+    public long ByteOffset { get; set; }
+
+    /// <summary>Length of the range in bytes; the range lies within the device.</summary>
+    public long ByteLength { get; set; }
+
+    /// <summary>Data to write, room for data read, or room for extents; page-aligned, and the device's until completion.</summary>
+    public nint Buffer { get; set; }
+
+    /// <summary>For <see cref="BlockOperation.Extents"/>: how many records fit; afterwards, how many there are.</summary>
+    public int ExtentCount { get; set; }
+
+    /// <summary>0 or a negative errno. Called on the device's loop.</summary>
+    protected internal abstract void OnCompleted(int result);
+
+    /// <summary>
+    /// Told of a run that reads as zeroes. A front end that can say so on its wire returns true and the buffer stays untouched there;
+    /// otherwise the device fills in zeroes.
+    /// </summary>
+    protected internal virtual bool TryTakeZeroes(long byteOffset, long byteLength) => false;
+
+    internal long End => ByteOffset + ByteLength;
+
+    // The device's own state, from Submit to OnCompleted.
+    internal bool Started;
+    internal bool IsLocked;
+    internal bool InFlushRound;
+    internal int Outstanding;
+    internal int Error;
+    internal long Ticket;
+    internal long LockStart, LockEnd;
+    internal int LockIndex;
+    internal RequestStage Stage;
+    internal long Cursor, PieceStart, PieceEnd, BodyStart, BodyEnd;
+    internal bool HeadBecomesData, TailBecomesData;
+    internal NativeBuffer Scratch;
+
+    /// <summary>Links the request into the one queue that it waits in.</summary>
+    internal BlockRequest? Next;
+
+    internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
+
+    internal bool NeedsExclusiveRange => IsWrite || Operation == BlockOperation.Reclaim;
+
+    internal void ResetState()
+    {
+        Started = IsLocked = InFlushRound = HeadBecomesData = TailBecomesData = false;
+        Outstanding = Error = 0;
+        Stage = RequestStage.Next;
+        Next = null;
+    }
+}
+
+internal enum RequestStage
+{
+    /// <summary>Decide what to do at the cursor.</summary>
+    Next,
+
+    /// <summary>Read what the piece holds now into the scratch buffer.</summary>
+    Fill,
+
+    /// <summary>The scratch buffer is ready: merge the request's bytes into it and write it.</summary>
+    Merge,
+}
+
+/// <summary>A first-in-first-out queue through <see cref="BlockRequest.Next"/>: waiting allocates nothing.</summary>
+internal struct RequestQueue
+{
+    private BlockRequest? _head, _tail;
+
+    public readonly bool IsEmpty => _head is null;
+
+    public void Enqueue(BlockRequest request)
+    {
+        request.Next = null;
+        if (_tail is null)
+            _head = request;
+        else
+            _tail.Next = request;
+        _tail = request;
+    }
+
+    public BlockRequest? Dequeue()
+    {
+        var request = _head;
+        if (request is null)
+            return null;
+        _head = request.Next;
+        if (_head is null)
+            _tail = null;
+        request.Next = null;
+        return request;
+    }
+}

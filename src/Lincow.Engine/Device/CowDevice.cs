@@ -1,0 +1,451 @@
+using System.Runtime.InteropServices;
+using Lincow.Layers;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// A copy-on-write device: takes requests of any alignment, keeps overlapping ones apart, and moves bytes between the caller's buffers, the
+/// overlay and the origin. One loop's thread owns it; no locks.
+///
+/// A request goes through
+///
+///     Submit -> the map pages it needs are loaded -> its range is locked -> steps -> range unlocked -> (FUA: a flush round) -> OnCompleted
+///
+/// and what a step does to a chunk depends on the chunk's state:
+///
+///     operation            origin                                data                zero
+///     read                 read origin, or zeroes in its hole    read overlay        zeroes
+///     write, whole chunk   write overlay, mark data              write overlay       write overlay, mark data
+///     write, part          read origin, merge, write the whole   write overlay       merge with zeroes, write the whole
+///                          chunk (copy-up), mark data                                chunk, mark data
+///     zero, whole chunk    mark zero                             mark zero, punch    -
+///     zero, part           copy-up with zeroes, mark data        write zeroes        -
+///
+/// Invariants: a chunk is marked data only after all its bytes are in the overlay; marks reach the disk only behind a data sync
+/// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by sector.
+/// While a chunk's state may change, its whole range is locked; otherwise only the bytes that are touched.
+/// </summary>
+public sealed class CowDevice
+{
+    /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
+    private const int MaxOperationsPerRequest = 64;
+
+    private readonly LayerStack _stack;
+    private readonly RangeLocks _locks = new();
+    private readonly FlushRounds _rounds;
+    private readonly BufferPool _buffers;
+    private readonly EdgeWriter _edges;
+    private readonly Stack<RequestIo> _idleOperations = new(256);
+    private RequestQueue _runnable;
+    private bool _isDraining;
+    private long _lastTicket;
+
+    internal CowDevice(LayerStack stack, BufferPool buffers, bool isReadOnly)
+    {
+        _stack = stack;
+        _buffers = buffers;
+        _edges = new EdgeWriter(this, stack, buffers);
+        _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
+        IsReadOnly = isReadOnly;
+        stack.Overlay.Resume = Resume;
+    }
+
+    public Geometry Geometry => _stack.Geometry;
+
+    public long SizeBytes => Geometry.DeviceBytes;
+
+    public bool IsReadOnly { get; }
+
+    /// <summary>The longest zeroing or discard: bounds the map pages that one request can make. 4096 pages are 244 GiB at 4 KiB chunks.</summary>
+    public long MaxZeroBytes => 4096L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+
+    /// <summary>The longest range of extents or read-ahead: bounds the map pages that one request loads.</summary>
+    public long MaxExtentsBytes => 64L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+
+    /// <summary>Whether zeroing a range costs less than writing it: true for whole chunks, whose map entry is all that changes.</summary>
+    public bool IsFastToZero(long byteOffset, long byteLength) =>
+        byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
+
+    /// <summary>Requests that were submitted and have not completed.</summary>
+    public int InFlight { get; private set; }
+
+    /// <summary>No request in flight and no flush round running.</summary>
+    public bool IsIdle => InFlight == 0 && _rounds.IsIdle;
+
+    internal LayerStack Stack => _stack;
+
+    /// <summary>
+    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno in
+    /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or damaged map page, ENOSPC, or what the storage said.
+    /// </summary>
+    public void Submit(BlockRequest request)
+    {
+        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
+            throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        request.ResetState();
+        request.Ticket = ++_lastTicket;
+        InFlight++;
+        if (_stack.Overlay.FailedBecause is not null)
+            Complete(request, -Errno.IO);
+        else if (IsReadOnly && request.NeedsExclusiveRange)
+            Complete(request, -Errno.Perm);
+        else if (request.Operation == BlockOperation.Flush)
+            _rounds.Join(request);
+        else if (request.ByteLength == 0)
+            Complete(request, 0);
+        else
+            Admit(request);
+    }
+
+    private void Resume(BlockRequest request)
+    {
+        if (request.Started)
+            Step(request);
+        else
+            Admit(request);
+    }
+
+    private void Admit(BlockRequest request)
+    {
+        if (request.Error < 0)
+        {
+            Complete(request, request.Error);
+            return;
+        }
+        if (!TryLoadFor(request))
+            return;
+        if (request.Operation is BlockOperation.Extents or BlockOperation.Cache)
+        {
+            Complete(request, request.Operation == BlockOperation.Extents ? FillExtents(request) : ReadAhead(request));
+            return;
+        }
+        if (request.Operation == BlockOperation.Write && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
+        {
+            Complete(request, -Errno.IO);
+            return;
+        }
+        _edges.Plan(request);
+        if (!_locks.TryAcquire(request))
+            return;
+        request.Started = true;
+        request.Cursor = request.LockStart;
+        if (request.Operation == BlockOperation.Read)
+            BeginRead(request);
+        Step(request);
+    }
+
+    /// <summary>Makes sure of the map pages that a request needs at its start: all of them, or the edges of a long zeroing, which loads the rest as it goes.</summary>
+    private bool TryLoadFor(BlockRequest request)
+    {
+        var first = Geometry.ChunkAt(request.ByteOffset);
+        var end = Geometry.ChunkFrom(request.End);
+        var store = _stack.Overlay;
+        if (request.Operation is BlockOperation.WriteZeroes or BlockOperation.Discard or BlockOperation.Reclaim)
+            return store.TryLoad(first, first + 1, request) && store.TryLoad(end + -1, end, request);
+        return store.TryLoad(first, end, request);
+    }
+
+    /// <summary>Goes on with a locked request until it waits for storage or is done.</summary>
+    internal void Step(BlockRequest request)
+    {
+        if (request.Outstanding > 0)
+            return;
+        if (request.Error < 0)
+        {
+            Finish(request, request.Error);
+            return;
+        }
+        var isDone = request.Operation switch
+        {
+            BlockOperation.Read => StepRead(request),
+            BlockOperation.Write => StepWrite(request),
+            BlockOperation.Reclaim => StepReclaim(request),
+            _ => StepZero(request),
+        };
+        if (isDone)
+            Finish(request, request.Error);
+    }
+
+    private void BeginRead(BlockRequest request)
+    {
+        // Direct I/O: an unaligned read goes through a buffer that covers whole blocks (the locked range is rounded to them).
+        if (request.LockStart != request.ByteOffset || request.LockEnd != request.End)
+            request.Scratch = _buffers.Rent(request.LockEnd - request.LockStart);
+    }
+
+    private unsafe bool StepRead(BlockRequest request)
+    {
+        var bounced = !request.Scratch.IsEmpty;
+        var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
+        if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
+            return false;
+        if (bounced && request.Error == 0)
+            NativeMemory.Copy((void*)(target + (nint)request.ByteOffset), (void*)request.Buffer, (nuint)request.ByteLength);
+        return true;
+    }
+
+    /// <summary>
+    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
+    /// when everything is there, false when operations are in flight.
+    /// </summary>
+    internal unsafe bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
+    {
+        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
+        {
+            if (_stack.Overlay.IsDamaged(Geometry.ChunkAt(request.Cursor), Geometry.ChunkAt(request.Cursor) + 1))
+            {
+                request.Error = -Errno.IO;
+                request.Cursor = byteEnd;
+                break;
+            }
+            var run = _stack.RunAt(request.Cursor, byteEnd);
+            var address = target + (nint)request.Cursor;
+            if (run.Source == RunSource.Data)
+                StartRead(_stack.Data, request, _stack.DataOffset(request.Cursor), address, run.ByteLength);
+            else if (run.Source == RunSource.Origin)
+                StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
+            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
+                NativeMemory.Clear((void*)address, (nuint)run.ByteLength);
+            request.Cursor += run.ByteLength;
+        }
+        return request.Cursor >= byteEnd && request.Outstanding == 0;
+    }
+
+    private void StartRead(IStorage storage, BlockRequest request, long byteOffset, nint address, long byteLength)
+    {
+        request.Outstanding++;
+        storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
+    }
+
+    internal void StartWrite(BlockRequest request, long deviceOffset, nint address, long byteLength)
+    {
+        request.Outstanding++;
+        _stack.Data.Write(_stack.DataOffset(deviceOffset), address, checked((int)byteLength), TakeOperation(request, changesData: true));
+    }
+
+    private bool StepWrite(BlockRequest request)
+    {
+        while (request.Outstanding == 0 && request.Error == 0)
+        {
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
+            {
+                // The only place where a write changes the map: everything in the locked range is in the overlay now.
+                var first = Geometry.ChunkAt(request.LockStart);
+                _stack.Map.Set(first, Geometry.ChunkFrom(request.LockEnd) - first, ChunkState.Data);
+                return true;
+            }
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
+            {
+                StartWrite(request, request.Cursor, request.Buffer + (nint)(request.Cursor - request.ByteOffset), request.BodyEnd - request.Cursor);
+                request.Cursor = request.BodyEnd;
+            }
+            else
+            {
+                _edges.Step(request);
+            }
+        }
+        return request.Outstanding == 0;
+    }
+
+    private bool StepZero(BlockRequest request)
+    {
+        while (request.Outstanding == 0 && request.Error == 0)
+        {
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
+            {
+                if (request.HeadBecomesData)
+                    _stack.Map.Set(Geometry.ChunkAt(request.LockStart), 1, ChunkState.Data);
+                if (request.TailBecomesData)
+                    _stack.Map.Set(Geometry.ChunkAt(request.LockEnd - 1), 1, ChunkState.Data);
+                return true;
+            }
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
+            {
+                if (!TryZeroWholeChunks(request))
+                    return false;
+            }
+            else
+            {
+                _edges.Step(request);
+            }
+        }
+        return request.Outstanding == 0;
+    }
+
+    /// <summary>Zeroes whole chunks up to the end of a map page. False when the page has to be read first.</summary>
+    private bool TryZeroWholeChunks(BlockRequest request)
+    {
+        var first = Geometry.ChunkAt(request.Cursor);
+        if (!_stack.Overlay.TryLoad(first, first + 1, request))
+            return false;
+        var pageEnd = (MapFormat.PageOf(first.Value) + 1) * MapFormat.ChunksPerPage;
+        var end = new ChunkIndex(Math.Min(Geometry.ChunkFrom(request.BodyEnd).Value, pageEnd));
+        var byteEnd = Math.Min(Geometry.StartOf(end), request.BodyEnd);
+        if (_stack.Overlay.IsDamaged(first, end))
+        {
+            request.Error = -Errno.IO;
+            return true;
+        }
+        if ((request.Flags & BlockFlags.NoHole) != 0)
+        {
+            request.Outstanding++;
+            _stack.Data.Reserve(_stack.DataOffset(request.Cursor), byteEnd - request.Cursor, TakeOperation(request, changesData: true));
+        }
+        else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
+        {
+            StartPunch(request, dataFirst, dataEnd);
+        }
+        _stack.Map.Set(first, end - first, ChunkState.Zero);
+        request.Cursor = byteEnd;
+        return true;
+    }
+
+    /// <summary>From the first to past the last chunk of a state; what lies between them may be of any other.</summary>
+    private bool TryFindRun(ChunkIndex first, ChunkIndex end, ChunkState wanted, out ChunkIndex from, out ChunkIndex to)
+    {
+        (from, to) = (end, first);
+        while (first < end)
+        {
+            var (state, count) = _stack.Map.RunAt(first, end - first);
+            if (state == wanted)
+            {
+                if (first < from)
+                    from = first;
+                to = first + count;
+            }
+            first += count;
+        }
+        return from < to;
+    }
+
+    private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
+    {
+        request.Outstanding++;
+        var start = Geometry.StartOf(first);
+        _stack.Data.PunchHole(_stack.DataOffset(start), Geometry.EndOf(end + -1) - start, TakeOperation(request, changesData: true));
+    }
+
+    /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
+    private bool StepReclaim(BlockRequest request)
+    {
+        while (request.Cursor < request.LockEnd && request.Outstanding < MaxOperationsPerRequest)
+        {
+            var first = Geometry.ChunkAt(request.Cursor);
+            // A request waits in one queue at a time: first for its operations, then for the page.
+            if (!_stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !_stack.Overlay.TryLoad(first, first + 1, request)))
+                return false;
+            var (state, count) = _stack.Map.RunAt(first, Geometry.ChunkFrom(request.LockEnd) - first);
+            if (state != ChunkState.Data && !_stack.Overlay.IsDamaged(first, first + 1))
+                StartPunch(request, first, first + count);
+            request.Cursor = Geometry.StartOf(first + count);
+        }
+        return request.Outstanding == 0 && request.Cursor >= request.LockEnd;
+    }
+
+    private unsafe int FillExtents(BlockRequest request)
+    {
+        var extents = new Span<BlockExtent>((void*)request.Buffer, request.ExtentCount);
+        var cursor = request.ByteOffset;
+        var count = 0;
+        while (cursor < request.End)
+        {
+            var chunk = Geometry.ChunkAt(cursor);
+            if (_stack.Overlay.IsDamaged(chunk, chunk + 1))
+                return count > 0 ? Done() : -Errno.IO;
+            var run = _stack.RunAt(cursor, request.End);
+            if (count > 0 && extents[count - 1].Source == run.Source)
+                extents[count - 1] = extents[count - 1] with { ByteLength = extents[count - 1].ByteLength + run.ByteLength };
+            else if (count == extents.Length)
+                break;
+            else
+                extents[count++] = run;
+            cursor += run.ByteLength;
+        }
+        return Done();
+
+        int Done()
+        {
+            request.ExtentCount = count;
+            return 0;
+        }
+    }
+
+    private int ReadAhead(BlockRequest request)
+    {
+        var cursor = request.ByteOffset;
+        while (cursor < request.End)
+        {
+            var run = _stack.RunAt(cursor, request.End);
+            if (run.Source == RunSource.Data)
+                _stack.Data.WillNeed(_stack.DataOffset(cursor), run.ByteLength);
+            else if (run.Source == RunSource.Origin)
+                _stack.Origin.Storage.WillNeed(cursor, run.ByteLength);
+            cursor += run.ByteLength;
+        }
+        return 0;
+    }
+
+    private void Finish(BlockRequest request, int result)
+    {
+        _buffers.Return(request.Scratch);
+        request.Scratch = default;
+        _locks.Release(request, ref _runnable);
+        if (result == 0 && request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
+            _rounds.Join(request);
+        else
+            Complete(request, result);
+        DrainRunnable();
+    }
+
+    // A loop, not recursion: a request that waited may finish at once and release others.
+    private void DrainRunnable()
+    {
+        if (_isDraining)
+            return;
+        _isDraining = true;
+        while (_runnable.Dequeue() is { } request)
+            Admit(request);
+        _isDraining = false;
+    }
+
+    private void Complete(BlockRequest request, int result)
+    {
+        InFlight--;
+        request.OnCompleted(result);
+    }
+
+    private RequestIo TakeOperation(BlockRequest request, bool changesData)
+    {
+        if (!_idleOperations.TryPop(out var operation))
+            operation = new RequestIo(this);
+        operation.Request = request;
+        operation.ChangesData = changesData;
+        return operation;
+    }
+
+    private void OperationEnded(RequestIo operation, int result)
+    {
+        var request = operation.Request!;
+        operation.Request = null;
+        _idleOperations.Push(operation);
+        if (operation.ChangesData)
+            _rounds.NoteChange();
+        if (result < 0)
+            request.Error = result;
+        request.Outstanding--;
+        Step(request);
+    }
+
+    /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
+    private sealed class RequestIo(CowDevice device) : StorageOperation
+    {
+        public BlockRequest? Request { get; set; }
+
+        public bool ChangesData { get; set; }
+
+        public override void End(int result) => device.OperationEnded(this, result);
+    }
+}

@@ -1,0 +1,146 @@
+using System.Runtime.InteropServices;
+using Lincow.Layers;
+using Lincow.Linear;
+using Lincow.Linux;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// The unaligned parts of writes and zeroings. The device is written in units: a whole chunk where the overlay doesn't hold the chunk yet
+/// (copy-up), else the storage's alignment, which is a single byte for buffered I/O. A request's first and last unit may be covered in part:
+///
+///     units     |-------|-------|-------|-------|
+///     request        [=====================]
+///     locked    [ head ][    body       ][ tail ]
+///
+/// Head and tail are read as they are now, merged with the request's bytes in a scratch buffer and written whole, piece by piece; the body goes
+/// straight from the request's buffer, or, for zeroes, to the map.
+/// </summary>
+internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, BufferPool buffers)
+{
+    /// <summary>How much of an edge is merged at once: bounds the scratch buffer when chunks are large.</summary>
+    private const int PieceBytes = 256 << 10;
+
+    private readonly Geometry _geometry = stack.Geometry;
+
+    /// <summary>Sets the range to lock and the body. The map pages of both edges are loaded.</summary>
+    public void Plan(BlockRequest request)
+    {
+        if (!request.IsWrite)
+        {
+            var unit = request.Operation == BlockOperation.Reclaim ? _geometry.ChunkBytes : stack.AlignmentBytes;
+            request.LockStart = request.ByteOffset / unit * unit;
+            request.LockEnd = Math.Min((request.End + unit - 1) / unit * unit, _geometry.DeviceBytes);
+            return;
+        }
+        var isZeroing = request.Operation != BlockOperation.Write;
+        var (start, end) = (request.ByteOffset, request.End);
+        var headUnit = UnitAt(start, isZeroing);
+        var tailUnit = UnitAt(end - 1, isZeroing);
+        request.LockStart = start / headUnit * headUnit;
+        request.LockEnd = Math.Min((end + tailUnit - 1) / tailUnit * tailUnit, _geometry.DeviceBytes);
+        if (isZeroing)
+        {
+            PlanZeroing(request);
+            return;
+        }
+        request.BodyStart = request.LockStart == start ? start : Math.Min(request.LockStart + headUnit, request.LockEnd);
+        request.BodyEnd = request.LockEnd == end ? end : (end - 1) / tailUnit * tailUnit;
+        // Direct I/O needs aligned memory too: with an unaligned start, every byte of the body would be off.
+        if (stack.AlignmentBytes > 1 && (start % stack.AlignmentBytes) != 0)
+            request.BodyStart = request.LockEnd;
+        if (request.BodyEnd <= request.BodyStart)
+            request.BodyStart = request.BodyEnd = request.LockEnd;
+    }
+
+    /// <summary>Takes the next step with the edge piece at the cursor: choose it, read what it holds now, merge and write it.</summary>
+    public void Step(BlockRequest request)
+    {
+        switch (request.Stage)
+        {
+            case RequestStage.Next:
+                BeginPiece(request);
+                break;
+            case RequestStage.Fill:
+                if (device.TryReadRuns(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd, mayReportZeroes: false))
+                    request.Stage = RequestStage.Merge;
+                break;
+            default:
+                WritePiece(request);
+                break;
+        }
+    }
+
+    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it is zero.
+    private void PlanZeroing(BlockRequest request)
+    {
+        var (start, end) = (request.ByteOffset, request.End);
+        var firstWhole = _geometry.ChunkFrom(start);
+        var endWhole = end == _geometry.DeviceBytes ? _geometry.ChunkFrom(end) : _geometry.ChunkAt(end);
+        if (firstWhole < endWhole)
+        {
+            request.BodyStart = _geometry.StartOf(firstWhole);
+            request.BodyEnd = Math.Min(_geometry.StartOf(endWhole), _geometry.DeviceBytes);
+        }
+        else
+        {
+            request.BodyStart = request.BodyEnd = request.LockEnd;
+        }
+        var firstIsWhole = firstWhole < endWhole && firstWhole == _geometry.ChunkAt(start);
+        var lastIsWhole = firstWhole < endWhole && endWhole == _geometry.ChunkFrom(end);
+        request.HeadBecomesData = !firstIsWhole && StateAt(start) == ChunkState.Origin;
+        request.TailBecomesData = !lastIsWhole && StateAt(end - 1) == ChunkState.Origin;
+    }
+
+    private ChunkState StateAt(long byteOffset) => stack.Map.StateOf(_geometry.ChunkAt(byteOffset));
+
+    private long UnitAt(long byteOffset, bool isZeroing)
+    {
+        var state = StateAt(byteOffset);
+        return state == ChunkState.Data || (isZeroing && state == ChunkState.Zero) ? stack.AlignmentBytes : _geometry.ChunkBytes;
+    }
+
+    private void BeginPiece(BlockRequest request)
+    {
+        var cursor = request.Cursor;
+        var chunk = _geometry.ChunkAt(cursor);
+        var isZeroing = request.Operation != BlockOperation.Write;
+        request.PieceStart = cursor;
+        request.PieceEnd = Math.Min(cursor < request.BodyStart ? request.BodyStart : request.LockEnd, cursor + PieceBytes);
+        if (stack.Overlay.IsDamaged(chunk, _geometry.ChunkFrom(request.PieceEnd)))
+        {
+            request.Error = -Errno.IO;
+            return;
+        }
+        if (isZeroing)
+        {
+            request.PieceEnd = Math.Min(request.PieceEnd, _geometry.EndOf(chunk));
+            if (StateAt(cursor) == ChunkState.Zero)
+            {
+                request.Cursor = request.PieceEnd;
+                return;
+            }
+        }
+        if (request.Scratch.IsEmpty)
+            request.Scratch = buffers.Rent(Math.Min(PieceBytes, request.LockEnd - request.LockStart));
+        var isCovered = cursor >= request.ByteOffset && request.PieceEnd <= request.End;
+        request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
+    }
+
+    private void WritePiece(BlockRequest request)
+    {
+        var from = Math.Max(request.PieceStart, request.ByteOffset);
+        var count = Math.Min(request.PieceEnd, request.End) - from;
+        if (count > 0)
+        {
+            var target = (void*)(request.Scratch.Address + (nint)(from - request.PieceStart));
+            if (request.Operation == BlockOperation.Write)
+                NativeMemory.Copy((void*)(request.Buffer + (nint)(from - request.ByteOffset)), target, (nuint)count);
+            else
+                NativeMemory.Clear(target, (nuint)count);
+        }
+        device.StartWrite(request, request.PieceStart, request.Scratch.Address, request.PieceEnd - request.PieceStart);
+        request.Cursor = request.PieceEnd;
+        request.Stage = RequestStage.Next;
+    }
+}

@@ -1,0 +1,47 @@
+using Lincow.Device;
+using Lincow.Linear;
+using Lincow.Origins;
+using Lincow.Storage;
+
+namespace Lincow.Layers;
+
+/// <summary>
+/// Which layer holds a byte? The only place that decides where data lives: an overlay's chunk lies at byte offset + shift of its data file,
+/// everything else at the same offset of the origin.
+/// </summary>
+internal sealed class LayerStack(LinearStore overlay, IStorage data, long shift, Origin origin)
+{
+    public LinearStore Overlay { get; } = overlay;
+
+    public ChunkMap Map { get; } = overlay.Map;
+
+    public IStorage Data { get; } = data;
+
+    public Origin Origin { get; } = origin;
+
+    public Geometry Geometry { get; } = overlay.Map.Geometry;
+
+    /// <summary>Direct I/O on either layer makes its unit the device's.</summary>
+    public int AlignmentBytes { get; } = Math.Max(data.AlignmentBytes, origin.AlignmentBytes);
+
+    /// <summary>Where the device's byte lies in the overlay's data: the linear promise, in one line.</summary>
+    public long DataOffset(long byteOffset) => byteOffset + shift;
+
+    /// <summary>The source of the bytes from an offset on, and how many share it, up to <paramref name="byteEnd"/>. The map page is loaded.</summary>
+    public BlockExtent RunAt(long byteOffset, long byteEnd)
+    {
+        var chunk = Geometry.ChunkAt(byteOffset);
+        var (state, count) = Map.RunAt(chunk, Geometry.ChunkFrom(byteEnd) - chunk);
+        var length = Math.Min(byteEnd, Geometry.StartOf(chunk + count)) - byteOffset;
+        switch (state)
+        {
+            case ChunkState.Data:
+                return new BlockExtent(length, RunSource.Data);
+            case ChunkState.Zero:
+                return new BlockExtent(length, RunSource.Zero);
+            default:
+                var (isHole, holeLength) = Origin.RunAt(byteOffset, byteOffset + length);
+                return new BlockExtent(holeLength, isHole ? RunSource.OriginHole : RunSource.Origin);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+namespace Lincow;
+
+/// <summary>
+/// A failure that the user can do something about. The message is one sentence or two: what was wrong with which file, and what to do. The
+/// command line prints it as it stands.
+/// </summary>
+public sealed class LincowException : Exception
+{
+    public LincowException(string message)
+        : base(message)
+    {
+    }
+
+    public LincowException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+}

@@ -1,0 +1,287 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using Lincow.Linux;
+
+namespace Lincow.Linear;
+
+/// <summary>
+/// The chunk map in memory: two bits a chunk, in the pages of the map on disk, present only where they have been looked at. A page whose
+/// chunks are all of one state has no words at all, so an untouched or a wholly trimmed device costs nothing.
+///
+/// Invariants: a page's flags say Loaded before its states are read; a page is on the dirty list exactly when it bears Dirty; words never move.
+/// </summary>
+internal sealed unsafe class ChunkMap : IDisposable
+{
+    /// <summary>All 32 chunks of a word in state 01; times 2 for state 10.</summary>
+    private const ulong EachChunk = 0x5555555555555555;
+
+    /// <summary>Pages of states allocated together; words are never given back before the map is.</summary>
+    private const int SlabPages = 16;
+
+    private readonly PageEntry* _pages;
+    private readonly nuint _directoryBytes;
+    private readonly PageFlags _initialFlags;
+    private List<long> _dirty = new(256);
+    private List<long> _spareDirty = new(256);
+    private readonly List<long> _stale = new(256);
+    private readonly List<nint> _slabs = new(64);
+    private int _slabFree;
+
+    /// <param name="geometry">The device.</param>
+    /// <param name="startsEmpty">True when there is no map on disk: every page counts as loaded and untouched.</param>
+    public ChunkMap(Geometry geometry, bool startsEmpty)
+    {
+        Geometry = geometry;
+        PageCount = MapFormat.PagesFor(geometry.ChunkCount);
+        _initialFlags = startsEmpty ? PageFlags.Loaded : PageFlags.None;
+        // Address space only: a page of the directory takes memory when one of its entries is first used.
+        _directoryBytes = (nuint)(PageCount * sizeof(PageEntry) + 4095) & ~(nuint)4095;
+        _pages = (PageEntry*)NativePages.Reserve(_directoryBytes);
+    }
+
+    public Geometry Geometry { get; }
+
+    public long PageCount { get; }
+
+    public int DirtyCount => _dirty.Count;
+
+    public bool IsLoaded(long page) => ((_pages[page].Flags | _initialFlags) & PageFlags.Loaded) != 0;
+
+    public bool IsDamaged(long page) => (_pages[page].Flags & PageFlags.Damaged) != 0;
+
+    public ulong SequenceOf(long page) => _pages[page].Sequence;
+
+    public int SlotOf(long page) => _pages[page].Slot;
+
+    /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content.</summary>
+    public void Load(long page, PageVerdict verdict, ReadOnlySpan<byte> image)
+    {
+        ref var entry = ref _pages[page];
+        entry.Flags |= PageFlags.Loaded | (verdict.IsDamaged ? PageFlags.Damaged : 0);
+        entry.Sequence = verdict.Sequence;
+        entry.Slot = (sbyte)verdict.Slot;
+        if (!image.IsEmpty)
+        {
+            entry.Words = AllocateWords();
+            MapFormat.CopyStates(image, new Span<ulong>(entry.Words, MapFormat.WordsPerPage));
+        }
+        if (verdict.TwinIsStale && !verdict.IsDamaged)
+            MarkTwinStale(page);
+    }
+
+    public ChunkState StateOf(ChunkIndex chunk)
+    {
+        var page = MapFormat.PageOf(chunk.Value);
+        ref var entry = ref _pages[page];
+        if (entry.Words is null)
+            return entry.Uniform;
+        var inPage = (int)(chunk.Value - page * MapFormat.ChunksPerPage);
+        return (ChunkState)((entry.Words[inPage >> 5] >> ((inPage & 31) * 2)) & 3);
+    }
+
+    /// <summary>
+    /// The state of a chunk and how many chunks from there on share it, up to <paramref name="maxChunks"/> and to the end of the map page.
+    /// </summary>
+    public (ChunkState State, long ChunkCount) RunAt(ChunkIndex chunk, long maxChunks)
+    {
+        var page = MapFormat.PageOf(chunk.Value);
+        var inPage = (int)(chunk.Value - page * MapFormat.ChunksPerPage);
+        var limit = (int)Math.Min(maxChunks, MapFormat.ChunksPerPage - inPage);
+        ref var entry = ref _pages[page];
+        if (entry.Words is null)
+            return (entry.Uniform, limit);
+        var word = inPage >> 5;
+        var bit = (inPage & 31) * 2;
+        var state = (entry.Words[word] >> bit) & 3;
+        var pattern = state * EachChunk;
+        var difference = (entry.Words[word] ^ pattern) >> bit;
+        if (difference != 0)
+            return ((ChunkState)state, Math.Min(limit, BitOperations.TrailingZeroCount(difference) >> 1));
+        var run = 32 - (bit >> 1);
+        while (run < limit)
+        {
+            difference = entry.Words[++word] ^ pattern;
+            if (difference != 0)
+            {
+                run += BitOperations.TrailingZeroCount(difference) >> 1;
+                break;
+            }
+            run += 32;
+        }
+        return ((ChunkState)state, Math.Min(run, limit));
+    }
+
+    /// <summary>Sets the state of a run of chunks; pages that really change become dirty.</summary>
+    public void Set(ChunkIndex first, long chunkCount, ChunkState state)
+    {
+        var chunk = first.Value;
+        var end = chunk + chunkCount;
+        while (chunk < end)
+        {
+            var page = MapFormat.PageOf(chunk);
+            var pageStart = page * MapFormat.ChunksPerPage;
+            var upTo = Math.Min(end, pageStart + MapFormat.ChunksPerPage);
+            if (SetInPage(page, (int)(chunk - pageStart), (int)(upTo - pageStart), state))
+                MarkDirty(page);
+            chunk = upTo;
+        }
+    }
+
+    /// <summary>The pages that became dirty since the last call, for one flush round. The list stays the caller's until the next call.</summary>
+    public List<long> TakeDirty()
+    {
+        (_dirty, _spareDirty) = (_spareDirty, _dirty);
+        _dirty.Clear();
+        return _spareDirty;
+    }
+
+    /// <summary>Writes a page's image as the next version, for the slot that is not the current one; changes from here on make it dirty again.</summary>
+    public int Snapshot(long page, Span<byte> image, Guid overlay, ulong generation)
+    {
+        ref var entry = ref _pages[page];
+        entry.Flags &= ~PageFlags.Dirty;
+        EncodeInto(page, image, overlay, entry.Sequence + 1, generation);
+        return entry.Slot == 0 ? 1 : 0;
+    }
+
+    /// <summary>The image that was last snapshotted is on stable storage: its slot is the current one.</summary>
+    public void Committed(long page, int slot)
+    {
+        ref var entry = ref _pages[page];
+        entry.Sequence++;
+        entry.Slot = (sbyte)slot;
+        MarkTwinStale(page);
+    }
+
+    /// <summary>Puts a page that was taken for a round but not snapshotted back on the dirty list.</summary>
+    public void Requeue(long page) => _dirty.Add(page);
+
+    /// <summary>The page differs from what is on disk.</summary>
+    public void MarkDirty(long page)
+    {
+        ref var entry = ref _pages[page];
+        if ((entry.Flags & PageFlags.Dirty) != 0)
+            return;
+        entry.Flags |= PageFlags.Dirty;
+        _dirty.Add(page);
+    }
+
+    /// <summary>Pages whose two slots differ: a clean close makes them equal.</summary>
+    public ReadOnlySpan<long> StaleTwins => CollectionsMarshal.AsSpan(_stale);
+
+    /// <summary>The current version's image once more, for the slot that differs.</summary>
+    public void EncodeTwin(long page, Span<byte> image, Guid overlay, ulong generation) =>
+        EncodeInto(page, image, overlay, _pages[page].Sequence, generation);
+
+    public void TwinsAreEqual()
+    {
+        foreach (var page in _stale)
+            _pages[page].Flags &= ~PageFlags.TwinStale;
+        _stale.Clear();
+    }
+
+    public void Dispose()
+    {
+        foreach (var slab in _slabs)
+            NativeMemory.Free((void*)slab);
+        NativePages.Release((nint)_pages, _directoryBytes);
+    }
+
+    private void EncodeInto(long page, Span<byte> image, Guid overlay, ulong sequence, ulong generation)
+    {
+        ref var entry = ref _pages[page];
+        if (entry.Words is not null)
+        {
+            MapFormat.Encode(image, new ReadOnlySpan<ulong>(entry.Words, MapFormat.WordsPerPage), overlay, page, sequence, generation);
+            return;
+        }
+        Span<ulong> words = stackalloc ulong[MapFormat.WordsPerPage];
+        words.Fill((ulong)entry.Uniform * EachChunk);
+        MapFormat.Encode(image, words, overlay, page, sequence, generation);
+    }
+
+    private bool SetInPage(long page, int from, int to, ChunkState state)
+    {
+        ref var entry = ref _pages[page];
+        if (entry.Words is null)
+        {
+            if (entry.Uniform == state)
+                return false;
+            var pageChunks = Math.Min(MapFormat.ChunksPerPage, Geometry.ChunkCount - page * MapFormat.ChunksPerPage);
+            if (from == 0 && to >= pageChunks)
+            {
+                entry.Uniform = state;
+                return true;
+            }
+            entry.Words = AllocateWords();
+            new Span<ulong>(entry.Words, MapFormat.WordsPerPage).Fill((ulong)entry.Uniform * EachChunk);
+        }
+        var pattern = (ulong)state * EachChunk;
+        var changed = 0UL;
+        while (from < to)
+        {
+            var word = from >> 5;
+            var count = Math.Min(to - from, 32 - (from & 31));
+            var mask = (count == 32 ? ulong.MaxValue : (1UL << (count * 2)) - 1) << ((from & 31) * 2);
+            var value = (entry.Words[word] & ~mask) | (pattern & mask);
+            changed |= value ^ entry.Words[word];
+            entry.Words[word] = value;
+            from += count;
+        }
+        return changed != 0;
+    }
+
+    private void MarkTwinStale(long page)
+    {
+        if ((_pages[page].Flags & PageFlags.TwinStale) != 0)
+            return;
+        _pages[page].Flags |= PageFlags.TwinStale;
+        _stale.Add(page);
+    }
+
+    private ulong* AllocateWords()
+    {
+        if (_slabFree == 0)
+        {
+            _slabs.Add((nint)NativeMemory.Alloc(SlabPages * MapFormat.WordsPerPage * 8));
+            _slabFree = SlabPages;
+        }
+        return (ulong*)_slabs[^1] + MapFormat.WordsPerPage * --_slabFree;
+    }
+
+    /// <summary>All zeroes means: not loaded, no version on disk that counts.</summary>
+    private struct PageEntry
+    {
+        public ulong* Words;
+        public ulong Sequence;
+        public PageFlags Flags;
+
+        /// <summary>The current slot plus one, so that 0 means none.</summary>
+        private sbyte _slotPlusOne;
+
+        /// <summary>The state of every chunk while there are no words.</summary>
+        public ChunkState Uniform
+        {
+            readonly get => (ChunkState)_uniform;
+            set => _uniform = (byte)value;
+        }
+
+        private byte _uniform;
+
+        public sbyte Slot
+        {
+            readonly get => (sbyte)(_slotPlusOne - 1);
+            set => _slotPlusOne = (sbyte)(value + 1);
+        }
+    }
+
+    [Flags]
+    private enum PageFlags : byte
+    {
+        None = 0,
+        Loaded = 1,
+        Damaged = 2,
+        Dirty = 4,
+        TwinStale = 8,
+    }
+}

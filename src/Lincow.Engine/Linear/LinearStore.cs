@@ -1,0 +1,261 @@
+using System.Runtime.InteropServices;
+using Lincow.Device;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Linear;
+
+/// <summary>
+/// The linear exception store of one open overlay: its superblock, its chunk map, the loading of map pages on demand and the state of its
+/// health. Without a map storage it is transient: the map lives in memory only.
+/// </summary>
+internal sealed unsafe class LinearStore : IDisposable
+{
+    /// <summary>Map pages being read at once; more wait for one of these to end.</summary>
+    private const int MaxLoads = 32;
+
+    private readonly BufferPool _buffers;
+    private readonly List<PageLoad> _loads = new(MaxLoads);
+    private readonly Stack<PageLoad> _idleLoads = new(MaxLoads);
+    private readonly bool _wasClean;
+    private RequestQueue _waitingForLoad;
+    private bool _hasDamage;
+
+    public LinearStore(Superblock superblock, IStorage? mapStorage, BufferPool buffers)
+    {
+        Superblock = superblock;
+        MapStorage = mapStorage;
+        _buffers = buffers;
+        _wasClean = !superblock.InUse;
+        Map = new ChunkMap(superblock.Geometry, startsEmpty: mapStorage is null);
+        for (var i = 0; i < MaxLoads; i++)
+            _idleLoads.Push(new PageLoad(this));
+    }
+
+    public Superblock Superblock { get; set; }
+
+    /// <summary>Where superblocks and map pages lie; null for a transient overlay.</summary>
+    public IStorage? MapStorage { get; }
+
+    public ChunkMap Map { get; }
+
+    /// <summary>
+    /// Set by a failed metadata write or a failed sync: what is on disk is no longer known, so everything later is EIO until the overlay is
+    /// opened again. A sync that failed once may "succeed" when repeated although its data is gone; so it is never repeated.
+    /// </summary>
+    public string? FailedBecause { get; private set; }
+
+    /// <summary>Told once of each thing that a person should know: damage found, device failed.</summary>
+    public Action<string>? Report { get; set; }
+
+    /// <summary>Called when the pages that a request waited for may be there.</summary>
+    public Action<BlockRequest>? Resume { get; set; }
+
+    public void Fail(string reason)
+    {
+        if (FailedBecause is not null)
+            return;
+        FailedBecause = reason;
+        Report?.Invoke($"{MapStorage?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an error until it is opened again");
+    }
+
+    /// <summary>
+    /// True when every map page of a run of chunks is in memory. Otherwise starts reading what is missing and false: the request is resumed
+    /// when a page has come.
+    /// </summary>
+    public bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request)
+    {
+        var lastPage = MapFormat.PageOf(end.Value - 1);
+        var isWaiting = false;
+        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        {
+            if (Map.IsLoaded(page))
+                continue;
+            var load = FindLoad(page);
+            if (load is null && _idleLoads.TryPop(out load))
+            {
+                load.Start(page);
+                _loads.Add(load);
+            }
+            if (isWaiting)
+                continue;
+            isWaiting = true;
+            if (load is not null)
+                load.Waiters.Enqueue(request);
+            else
+                _waitingForLoad.Enqueue(request);
+        }
+        return !isWaiting;
+    }
+
+    /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
+    public bool IsDamaged(ChunkIndex first, ChunkIndex end)
+    {
+        var lastPage = MapFormat.PageOf(end.Value - 1);
+        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        {
+            if (Map.IsDamaged(page))
+                return true;
+        }
+        return false;
+    }
+
+    /// <summary>
+    /// Marks the overlay as used by a writer, before it changes anything: from now on twins alternate, so damage is judged more strictly
+    /// until a clean close.
+    /// </summary>
+    public void MarkInUse()
+    {
+        if (MapStorage is not null)
+            Superblock = SuperblockFile.Update(MapStorage, Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse }, _buffers);
+    }
+
+    /// <summary>
+    /// The clean close, when no request is in flight and the last flush round has ended: makes every page's twins equal, then clears the
+    /// in-use mark. After an open that followed a crash that means all pages, for any of them may have been cut. A failed device, or one with
+    /// a damaged page, stays marked.
+    /// </summary>
+    public void CloseCleanly(bool reclaimed)
+    {
+        if (MapStorage is null || FailedBecause is not null)
+            return;
+        var buffer = _buffers.Rent(MapFormat.PairBytes);
+        var isSound = _wasClean || LoadEveryPage(buffer);
+        foreach (var page in Map.StaleTwins)
+        {
+            Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+            // Without a current slot the page is empty whichever way it is cut, so both may be written.
+            if (Map.SlotOf(page) != 0)
+                Check(MapStorage.WriteNow(PageOffset(page, 0), buffer, MapFormat.PageBytes));
+            if (Map.SlotOf(page) != 1)
+                Check(MapStorage.WriteNow(PageOffset(page, 1), buffer, MapFormat.PageBytes));
+        }
+        _buffers.Return(buffer);
+        Map.TwinsAreEqual();
+        Check(MapStorage.FlushNow());
+        var flags = Superblock.Flags;
+        if (isSound && !_hasDamage)
+            flags &= ~SuperblockFlags.InUse;
+        if (reclaimed)
+            flags &= ~SuperblockFlags.ReclaimPending;
+        Superblock = SuperblockFile.Update(MapStorage, Superblock with { Flags = flags }, _buffers);
+    }
+
+    private bool LoadEveryPage(NativeBuffer buffer)
+    {
+        var mapEnd = Superblock.MapOffsetBytes + Map.PageCount * MapFormat.PairBytes;
+        var cursor = Superblock.MapOffsetBytes;
+        while (MapStorage!.TryFindData(cursor, mapEnd, out var start, out var end))
+        {
+            var page = (start - Superblock.MapOffsetBytes) / MapFormat.PairBytes;
+            for (; PageOffset(page, 0) < end; page++)
+            {
+                if (Map.IsLoaded(page))
+                    continue;
+                Check(MapStorage.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
+                TakePage(page, buffer);
+            }
+            cursor = PageOffset(page, 0);
+        }
+        return !_hasDamage;
+    }
+
+    /// <summary>The byte offset of a page's slot in the map storage.</summary>
+    public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page) + slot * MapFormat.PageBytes;
+
+    public void Dispose()
+    {
+        Map.Dispose();
+        MapStorage?.Dispose();
+    }
+
+    private void Check(int result)
+    {
+        if (result < 0)
+            throw new LinuxException("write or sync of the map", MapStorage!.Name, -result);
+    }
+
+    private PageLoad? FindLoad(long page)
+    {
+        foreach (var load in CollectionsMarshal.AsSpan(_loads))
+        {
+            if (load.Page == page)
+                return load;
+        }
+        return null;
+    }
+
+    private void Loaded(PageLoad load, int result)
+    {
+        _loads.Remove(load);
+        _idleLoads.Push(load);
+        if (result < 0)
+            Report?.Invoke($"{MapStorage!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
+        else
+            TakePage(load.Page, load.Buffer);
+        var waiters = load.Waiters;
+        load.Waiters = default;
+        while (waiters.Dequeue() is { } waiter)
+            ResumeOrFail(waiter, result);
+        if (_waitingForLoad.Dequeue() is { } next)
+            Resume!(next);
+    }
+
+    private void ResumeOrFail(BlockRequest waiter, int result)
+    {
+        if (result < 0)
+            waiter.Error = result;
+        Resume!(waiter);
+    }
+
+    private void TakePage(long page, NativeBuffer buffer)
+    {
+        var pair = new ReadOnlySpan<byte>((void*)buffer.Address, MapFormat.PairBytes);
+        var verdict = MapPageJudge.Judge(pair, Superblock, page, _wasClean);
+        Map.Load(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
+        _hasDamage |= verdict.IsDamaged;
+        if (verdict.Finding is not null)
+            Report?.Invoke(MapPageJudge.Describe(verdict, Superblock, page, MapStorage!.Name));
+    }
+
+    private sealed class PageLoad(LinearStore store) : StorageOperation
+    {
+        public RequestQueue Waiters;
+
+        public long Page { get; private set; }
+
+        public new NativeBuffer Buffer { get; private set; }
+
+        public void Start(long page)
+        {
+            Page = page;
+            if (Buffer.IsEmpty)
+                Buffer = store._buffers.Rent(MapFormat.PairBytes);
+            store.MapStorage!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
+        }
+
+        public override void End(int result) => store.Loaded(this, result);
+    }
+}
+
+/// <summary>Judges a page's two slots and puts the judgement into words.</summary>
+internal static class MapPageJudge
+{
+    public static PageVerdict Judge(ReadOnlySpan<byte> pair, Superblock superblock, long page, bool wasClean) => PageVerdict.Choose(
+        MapFormat.Inspect(pair[..MapFormat.PageBytes], superblock.Uuid, page),
+        MapFormat.Inspect(pair[MapFormat.PageBytes..], superblock.Uuid, page),
+        superblock.Generation, wasClean);
+
+    public static (long Start, long End) DeviceRange(Superblock superblock, long page)
+    {
+        var bytesPerPage = (long)MapFormat.ChunksPerPage << superblock.ChunkShift;
+        return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
+    }
+
+    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
+    {
+        var (start, end) = DeviceRange(superblock, page);
+        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
+        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; {effect}. Run 'lincow check'";
+    }
+}

@@ -1,0 +1,114 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.IO.Hashing;
+using Lincow.Linux;
+
+namespace Lincow.Origins;
+
+public enum OriginKind
+{
+    /// <summary>An origin of nothing: reads zeroes.</summary>
+    Zero = 0,
+    File = 1,
+    BlockDevice = 2,
+}
+
+/// <summary>
+/// What lets an overlay recognise its origin (docs/format.md, "Origin identity"): kind, size, modification time (files only: a device node's
+/// says nothing of its content) and a hash of samples of the content.
+/// </summary>
+/// <param name="Kind">File, block device, or nothing.</param>
+/// <param name="SizeBytes">Its length in bytes.</param>
+/// <param name="ModifiedSeconds">Modification time, seconds since 1970; 0 for a device.</param>
+/// <param name="ModifiedNanoseconds">The rest of the modification time.</param>
+/// <param name="SampleHash">XXH3-128 over up to 64 samples of 4096 bytes.</param>
+public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, long ModifiedSeconds, uint ModifiedNanoseconds, UInt128 SampleHash)
+{
+    /// <summary>Its length in the superblock.</summary>
+    internal const int EncodedBytes = 48;
+
+    private const int SampleCount = 64, SampleBytes = 4096;
+
+    /// <summary>Looks at an open origin.</summary>
+    internal static OriginIdentity Of(LinuxFile file)
+    {
+        var facts = file.ReadFacts();
+        var isFile = facts.Kind == FileKind.Regular;
+        return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes,
+            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0, HashSamples(file, facts.SizeBytes));
+    }
+
+    /// <summary>What differs, as the user would say it; null when nothing does.</summary>
+    public string? DifferenceFrom(OriginIdentity recorded)
+    {
+        if (Kind != recorded.Kind)
+            return $"it is a {Name(Kind)} now and was a {Name(recorded.Kind)}";
+        if (SizeBytes != recorded.SizeBytes)
+            return $"its size is {SizeBytes} bytes now and was {recorded.SizeBytes}";
+        if (SampleHash != recorded.SampleHash)
+            return "its content differs (sampled hash)";
+        if ((ModifiedSeconds, ModifiedNanoseconds) != (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds))
+            return $"it was modified at {Time(this)}, and at {Time(recorded)} when the overlay was made; its size and sampled content are the same";
+        return null;
+    }
+
+    internal void Encode(Span<byte> field)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(field, (uint)Kind);
+        BinaryPrimitives.WriteUInt32LittleEndian(field[4..], ModifiedNanoseconds);
+        BinaryPrimitives.WriteInt64LittleEndian(field[8..], SizeBytes);
+        BinaryPrimitives.WriteInt64LittleEndian(field[16..], ModifiedSeconds);
+        BinaryPrimitives.WriteUInt128LittleEndian(field[24..], SampleHash);
+    }
+
+    internal static OriginIdentity Decode(ReadOnlySpan<byte> field) => new(
+        (OriginKind)BinaryPrimitives.ReadUInt32LittleEndian(field),
+        BinaryPrimitives.ReadInt64LittleEndian(field[8..]),
+        BinaryPrimitives.ReadInt64LittleEndian(field[16..]),
+        BinaryPrimitives.ReadUInt32LittleEndian(field[4..]),
+        BinaryPrimitives.ReadUInt128LittleEndian(field[24..]));
+
+    private static UInt128 HashSamples(LinuxFile file, long sizeBytes)
+    {
+        var hash = new XxHash128();
+        var sample = new byte[SampleBytes];
+        long previous = -1;
+        for (var i = 0; i < SampleCount; i++)
+        {
+            // Evenly spread, the first and the last block always among them; a small origin is hashed whole.
+            var last = Math.Max(0, (sizeBytes - 1) / SampleBytes);
+            var block = (long)((Int128)last * i / (SampleCount - 1));
+            if (block == previous || sizeBytes == 0)
+                continue;
+            previous = block;
+            var length = (int)Math.Min(SampleBytes, sizeBytes - block * SampleBytes);
+            hash.Append(ReadSample(file, sample.AsSpan(0, length), block * SampleBytes));
+        }
+        return hash.GetCurrentHashAsUInt128();
+    }
+
+    // A failing disk is an honest origin: a sample that can't be read counts as a marker of its own.
+    private static ReadOnlySpan<byte> ReadSample(LinuxFile file, Span<byte> sample, long byteOffset)
+    {
+        try
+        {
+            var read = file.Read(sample, byteOffset);
+            return sample[..read];
+        }
+        catch (LinuxException)
+        {
+            return "unreadable"u8;
+        }
+    }
+
+    private static string Name(OriginKind kind) => kind switch
+    {
+        OriginKind.File => "regular file",
+        OriginKind.BlockDevice => "block device",
+        _ => "zero origin",
+    };
+
+    private static string Time(OriginIdentity identity) =>
+        DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(identity.ModifiedSeconds, 0, 253402300799)).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)
+        + "." + identity.ModifiedNanoseconds.ToString("D9", CultureInfo.InvariantCulture) + " UTC";
+}

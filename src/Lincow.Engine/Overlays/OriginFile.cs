@@ -1,0 +1,101 @@
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Storage;
+
+namespace Lincow.Overlays;
+
+/// <summary>Finds, opens and recognises an origin. Opened read-only; a shared lock keeps overlays that are being written from serving as one.</summary>
+internal sealed class OriginFile : IDisposable
+{
+    /// <summary>The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.</summary>
+    public const long LockByte = 0x4c494e434f57;
+
+    private const string ZeroPrefix = "zero:";
+
+    private readonly LinuxFile? _file;
+
+    private OriginFile(string uri, OriginIdentity identity, LinuxFile? file) => (Uri, Identity, _file) = (uri, identity, file);
+
+    /// <summary>An absolute path, or zero:SIZE.</summary>
+    public string Uri { get; }
+
+    public OriginIdentity Identity { get; }
+
+    public FileFacts? Facts => _file?.Facts;
+
+    /// <summary>The form in which an origin is remembered: zero:SIZE as it is, a path made absolute (links are kept).</summary>
+    public static string Normalize(string uri) => uri.StartsWith(ZeroPrefix, StringComparison.Ordinal) ? uri : Path.GetFullPath(uri);
+
+    /// <summary>Opens it. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.</summary>
+    /// <param name="uri">A path, or zero:SIZE.</param>
+    /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
+    public static OriginFile Open(string uri, bool direct = false)
+    {
+        if (uri.StartsWith(ZeroPrefix, StringComparison.Ordinal))
+        {
+            var bytes = SizeText.Parse(uri[ZeroPrefix.Length..], "origin");
+            return new OriginFile(uri, new OriginIdentity(OriginKind.Zero, bytes, 0, 0, 0), null);
+        }
+        if (uri.Length == 0)
+            throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
+        var scheme = uri.IndexOf("://", StringComparison.Ordinal);
+        if (scheme > 0)
+            throw new LincowException($"{uri}: origins of the kind '{uri[..scheme]}' are not there yet. Give a file, a block device or zero:SIZE");
+        var path = Path.GetFullPath(uri);
+        var file = OpenPath(path, direct: false);
+        try
+        {
+            Require(file);
+            var identity = OriginIdentity.Of(file);
+            if (direct && identity.SizeBytes % file.LogicalBlockBytes == 0)
+            {
+                file.Dispose();
+                file = OpenPath(path, direct: true);
+            }
+            if (!file.TryLock(LockByte, exclusive: false))
+                throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
+            return new OriginFile(path, identity, file);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _file is null ? null : new FileStorage(_file, loop));
+
+    public void Dispose() => _file?.Dispose();
+
+    private static void Require(LinuxFile file)
+    {
+        var kind = file.Facts.Kind switch
+        {
+            FileKind.Regular or FileKind.BlockDevice => null,
+            FileKind.Directory => "a directory",
+            FileKind.CharacterDevice => "a character device",
+            FileKind.Pipe => "a pipe",
+            FileKind.Socket => "a socket",
+            _ => "not a file",
+        };
+        if (kind is not null)
+            throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
+    }
+
+    private static LinuxFile OpenPath(string path, bool direct)
+    {
+        try
+        {
+            return LinuxFile.Open(path, writable: false, direct);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.NoEntry)
+        {
+            throw new LincowException($"{path}: the origin does not exist. If it was moved, give its new place with --origin", e);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: the origin can't be opened: {e.Reason}", e);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+using Lincow.Linear;
+using Lincow.Linux;
+
+namespace Lincow.Overlays;
+
+/// <summary>How an overlay's files are opened.</summary>
+internal enum OverlayAccess
+{
+    /// <summary>Looks only, also while somebody else writes.</summary>
+    Peek,
+
+    /// <summary>Reads a state that nobody changes meanwhile: shared lock.</summary>
+    Read,
+
+    /// <summary>The one writer: exclusive lock.</summary>
+    Write,
+}
+
+/// <summary>
+/// An overlay's files, found, opened, locked and checked against each other: the one with the superblock and the map, and the one with the
+/// data (the same in the front layout).
+///
+/// Which is which, for a path that the user gives: the map named with --map; else the map that the data file names in its extended attribute
+/// or that lies beside it as PATH.map; else the superblock at the path's own start. In that order, because a separate data file begins with
+/// the guest's bytes, and a guest must not be able to pass for a superblock.
+/// </summary>
+internal sealed class OverlayFiles : IDisposable
+{
+    public const string MapAttribute = "user.lincow.map";
+    public const string UuidAttribute = "user.lincow.uuid";
+
+    private OverlayFiles(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading)
+    {
+        (Path, MapFile, DataFile, Reading) = (path, mapFile, dataFile, reading);
+    }
+
+    /// <summary>As the user named it.</summary>
+    public string Path { get; }
+
+    public LinuxFile MapFile { get; }
+
+    public LinuxFile DataFile { get; }
+
+    public SuperblockReading Reading { get; }
+
+    public Superblock Superblock => Reading.Current!;
+
+    /// <summary>Opens an overlay. Throws <see cref="LincowException"/>.</summary>
+    public static OverlayFiles Open(string overlay, string? map, OverlayAccess access, bool direct = false, bool acceptMap = false)
+    {
+        var path = System.IO.Path.GetFullPath(overlay);
+        var (mapPath, dataPath) = Locate(path, map);
+        var files = new List<LinuxFile>();
+        try
+        {
+            var mapFile = OpenOne(mapPath, access, direct, overlay, files);
+            var reading = ReadSuperblock(mapFile);
+            if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
+                throw new LincowException($"{mapPath}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
+            var dataFile = mapFile;
+            if (reading.Current!.Layout == LinearLayout.Separate)
+            {
+                dataPath ??= FindMoved(reading.Current.DataPath, mapPath);
+                dataFile = OpenOne(dataPath, access, direct, overlay, files);
+                RequireSamePair(mapFile, dataFile, reading.Current, acceptMap);
+            }
+            else if (map is not null)
+            {
+                throw new LincowException($"{mapPath}: is an overlay with its map at the front, not a separate map. Leave out --map");
+            }
+            var result = new OverlayFiles(path, mapFile, dataFile, reading);
+            result.RequireLengths();
+            return result;
+        }
+        catch
+        {
+            files.ForEach(file => file.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>"process 12 (lincow)" when the overlay is open for writing elsewhere; null when it is free.</summary>
+    public string? Writer() => MapFile.TryLock(OriginFile.LockByte, exclusive: false) ? null : LockHolder.Find(MapFile.Facts) ?? "another process";
+
+    public void Dispose()
+    {
+        MapFile.Dispose();
+        DataFile.Dispose();
+    }
+
+    private static (string MapPath, string? DataPath) Locate(string path, string? map)
+    {
+        if (map is not null)
+            return (System.IO.Path.GetFullPath(map), path);
+        using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
+        if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
+            throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
+        if (file.GetAttribute(MapAttribute) is { } named)
+            return (FindMoved(named, path), path);
+        var beside = path + ".map";
+        if (File.Exists(beside) && HasSuperblock(beside))
+            return (beside, path);
+        return (path, null);
+    }
+
+    // Files that were moved together still find each other.
+    private static string FindMoved(string recorded, string sibling)
+    {
+        if (File.Exists(recorded))
+            return recorded;
+        var moved = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(sibling)!, System.IO.Path.GetFileName(recorded));
+        return File.Exists(moved) ? moved : recorded;
+    }
+
+    private static bool HasSuperblock(string path)
+    {
+        using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
+        var both = new byte[2 * Superblock.SizeBytes];
+        file.Read(both, 0);
+        return SuperblockFile.Decode(both, path).Current?.Layout == LinearLayout.Separate;
+    }
+
+    private static LinuxFile OpenOne(string path, OverlayAccess access, bool direct, string overlay, List<LinuxFile> opened)
+    {
+        LinuxFile file;
+        try
+        {
+            file = OpenPath(path, access == OverlayAccess.Write, direct, exclusive: access == OverlayAccess.Write && IsBlockDevice(path));
+        }
+        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
+        {
+            throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first", e);
+        }
+        opened.Add(file);
+        if (access != OverlayAccess.Peek && !file.TryLock(OriginFile.LockByte, exclusive: access == OverlayAccess.Write))
+        {
+            var holder = LockHolder.Find(file.Facts) ?? "another process";
+            throw new LincowException($"{overlay}: is in use by {holder}. An overlay has one writer at a time; stop that process first");
+        }
+        return file;
+    }
+
+    private static bool IsBlockDevice(string path)
+    {
+        using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
+        return file.Facts.Kind == FileKind.BlockDevice;
+    }
+
+    internal static LinuxFile OpenPath(string path, bool writable, bool direct, bool exclusive)
+    {
+        try
+        {
+            return LinuxFile.Open(path, writable, direct, exclusive);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.NoEntry)
+        {
+            throw new LincowException($"{path}: there is no such file. 'lincow create' makes overlays", e);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: can't be opened{(writable ? " for writing" : "")}: {e.Reason}", e);
+        }
+    }
+
+    private static SuperblockReading ReadSuperblock(LinuxFile file)
+    {
+        var both = new byte[2 * Superblock.SizeBytes];
+        int length;
+        if (file.IsDirect)
+        {
+            using var plain = OpenPath(file.Path, writable: false, direct: false, exclusive: false);
+            length = plain.Read(both, 0);
+        }
+        else
+        {
+            length = file.Read(both, 0);
+        }
+        var reading = SuperblockFile.Decode(both, file.Path);
+        if (reading.Current is not null)
+            return reading;
+        if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
+            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew");
+        var hint = length < both.Length ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
+        throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow create' makes overlays");
+    }
+
+    private static void RequireSamePair(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock, bool acceptMap)
+    {
+        var tag = dataFile.GetAttribute(UuidAttribute);
+        if (tag is not null ? tag == superblock.Uuid.ToString() : superblock.DataPath == dataFile.Path)
+            return;
+        if (acceptMap && tag is null)
+            return;
+        var reason = tag is not null
+            ? $"it belongs to overlay {superblock.Uuid}, and the data file is tagged {tag}"
+            : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add --accept-map";
+        throw new LincowException($"{mapFile.Path}: is the wrong map for {dataFile.Path}: {reason}");
+    }
+
+    private void RequireLengths()
+    {
+        RequireLength(MapFile, Superblock.MapFileBytes);
+        RequireLength(DataFile, Superblock.DataFileBytes);
+    }
+
+    private static void RequireLength(LinuxFile file, long needed)
+    {
+        if (file.Facts.SizeBytes < needed)
+            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies beyond its end is lost; restore it from a copy");
+    }
+}

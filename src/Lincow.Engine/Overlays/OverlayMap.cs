@@ -1,0 +1,84 @@
+using System.Runtime.InteropServices;
+using Lincow.Device;
+using Lincow.Linear;
+using Lincow.Linux;
+
+namespace Lincow.Overlays;
+
+/// <summary>
+/// A range of the device and where it comes from: the fields of <c>qemu-img map --output=json</c>.
+/// </summary>
+/// <param name="Start">First byte.</param>
+/// <param name="Length">Bytes.</param>
+/// <param name="Depth">0: the overlay; 1: the origin.</param>
+/// <param name="Present">Some layer holds or zeroes the range; false for what is nowhere.</param>
+/// <param name="Zero">Reads as zeroes.</param>
+/// <param name="Data">Bytes are stored for it.</param>
+/// <param name="Offset">Where, in <paramref name="Filename"/>; null without data.</param>
+/// <param name="Filename">The file that stores it.</param>
+public sealed record MapRange(long Start, long Length, int Depth, bool Present, bool Zero, bool Data, long? Offset, string? Filename);
+
+/// <summary>Lists where each range of an overlay's device comes from.</summary>
+public static class OverlayMap
+{
+    private const int ExtentsAtOnce = 4096;
+
+    /// <summary>Calls back for each range in order. Works while the overlay is served, as of the last flush. Throws <see cref="LincowException"/>.</summary>
+    public static void ForEach(SessionOptions options, Action<MapRange> visit)
+    {
+        using var loop = new PosixLoop();
+        var session = OverlaySession.Open(options with { ReadOnly = true, Peek = true }, loop);
+        try
+        {
+            var request = new ExtentRequest(loop.Buffers.Rent(ExtentsAtOnce * Marshal.SizeOf<BlockExtent>()).Address);
+            var device = session.Device;
+            for (long cursor = 0; cursor < device.SizeBytes;)
+            {
+                foreach (var extent in request.Fetch(device, loop, cursor, ExtentsAtOnce))
+                {
+                    visit(Range(session, cursor, extent));
+                    cursor += extent.ByteLength;
+                }
+            }
+        }
+        finally
+        {
+            session.Close();
+        }
+    }
+
+    private static MapRange Range(OverlaySession session, long start, BlockExtent extent)
+    {
+        var stack = session.Device.Stack;
+        return extent.Source switch
+        {
+            RunSource.Data => new MapRange(start, extent.ByteLength, 0, true, false, true, stack.DataOffset(start), stack.Data.Name),
+            RunSource.Zero => new MapRange(start, extent.ByteLength, 0, true, true, false, null, null),
+            RunSource.Origin => new MapRange(start, extent.ByteLength, 1, true, false, true, start, stack.Origin.Uri),
+            _ => new MapRange(start, extent.ByteLength, 1, start < stack.Origin.SizeBytes, true, false, null, null),
+        };
+    }
+
+    private sealed class ExtentRequest(nint buffer) : BlockRequest
+    {
+        private int? _result;
+
+        public ReadOnlySpan<BlockExtent> Fetch(CowDevice device, IoLoop loop, long byteOffset, int capacity)
+        {
+            (Operation, Buffer, ExtentCount, ByteOffset, _result) = (BlockOperation.Extents, buffer, capacity, byteOffset, null);
+            // A window of map pages at a time keeps memory small on large devices.
+            ByteLength = Math.Min(device.SizeBytes - byteOffset, 1024L * MapFormat.ChunksPerPage << device.Geometry.ChunkShift);
+            device.Submit(this);
+            while (_result is null)
+                loop.RunOnce();
+            if (_result < 0)
+                throw new LincowException($"the map at device byte {byteOffset} can't be read: {Errno.Describe(-_result.Value)}. Run 'lincow check'");
+            unsafe
+            {
+                return new ReadOnlySpan<BlockExtent>((void*)Buffer, ExtentCount);
+            }
+        }
+
+        protected internal override void OnCompleted(int result) => _result = result;
+    }
+}

@@ -1,0 +1,84 @@
+using System.Diagnostics;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Overlays;
+
+/// <summary>
+/// Takes an overlay back to its origin: the generation goes up by one in the superblock, and every map page that exists becomes one of an
+/// older generation, which reads as empty. One small write is the moment; before it everything is as it was, after it nothing is there.
+/// </summary>
+public static class OverlayReset
+{
+    /// <summary>How long giving back space may take here; what is left over is done in the background of the next serve.</summary>
+    private const int ReclaimMilliseconds = 200;
+
+    /// <summary>Bytes of the data file punched between looks at the clock.</summary>
+    private const long PunchBytes = 1L << 30;
+
+    /// <summary>Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.</summary>
+    public static bool Reset(string overlay, string? map)
+    {
+        using var files = OpenUnserved(overlay, map);
+        using var loop = new PosixLoop();
+        using var storage = new FileStorage(files.MapFile, loop);
+        try
+        {
+            if (files.Reading.NeedsRepair)
+                SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
+            var superblock = files.Superblock;
+            var wasInUse = superblock.Flags & SuperblockFlags.InUse;
+            superblock = SuperblockFile.Update(storage, superblock with
+            {
+                Generation = superblock.Generation + 1,
+                Flags = superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending,
+            }, loop.Buffers);
+            // Without old pages there are no torn ones either, so the overlay is clean whatever it was before.
+            var mapIsBlank = files.MapFile.TryPunchHole(LinearStore.PageOffset(0, 0), superblock.MapBytes);
+            var isReclaimed = Reclaim(files.DataFile, superblock);
+            var flags = mapIsBlank ? SuperblockFlags.None : wasInUse;
+            if (!isReclaimed)
+                flags |= SuperblockFlags.ReclaimPending;
+            SuperblockFile.Update(storage, superblock with { Flags = flags }, loop.Buffers);
+            return isReclaimed;
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException(e.Message, e);
+        }
+    }
+
+    private static OverlayFiles OpenUnserved(string overlay, string? map)
+    {
+        try
+        {
+            return OverlayFiles.Open(overlay, map, OverlayAccess.Write);
+        }
+        catch (LincowException e) when (e.Message.Contains("is in use by", StringComparison.Ordinal))
+        {
+            throw new LincowException($"{e.Message}. Resetting an overlay while it is served is not there yet", e);
+        }
+    }
+
+    private static bool Reclaim(LinuxFile data, Superblock superblock)
+    {
+        if (data.Facts.Kind == FileKind.BlockDevice)
+        {
+            // A device's space is a matter of its own; a thin one gets a discard, and any other has nothing to give back.
+            data.TryDiscardDevice(superblock.DataOffset, superblock.DeviceBytes);
+            return true;
+        }
+        var clock = Stopwatch.StartNew();
+        var end = superblock.DataFileBytes;
+        var cursor = superblock.DataOffset;
+        while (data.TryFindData(cursor, end, out var start, out var dataEnd))
+        {
+            var length = Math.Min(dataEnd - start, PunchBytes);
+            if (clock.ElapsedMilliseconds > ReclaimMilliseconds || !data.TryPunchHole(start, length))
+                return false;
+            cursor = start + length;
+        }
+        return true;
+    }
+}

@@ -1,0 +1,239 @@
+using Lincow.Device;
+using Lincow.Layers;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Storage;
+
+namespace Lincow.Overlays;
+
+/// <summary>How an overlay is opened for use as a device.</summary>
+public sealed record SessionOptions
+{
+    /// <summary>The overlay's path; null for a transient one.</summary>
+    public string? Overlay { get; init; }
+
+    /// <summary>The origin, when it has moved (or, for a transient overlay, in any case).</summary>
+    public string? Origin { get; init; }
+
+    /// <summary>The separate map, when it isn't found by itself.</summary>
+    public string? Map { get; init; }
+
+    /// <summary>For a transient overlay: a directory, a new file or a block device for its data; null for the directory of temporary files.</summary>
+    public string? TransientData { get; init; }
+
+    /// <summary>For a transient overlay: chunk and device size in bytes.</summary>
+    public long ChunkBytes { get; init; } = 4096;
+
+    public long? SizeBytes { get; init; }
+
+    public bool ReadOnly { get; init; }
+
+    /// <summary>With ReadOnly: look at the state on disk without a lock, also while somebody serves the overlay.</summary>
+    public bool Peek { get; init; }
+
+    /// <summary>Bypass the page cache (O_DIRECT).</summary>
+    public bool Direct { get; init; }
+
+    /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
+    public bool AcceptOrigin { get; init; }
+
+    /// <summary>Use a map that names another data file.</summary>
+    public bool AcceptMap { get; init; }
+}
+
+/// <summary>
+/// An open overlay with its device, on one loop. Everything here runs on the loop's thread: <see cref="Open"/>, <see cref="Close"/>.
+/// </summary>
+public sealed class OverlaySession
+{
+    private readonly IoLoop _loop;
+    private readonly LinearStore _store;
+    private readonly Origin _origin;
+    private readonly IStorage _data;
+    private readonly Reclaimer? _reclaimer;
+
+    private OverlaySession(IoLoop loop, LinearStore store, IStorage data, Origin origin, bool isReadOnly, string name)
+    {
+        (_loop, _store, _data, _origin, Name) = (loop, store, data, origin, name);
+        Device = new CowDevice(new LayerStack(store, data, store.Superblock.DataOffset, origin), loop.Buffers, isReadOnly);
+        if (!isReadOnly && (store.Superblock.Flags & SuperblockFlags.ReclaimPending) != 0)
+            _reclaimer = new Reclaimer(Device, data, store.Superblock.DataOffset);
+    }
+
+    public CowDevice Device { get; }
+
+    /// <summary>A name for exports and messages: the overlay's file name without its ending, or the origin's for a transient one.</summary>
+    public string Name { get; }
+
+    /// <summary>Told of damage and failures, a sentence each.</summary>
+    public Action<string>? Report
+    {
+        get => _store.Report;
+        set => _store.Report = value;
+    }
+
+    /// <summary>Why the device answers everything with EIO; null while it is well.</summary>
+    public string? FailedBecause => _store.FailedBecause;
+
+    /// <summary>Opens an overlay, or makes a transient one. Throws <see cref="LincowException"/>.</summary>
+    public static OverlaySession Open(SessionOptions options, IoLoop loop)
+    {
+        try
+        {
+            return options.Overlay is null ? OpenTransient(options, loop) : OpenPersistent(options, options.Overlay, loop);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException(e.Message, e);
+        }
+    }
+
+    /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
+    public void StartReclaiming() => _reclaimer?.Start();
+
+    /// <summary>
+    /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
+    /// <see cref="LincowException"/> when that fails; the files are closed all the same.
+    /// </summary>
+    public void Close()
+    {
+        try
+        {
+            _reclaimer?.Stop();
+            while (!Device.IsIdle)
+                _loop.RunOnce();
+            if (!Device.IsReadOnly)
+            {
+                var result = new FlushWaiter().Await(Device, _loop);
+                if (result < 0)
+                    throw new LincowException($"{_data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
+                _store.CloseCleanly(_reclaimer?.IsDone ?? false);
+            }
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{e.Message}. The overlay stays marked as in use, and is examined at the next open", e);
+        }
+        finally
+        {
+            _store.Dispose();
+            _data.Dispose();
+            _origin.Dispose();
+        }
+    }
+
+    private static OverlaySession OpenPersistent(SessionOptions options, string overlay, IoLoop loop)
+    {
+        var access = options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write;
+        var files = OverlayFiles.Open(overlay, options.Map, access, options.Direct, options.AcceptMap);
+        OriginFile? origin = null;
+        try
+        {
+            RequireAlignment(files.Superblock, files.DataFile);
+            origin = OpenOrigin(files, options);
+            var storage = new FileStorage(files.MapFile, loop);
+            var data = ReferenceEquals(files.MapFile, files.DataFile) ? storage : new FileStorage(files.DataFile, loop);
+            var superblock = files.Superblock;
+            if (!options.ReadOnly)
+            {
+                if (files.Reading.NeedsRepair)
+                    SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
+                superblock = superblock with { OriginUri = origin.Uri, Origin = origin.Identity };
+                if (superblock.Layout == LinearLayout.Separate)
+                    superblock = superblock with { DataPath = files.DataFile.Path };
+            }
+            var store = new LinearStore(superblock, storage, loop.Buffers);
+            if (!options.ReadOnly)
+                store.MarkInUse();
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(overlay));
+        }
+        catch
+        {
+            origin?.Dispose();
+            files.Dispose();
+            throw;
+        }
+    }
+
+    private static OriginFile OpenOrigin(OverlayFiles files, SessionOptions options)
+    {
+        var superblock = files.Superblock;
+        var origin = OriginFile.Open(options.Origin ?? superblock.OriginUri, options.Direct);
+        var difference = origin.Identity.DifferenceFrom(superblock.Origin);
+        if (difference is not null && !options.AcceptOrigin)
+        {
+            origin.Dispose();
+            throw new LincowException($"{origin.Uri}: is not the origin that {files.Path} was made on: {difference}. "
+                + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
+        }
+        if (origin.Identity.SizeBytes > superblock.DeviceBytes)
+        {
+            origin.Dispose();
+            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({superblock.DeviceBytes})");
+        }
+        return origin;
+    }
+
+    private static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
+    {
+        var origin = OriginFile.Open(options.Origin ?? throw new LincowException("a transient overlay needs --origin"), options.Direct);
+        LinuxFile? file = null;
+        try
+        {
+            var size = options.SizeBytes ?? origin.Identity.SizeBytes;
+            OverlayCreator.RequireSize(size, options.SizeBytes is null ? origin.Uri : "--size");
+            if (origin.Identity.SizeBytes > size)
+                throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give a larger --size, or leave it out");
+            file = TransientFile.Open(options.TransientData, size, options.Direct);
+            var superblock = new Superblock
+            {
+                Uuid = Guid.NewGuid(),
+                Generation = 1,
+                DeviceBytes = size,
+                MaxDeviceBytes = size,
+                ChunkShift = OverlayCreator.ChunkShift(options.ChunkBytes),
+                Layout = LinearLayout.Separate,
+                DataOffset = 0,
+                Origin = origin.Identity,
+                OriginUri = origin.Uri,
+            };
+            RequireAlignment(superblock, file);
+            var store = new LinearStore(superblock, mapStorage: null, loop.Buffers);
+            var name = origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
+            return new OverlaySession(loop, store, new FileStorage(file, loop), origin.OnLoop(loop), options.ReadOnly, name);
+        }
+        catch
+        {
+            file?.Dispose();
+            origin.Dispose();
+            throw;
+        }
+    }
+
+    private static void RequireAlignment(Superblock superblock, LinuxFile data)
+    {
+        if (!data.IsDirect)
+            return;
+        var block = data.LogicalBlockBytes;
+        if (1L << superblock.ChunkShift < block || superblock.DeviceBytes % block != 0)
+            throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
+    }
+
+    /// <summary>A flush that the control plane waits for.</summary>
+    private sealed class FlushWaiter : BlockRequest
+    {
+        private int? _result;
+
+        public int Await(CowDevice device, IoLoop loop)
+        {
+            Operation = BlockOperation.Flush;
+            device.Submit(this);
+            while (_result is null)
+                loop.RunOnce();
+            return _result.Value;
+        }
+
+        protected internal override void OnCompleted(int result) => _result = result;
+    }
+}

@@ -1,0 +1,52 @@
+using Lincow.Device;
+using Lincow.Storage;
+
+namespace Lincow.Overlays;
+
+/// <summary>
+/// Gives back, in the background, the space that a reset left behind: walks over what the data file has allocated, window by window, with
+/// requests that lock their range like any other and punch what the overlay doesn't hold.
+/// </summary>
+internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : BlockRequest
+{
+    /// <summary>Bytes of the device that one request locks: small enough that clients hardly wait.</summary>
+    private const long WindowBytes = 16 << 20;
+
+    private long _cursor;
+    private bool _isStopping;
+
+    /// <summary>Everything has been walked over.</summary>
+    public bool IsDone { get; private set; }
+
+    public void Start()
+    {
+        Operation = BlockOperation.Reclaim;
+        Next();
+    }
+
+    /// <summary>No further window is begun; the one in flight ends like any request.</summary>
+    public void Stop() => _isStopping = true;
+
+    protected internal override void OnCompleted(int result)
+    {
+        // A window that can't be reclaimed only costs space; the next open tries again.
+        if (result < 0)
+            _isStopping = true;
+        Next();
+    }
+
+    private new void Next()
+    {
+        if (_isStopping || IsDone)
+            return;
+        if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
+        {
+            IsDone = true;
+            return;
+        }
+        ByteOffset = start - shift;
+        ByteLength = Math.Min(end - start, WindowBytes);
+        _cursor = ByteOffset + ByteLength;
+        device.Submit(this);
+    }
+}

@@ -1,0 +1,108 @@
+using Lincow.Linux;
+
+namespace Lincow.Storage;
+
+/// <summary>
+/// A file or block device on an <see cref="IoLoop"/>. Finishes short transfers and retries interrupted ones, so that the engine sees whole
+/// operations only.
+/// </summary>
+public sealed class FileStorage : IStorage
+{
+    private const int FallocKeepSize = 1, FallocPunchHole = 2;
+
+    private readonly LinuxFile _file;
+    private readonly IoLoop _loop;
+
+    public FileStorage(LinuxFile file, IoLoop loop)
+    {
+        _file = file;
+        _loop = loop;
+        AlignmentBytes = file.IsDirect ? file.LogicalBlockBytes : 1;
+    }
+
+    public string Name => _file.Path;
+
+    public int AlignmentBytes { get; }
+
+    public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation) =>
+        Start(StorageCall.Read, byteOffset, buffer, byteCount, operation);
+
+    public void Write(long byteOffset, nint buffer, int byteCount, StorageOperation operation) =>
+        Start(StorageCall.Write, byteOffset, buffer, byteCount, operation);
+
+    public void Flush(StorageOperation operation)
+    {
+        (operation.Storage, operation.Call) = (this, StorageCall.Flush);
+        _loop.SyncData(_file.Descriptor, operation);
+    }
+
+    public void PunchHole(long byteOffset, long byteLength, StorageOperation operation)
+    {
+        (operation.Storage, operation.Call) = (this, StorageCall.PunchHole);
+        _loop.Allocate(_file.Descriptor, FallocKeepSize | FallocPunchHole, byteOffset, byteLength, operation);
+    }
+
+    public void Reserve(long byteOffset, long byteLength, StorageOperation operation)
+    {
+        (operation.Storage, operation.Call) = (this, StorageCall.Reserve);
+        _loop.Allocate(_file.Descriptor, FallocKeepSize, byteOffset, byteLength, operation);
+    }
+
+    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
+        _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+
+    public void WillNeed(long byteOffset, long byteLength) => _file.WillNeed(byteOffset, byteLength);
+
+    public void Turn() => _loop.RunOnce();
+
+    public void Dispose() => _file.Dispose();
+
+    private void Start(StorageCall call, long byteOffset, nint buffer, int byteCount, StorageOperation operation)
+    {
+        operation.Storage = this;
+        operation.Call = call;
+        operation.ByteOffset = byteOffset;
+        operation.Buffer = buffer;
+        operation.ByteCount = byteCount;
+        Submit(operation);
+    }
+
+    private void Submit(StorageOperation operation)
+    {
+        if (operation.Call == StorageCall.Read)
+            _loop.Read(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+        else
+            _loop.Write(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+    }
+
+    internal void Continue(StorageOperation operation, int result)
+    {
+        switch (operation.Call)
+        {
+            case StorageCall.Read or StorageCall.Write:
+                if (result is -Errno.Interrupted or -Errno.Again)
+                {
+                    Submit(operation);
+                    return;
+                }
+                if (result > 0 && result < operation.ByteCount)
+                {
+                    operation.Buffer += result;
+                    operation.ByteOffset += result;
+                    operation.ByteCount -= result;
+                    Submit(operation);
+                    return;
+                }
+                // 0 bytes: a read met the end of a file that has become shorter, a write made no progress. Both mean broken storage.
+                operation.End(result == operation.ByteCount ? 0 : result == 0 ? -Errno.IO : result);
+                return;
+            case StorageCall.PunchHole or StorageCall.Reserve
+                when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter:
+                operation.End(0);
+                return;
+            default:
+                operation.End(Math.Min(result, 0));
+                return;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+using Lincow.Linux;
+
+namespace Lincow.Storage;
+
+/// <summary>
+/// The one seam between the engine and the bytes at rest: an origin, an overlay's data or its map. Every operation completes on the owner's
+/// loop, never before the call that started it has returned; results are 0 or a negative errno, short transfers having been finished inside.
+/// Implementations: <see cref="FileStorage"/> over a loop (io_uring or plain system calls), and a simulated one in the tests.
+/// </summary>
+public interface IStorage : IDisposable
+{
+    /// <summary>The path, for messages.</summary>
+    string Name { get; }
+
+    /// <summary>What offsets, lengths and addresses must be multiples of, in bytes: 1 unless direct I/O is used.</summary>
+    int AlignmentBytes { get; }
+
+    /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
+    void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation);
+
+    void Write(long byteOffset, nint buffer, int byteCount, StorageOperation operation);
+
+    /// <summary>All writes that have completed before this call are on stable storage when it completes with 0 (fdatasync).</summary>
+    void Flush(StorageOperation operation);
+
+    /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
+    void PunchHole(long byteOffset, long byteLength, StorageOperation operation);
+
+    /// <summary>Makes sure that writes to a range won't lack space; 0 also where that isn't supported.</summary>
+    void Reserve(long byteOffset, long byteLength, StorageOperation operation);
+
+    /// <summary>The next range that may hold data at or after an offset and before an end; false when only holes follow.</summary>
+    bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
+
+    /// <summary>A hint that a range will be read soon.</summary>
+    void WillNeed(long byteOffset, long byteLength);
+
+    /// <summary>Lets the loop take one turn: how the control plane waits for its own operations.</summary>
+    void Turn();
+}
+
+/// <summary>One operation in flight on a storage; owned and reused by whoever starts it.</summary>
+public abstract class StorageOperation : IoCompletion
+{
+    internal FileStorage? Storage { get; set; }
+    internal StorageCall Call { get; set; }
+    internal long ByteOffset { get; set; }
+    internal nint Buffer { get; set; }
+    internal int ByteCount { get; set; }
+
+    /// <summary>Called once with 0 or a negative errno.</summary>
+    public abstract void End(int result);
+
+    public sealed override void Complete(int result)
+    {
+        if (Storage is { } storage)
+            storage.Continue(this, result);
+        else
+            End(result);
+    }
+}
+
+internal enum StorageCall
+{
+    Read,
+    Write,
+    Flush,
+    PunchHole,
+    Reserve,
+}
+
+/// <summary>Waits for single operations: the control plane's way to read and write superblocks and map pages.</summary>
+public static class StorageWait
+{
+    public static int ReadNow(this IStorage storage, long byteOffset, NativeBuffer buffer, int byteCount)
+    {
+        var operation = new Waiter();
+        storage.Read(byteOffset, buffer.Address, byteCount, operation);
+        return operation.Await(storage);
+    }
+
+    public static int WriteNow(this IStorage storage, long byteOffset, NativeBuffer buffer, int byteCount)
+    {
+        var operation = new Waiter();
+        storage.Write(byteOffset, buffer.Address, byteCount, operation);
+        return operation.Await(storage);
+    }
+
+    public static int FlushNow(this IStorage storage)
+    {
+        var operation = new Waiter();
+        storage.Flush(operation);
+        return operation.Await(storage);
+    }
+
+    private sealed class Waiter : StorageOperation
+    {
+        private int? _result;
+
+        public override void End(int result) => _result = result;
+
+        public int Await(IStorage storage)
+        {
+            while (_result is null)
+                storage.Turn();
+            return _result.Value;
+        }
+    }
+}

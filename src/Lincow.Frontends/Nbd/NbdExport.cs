@@ -1,0 +1,40 @@
+using Lincow.Device;
+using Lincow.Linux;
+
+namespace Lincow.Frontends.Nbd;
+
+/// <summary>A device under a name, on the loop that owns it.</summary>
+public sealed record NbdExport(string Name, CowDevice Device, IoLoop Loop, string Description)
+{
+    internal ushort TransmissionFlags(bool structuredReplies)
+    {
+        var flags = NbdProtocol.HasFlags | NbdProtocol.SendFlush | NbdProtocol.SendFua | NbdProtocol.CanMultiConn | NbdProtocol.SendCache;
+        if (Device.IsReadOnly)
+            flags |= NbdProtocol.ReadOnly;
+        else
+            flags |= NbdProtocol.SendTrim | NbdProtocol.SendWriteZeroes | NbdProtocol.SendFastZero;
+        if (structuredReplies)
+            flags |= NbdProtocol.SendDf;
+        return (ushort)flags;
+    }
+
+    /// <summary>Aligned requests of this size never need a copy-up.</summary>
+    internal uint PreferredBlockBytes => (uint)Math.Clamp(Device.Geometry.ChunkBytes, 4096, 32 << 20);
+}
+
+/// <summary>The exports of a server.</summary>
+public sealed class NbdExports(IReadOnlyList<NbdExport> exports)
+{
+    public IReadOnlyList<NbdExport> All { get; } = exports;
+
+    /// <summary>
+    /// One export answers to every name, as clients make up their own ("" or "default" or "sda"). Of several, the name must be right; the
+    /// empty name is the first.
+    /// </summary>
+    public NbdExport? Find(string name)
+    {
+        if (All.Count == 1 || (name.Length == 0 && All.Count > 0))
+            return All[0];
+        return All.FirstOrDefault(export => export.Name == name);
+    }
+}

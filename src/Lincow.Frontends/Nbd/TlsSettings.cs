@@ -1,0 +1,117 @@
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
+using Lincow.Linux;
+
+namespace Lincow.Frontends.Nbd;
+
+/// <summary>
+/// TLS for NBD (proto.md, "TLS support"): .NET's SslStream on the thread pool, between the client's socket and one end of a socket pair whose other
+/// end takes the client's place on the loop. So the data path knows nothing of TLS.
+/// </summary>
+public sealed class TlsSettings
+{
+    private readonly SslServerAuthenticationOptions _options;
+
+    private TlsSettings(SslServerAuthenticationOptions options, bool isRequired) => (_options, IsRequired) = (options, isRequired);
+
+    /// <summary>Nothing but STARTTLS is answered in the open.</summary>
+    public bool IsRequired { get; }
+
+    /// <summary>Reads PEM files. With an authority, clients must show a certificate that it signed. Throws <see cref="LincowException"/>.</summary>
+    public static TlsSettings Load(string certificatePath, string keyPath, string? authorityPath, bool isRequired)
+    {
+        try
+        {
+            using var pem = X509Certificate2.CreateFromPemFile(certificatePath, keyPath);
+            // SslStream wants a key that it can keep: through PKCS #12, in memory.
+            var certificate = X509CertificateLoader.LoadPkcs12(pem.Export(X509ContentType.Pkcs12), null);
+            var options = new SslServerAuthenticationOptions
+            {
+                ServerCertificate = certificate,
+                EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+            };
+            if (authorityPath is not null)
+            {
+                var authorities = new X509Certificate2Collection();
+                authorities.ImportFromPemFile(authorityPath);
+                options.ClientCertificateRequired = true;
+                options.RemoteCertificateValidationCallback = (_, shown, _, _) => IsSignedBy(shown, authorities);
+            }
+            return new TlsSettings(options, isRequired);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Security.Cryptography.CryptographicException)
+        {
+            throw new LincowException($"TLS: the certificate {certificatePath}, its key {keyPath}{(authorityPath is null ? "" : $" or the authority {authorityPath}")} can't be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Takes over a client's socket; returns the descriptor that speaks plain text from now on.</summary>
+    internal int Wrap(int socket, Action<string> log)
+    {
+        var (plain, pump) = LinuxSocket.Pair();
+        _ = Task.Run(() => PumpAsync(socket, pump, log));
+        return plain;
+    }
+
+    private async Task PumpAsync(int clientDescriptor, int pumpDescriptor, Action<string> log)
+    {
+        using var client = new Socket(new SafeSocketHandle(clientDescriptor, ownsHandle: true));
+        using var inner = new Socket(new SafeSocketHandle(pumpDescriptor, ownsHandle: true));
+        try
+        {
+            await using var tls = new SslStream(new NetworkStream(client, ownsSocket: false));
+            await using var plain = new NetworkStream(inner, ownsSocket: false);
+            using (var deadline = new CancellationTokenSource(NbdProtocol.HandshakeMilliseconds))
+                await tls.AuthenticateAsServerAsync(_options, deadline.Token);
+            var up = CopyAsync(tls, plain, () => inner.Shutdown(SocketShutdown.Send));
+            var down = CopyAsync(plain, tls, () => inner.Shutdown(SocketShutdown.Receive));
+            // The server's side decides when the connection is over: it closes when every reply has been sent.
+            await down;
+            await tls.ShutdownAsync();
+            client.Shutdown(SocketShutdown.Both);
+            await up;
+        }
+        catch (AuthenticationException e)
+        {
+            log($"TLS: a client was turned away: {e.Message}");
+        }
+        catch (Exception e) when (e is IOException or SocketException or OperationCanceledException or ObjectDisposedException)
+        {
+            // The client went away.
+        }
+    }
+
+    private static async Task CopyAsync(Stream from, Stream to, Action ended)
+    {
+        try
+        {
+            await from.CopyToAsync(to, 128 << 10);
+        }
+        catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException)
+        {
+            // One side went away; the other is told below.
+        }
+        try
+        {
+            ended();
+        }
+        catch (SocketException)
+        {
+            // It is gone already.
+        }
+    }
+
+    private static bool IsSignedBy(X509Certificate? shown, X509Certificate2Collection authorities)
+    {
+        if (shown is null)
+            return false;
+        using var chain = new X509Chain();
+        chain.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        chain.ChainPolicy.CustomTrustStore.AddRange(authorities);
+        chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
+        using var certificate = X509CertificateLoader.LoadCertificate(shown.GetRawCertData());
+        return chain.Build(certificate);
+    }
+}

@@ -1,0 +1,78 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+
+namespace Lincow.Linux;
+
+/// <summary>A piece of native memory: page-aligned, so it also serves direct I/O.</summary>
+/// <param name="Address">First byte; 0 when there is none.</param>
+/// <param name="SizeBytes">A power of two.</param>
+public readonly record struct NativeBuffer(nint Address, long SizeBytes)
+{
+    public bool IsEmpty => Address == 0;
+}
+
+/// <summary>
+/// Native buffers by power-of-two size, kept for reuse so that a steady load allocates nothing. Belongs to one loop; not thread-safe.
+/// Large buffers beyond a bound go back to the system at once.
+/// </summary>
+public sealed unsafe class BufferPool : IDisposable
+{
+    private const int SmallestShift = 12;
+
+    /// <summary>64 MiB, the largest request, twice: a copy-up of the largest chunk needs no more.</summary>
+    private const int LargestShift = 27;
+
+    /// <summary>What idle buffers may hold together; above it, a returned buffer is freed.</summary>
+    private const long MaxIdleBytes = 64L << 20;
+
+    private readonly Stack<nint>[] _idle = new Stack<nint>[LargestShift + 1];
+    private long _idleBytes;
+
+    public BufferPool()
+    {
+        for (var shift = SmallestShift; shift <= LargestShift; shift++)
+            _idle[shift] = new Stack<nint>(64);
+    }
+
+    /// <summary>Bytes that are out on loan, for leak tests.</summary>
+    public long RentedBytes { get; private set; }
+
+    /// <summary>A buffer of at least this many bytes; its content is arbitrary.</summary>
+    public NativeBuffer Rent(long byteCount)
+    {
+        var shift = Math.Max(SmallestShift, 64 - BitOperations.LeadingZeroCount((ulong)(byteCount - 1)));
+        if (byteCount <= 0 || shift > LargestShift)
+            throw new ArgumentOutOfRangeException(nameof(byteCount));
+        RentedBytes += 1L << shift;
+        if (_idle[shift].TryPop(out var address))
+        {
+            _idleBytes -= 1L << shift;
+            return new NativeBuffer(address, 1L << shift);
+        }
+        return new NativeBuffer((nint)NativeMemory.AlignedAlloc((nuint)1 << shift, 4096), 1L << shift);
+    }
+
+    public void Return(NativeBuffer buffer)
+    {
+        if (buffer.IsEmpty)
+            return;
+        RentedBytes -= buffer.SizeBytes;
+        if (_idleBytes + buffer.SizeBytes > MaxIdleBytes)
+        {
+            NativeMemory.AlignedFree((void*)buffer.Address);
+            return;
+        }
+        _idleBytes += buffer.SizeBytes;
+        _idle[BitOperations.Log2((ulong)buffer.SizeBytes)].Push(buffer.Address);
+    }
+
+    public void Dispose()
+    {
+        foreach (var stack in _idle.AsSpan(SmallestShift))
+        {
+            while (stack.TryPop(out var address))
+                NativeMemory.AlignedFree((void*)address);
+        }
+        _idleBytes = 0;
+    }
+}

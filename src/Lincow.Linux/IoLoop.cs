@@ -1,0 +1,160 @@
+using System.Collections.Concurrent;
+
+namespace Lincow.Linux;
+
+/// <summary>
+/// What happens when an operation ends. The caller owns the object and may reuse it for the next operation once it has been completed; one
+/// object carries one operation at a time. The memory that an operation reads or writes stays untouched until then.
+/// </summary>
+public abstract class IoCompletion
+{
+    /// <summary>Called on the loop's thread. <paramref name="result"/> is the byte count or descriptor, or a negative errno.</summary>
+    public abstract void Complete(int result);
+}
+
+/// <summary>
+/// One thread's event loop: file and socket operations that complete later on the same thread, timers, and work posted from other threads.
+/// <see cref="UringLoop"/> is the real one; <see cref="PosixLoop"/> serves where io_uring is refused. No operation completes before the call
+/// that started it has returned, so a caller never meets its own completion half way.
+/// </summary>
+public abstract unsafe class IoLoop : IDisposable
+{
+    private readonly ConcurrentQueue<Action> _posted = new();
+    private readonly Queue<(IoCompletion Completion, int Result)> _ready = new(64);
+    private readonly PriorityQueue<IoCompletion, long> _timers = new();
+    private int _wakeSignalled;
+    private bool _stopping;
+
+    protected IoLoop()
+    {
+        WakeDescriptor = Libc.eventfd(0, Libc.CloseOnExec);
+        if (WakeDescriptor < 0)
+            throw new LinuxException("eventfd", "event loop", Libc.LastError);
+    }
+
+    /// <summary>Native buffers of this loop's devices and connections.</summary>
+    public BufferPool Buffers { get; } = new();
+
+    /// <summary>"io_uring" or "posix".</summary>
+    public abstract string Name { get; }
+
+    protected int WakeDescriptor { get; }
+
+    /// <summary>A ring where the kernel grants one; otherwise a <see cref="PosixLoop"/>, with the reason.</summary>
+    public static IoLoop Create(out string? whyNotUring)
+    {
+        if (Environment.GetEnvironmentVariable("LINCOW_IO") == "posix")
+        {
+            whyNotUring = null;
+            return new PosixLoop();
+        }
+        try
+        {
+            whyNotUring = null;
+            return new UringLoop();
+        }
+        catch (LinuxException e)
+        {
+            whyNotUring = $"io_uring is refused ({e.Reason}); look at kernel.io_uring_disabled and the container's seccomp profile. "
+                + "Serving with plain system calls instead, which is slower";
+            return new PosixLoop();
+        }
+    }
+
+    public abstract void Read(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion);
+    public abstract void Write(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion);
+    public abstract void SyncData(int descriptor, IoCompletion completion);
+    public abstract void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion);
+    public abstract void Accept(int descriptor, IoCompletion completion);
+    public abstract void Receive(int descriptor, nint buffer, int byteCount, IoCompletion completion);
+
+    /// <summary>Sends a gathered message; the header and its vectors stay valid until the completion.</summary>
+    public abstract void Send(int descriptor, MessageHeader* message, IoCompletion completion);
+
+    /// <summary>Completes with 0 after the given time.</summary>
+    public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
+
+    /// <summary>Completes on the loop's next turn: for a result that is known already.</summary>
+    public void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));
+
+    /// <summary>Runs an action on the loop's thread. May be called from any thread.</summary>
+    public void Post(Action action)
+    {
+        _posted.Enqueue(action);
+        // One wake-up is enough for any number of actions: the loop clears the mark before it drains the queue.
+        if (Interlocked.Exchange(ref _wakeSignalled, 1) == 0)
+        {
+            ulong one = 1;
+            _ = Libc.write(WakeDescriptor, (nint)(&one), 8);
+        }
+    }
+
+    /// <summary>Runs an action on the loop's thread and waits for its end; its exception comes back to the caller.</summary>
+    public T Invoke<T>(Func<T> function)
+    {
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(() =>
+        {
+            try
+            {
+                done.SetResult(function());
+            }
+            catch (Exception e)
+            {
+                done.SetException(e);
+            }
+        });
+        return done.Task.GetAwaiter().GetResult();
+    }
+
+    /// <summary>Runs until <see cref="Stop"/>.</summary>
+    public void Run()
+    {
+        while (!_stopping)
+            RunOnce();
+    }
+
+    /// <summary>Ends <see cref="Run"/> after the present turn. On the loop's thread.</summary>
+    public void Stop() => _stopping = true;
+
+    /// <summary>One turn: what is ready now, else waits for the next completion, timer or posted action.</summary>
+    public void RunOnce()
+    {
+        for (var count = _ready.Count; count > 0; count--)
+        {
+            var (completion, result) = _ready.Dequeue();
+            completion.Complete(result);
+        }
+        Poll(WaitMilliseconds());
+        var now = Environment.TickCount64;
+        while (_timers.TryPeek(out var timer, out var due) && due <= now)
+        {
+            _timers.Dequeue();
+            timer.Complete(0);
+        }
+        Volatile.Write(ref _wakeSignalled, 0);
+        // The mark must be cleared before the queue is drained: an action that is enqueued in between then signals again.
+        Interlocked.MemoryBarrier();
+        while (_posted.TryDequeue(out var action))
+            action();
+    }
+
+    /// <summary>Submits what is pending, waits up to the given time (-1: without end) and completes what has ended.</summary>
+    protected abstract void Poll(int timeoutMilliseconds);
+
+    public virtual void Dispose()
+    {
+        Buffers.Dispose();
+        _ = Libc.close(WakeDescriptor);
+        GC.SuppressFinalize(this);
+    }
+
+    private int WaitMilliseconds()
+    {
+        if (_ready.Count > 0 || !_posted.IsEmpty || _stopping)
+            return 0;
+        if (!_timers.TryPeek(out _, out var due))
+            return -1;
+        return (int)Math.Clamp(due - Environment.TickCount64, 0, int.MaxValue);
+    }
+}

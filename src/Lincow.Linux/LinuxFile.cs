@@ -1,0 +1,264 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Lincow.Linux;
+
+/// <summary>What a path turned out to be.</summary>
+public enum FileKind
+{
+    Regular,
+    BlockDevice,
+    Directory,
+    CharacterDevice,
+    Pipe,
+    Socket,
+    Other,
+}
+
+/// <summary>What <c>statx</c> says of an open file.</summary>
+/// <param name="Kind">Regular file, block device, and so on.</param>
+/// <param name="SizeBytes">The file's length, or the block device's capacity.</param>
+/// <param name="AllocatedBytes">Bytes that the file system has allocated (0 for a block device).</param>
+/// <param name="ModifiedSeconds">Modification time, whole seconds since 1970.</param>
+/// <param name="ModifiedNanoseconds">Modification time, the rest in nanoseconds.</param>
+/// <param name="Device">Major and minor number: of the file system for a file, its own for a block device.</param>
+/// <param name="Inode">Inode number.</param>
+public readonly record struct FileFacts(
+    FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device, ulong Inode);
+
+/// <summary>
+/// An open file or block device: positioned reads and writes, syncs that report their errors (.NET's own Flush(true) swallows EIO), holes,
+/// locks and extended attributes. The control plane calls it directly; the data path hands <see cref="Descriptor"/> to an <see cref="IoLoop"/>.
+/// </summary>
+public sealed unsafe class LinuxFile : IDisposable
+{
+    private int _descriptor;
+
+    private LinuxFile(int descriptor, string path, bool writable, bool direct)
+    {
+        _descriptor = descriptor;
+        Path = path;
+        IsWritable = writable;
+        IsDirect = direct;
+        Facts = ReadFacts();
+    }
+
+    public string Path { get; }
+    public bool IsWritable { get; }
+
+    /// <summary>Opened with O_DIRECT: offsets, lengths and addresses must be multiples of <see cref="LogicalBlockBytes"/>.</summary>
+    public bool IsDirect { get; }
+
+    /// <summary>What the file was when it was opened; see <see cref="ReadFacts"/> for now.</summary>
+    public FileFacts Facts { get; }
+
+    public int Descriptor => _descriptor >= 0 ? _descriptor : throw new ObjectDisposedException(Path);
+
+    /// <summary>Opens an existing file. Throws <see cref="LinuxException"/>.</summary>
+    /// <param name="exclusiveDevice">O_EXCL, which claims a block device against mounts and other claimants; ignored for regular files.</param>
+    public static LinuxFile Open(string path, bool writable, bool direct = false, bool exclusiveDevice = false)
+    {
+        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock;
+        if (direct)
+            flags |= Libc.Direct;
+        if (exclusiveDevice)
+            flags |= Libc.Exclusive;
+        return Finish(Libc.open(path, flags, 0), path, writable, direct);
+    }
+
+    /// <summary>Makes a new file, readable and writable by its owner alone. EEXIST when there is one already.</summary>
+    public static LinuxFile CreateNew(string path) =>
+        Finish(Libc.open(path, Libc.ReadWrite | Libc.Create | Libc.Exclusive | Libc.CloseOnExec, 0x180), path, true, false);
+
+    /// <summary>Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9.</summary>
+    public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
+        Finish(Libc.open(directory, Libc.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Direct : 0), 0x180), directory, true, direct);
+
+    private static LinuxFile Finish(int descriptor, string path, bool writable, bool direct)
+    {
+        if (descriptor < 0)
+            throw new LinuxException("open", path, Libc.LastError);
+        // O_NONBLOCK is only there so that opening a FIFO doesn't hang; io_uring would take it as "don't wait".
+        var flags = Libc.fcntl(descriptor, Libc.FcntlGetFlags, 0);
+        Libc.fcntl(descriptor, Libc.FcntlSetFlags, flags & ~Libc.NonBlock);
+        return new LinuxFile(descriptor, path, writable, direct);
+    }
+
+    /// <summary>Kind, size, allocation and times as they are now.</summary>
+    public FileFacts ReadFacts()
+    {
+        StatxBuffer stat = default;
+        byte empty = 0;
+        const int emptyPath = 0x1000;
+        if (Libc.statx(Descriptor, (nint)(&empty), emptyPath, 0x7ff, &stat) < 0)
+            throw Fail("statx");
+        var kind = (stat.Mode & 0xf000) switch
+        {
+            0x8000 => FileKind.Regular,
+            0x6000 => FileKind.BlockDevice,
+            0x4000 => FileKind.Directory,
+            0x2000 => FileKind.CharacterDevice,
+            0x1000 => FileKind.Pipe,
+            0xc000 => FileKind.Socket,
+            _ => FileKind.Other,
+        };
+        var size = (long)stat.Size;
+        var device = (stat.DevMajor, stat.DevMinor);
+        if (kind == FileKind.BlockDevice)
+        {
+            ulong bytes = 0;
+            const uint blkGetSize64 = 0x80081272;
+            if (Libc.ioctl(Descriptor, blkGetSize64, (nint)(&bytes)) < 0)
+                throw Fail("ioctl(BLKGETSIZE64)");
+            size = (long)bytes;
+            device = (stat.RdevMajor, stat.RdevMinor);
+        }
+        return new FileFacts(kind, size, (long)stat.Blocks * 512, stat.ModifiedSeconds, stat.ModifiedNanoseconds, device, stat.Inode);
+    }
+
+    /// <summary>The unit that direct I/O must keep to, in bytes.</summary>
+    public int LogicalBlockBytes
+    {
+        get
+        {
+            if (Facts.Kind != FileKind.BlockDevice)
+                return 4096;
+            var bytes = 0;
+            const uint blkSectorSizeGet = 0x1268;
+            return Libc.ioctl(Descriptor, blkSectorSizeGet, (nint)(&bytes)) == 0 && bytes > 0 ? bytes : 4096;
+        }
+    }
+
+    /// <summary>Reads up to the buffer's length; returns the bytes read, fewer only at the end of the file.</summary>
+    public int Read(Span<byte> buffer, long byteOffset)
+    {
+        var done = 0;
+        fixed (byte* start = buffer)
+        {
+            while (done < buffer.Length)
+            {
+                var count = Libc.pread(Descriptor, (nint)(start + done), buffer.Length - done, byteOffset + done);
+                if (count == 0)
+                    break;
+                if (count > 0)
+                    done += (int)count;
+                else if (Libc.LastError != Errno.Interrupted)
+                    throw Fail($"read at byte {byteOffset + done}");
+            }
+        }
+        return done;
+    }
+
+    public void Write(ReadOnlySpan<byte> buffer, long byteOffset)
+    {
+        var done = 0;
+        fixed (byte* start = buffer)
+        {
+            while (done < buffer.Length)
+            {
+                var count = Libc.pwrite(Descriptor, (nint)(start + done), buffer.Length - done, byteOffset + done);
+                if (count > 0)
+                    done += (int)count;
+                else if (count == 0 || Libc.LastError != Errno.Interrupted)
+                    throw Fail($"write at byte {byteOffset + done}");
+            }
+        }
+    }
+
+    /// <summary>fsync: data and size on stable storage. An error here means that earlier writes may be lost.</summary>
+    public void Sync()
+    {
+        if (Libc.fsync(Descriptor) < 0)
+            throw Fail("fsync");
+    }
+
+    public void SetLength(long bytes)
+    {
+        if (Libc.ftruncate(Descriptor, bytes) < 0)
+            throw Fail($"setting its length to {bytes} bytes");
+    }
+
+    /// <summary>Reserves space without changing content; false where the file system can't.</summary>
+    public bool TryReserve(long byteOffset, long byteLength)
+    {
+        if (Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength) == 0)
+            return true;
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall ? false : throw Fail("fallocate");
+    }
+
+    /// <summary>Gives a range's space back: it reads as zeroes afterwards. False where the file system or device can't.</summary>
+    public bool TryPunchHole(long byteOffset, long byteLength)
+    {
+        if (Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength) == 0)
+            return true;
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid ? false : throw Fail("fallocate(PUNCH_HOLE)");
+    }
+
+    /// <summary>Tells a block device that a range is no longer needed (BLKDISCARD); its content is undefined afterwards. False where it can't.</summary>
+    public bool TryDiscardDevice(long byteOffset, long byteLength)
+    {
+        var range = stackalloc ulong[2] { (ulong)byteOffset, (ulong)byteLength };
+        const uint blkDiscard = 0x1277;
+        return Libc.ioctl(Descriptor, blkDiscard, (nint)range) == 0;
+    }
+
+    /// <summary>
+    /// The next range that may hold data, at or after <paramref name="byteOffset"/> and before <paramref name="byteEnd"/> (SEEK_DATA, SEEK_HOLE).
+    /// False when there is none. A file system without holes answers with the whole rest.
+    /// </summary>
+    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+    {
+        (dataStart, dataEnd) = (byteOffset, byteEnd);
+        if (byteOffset >= byteEnd)
+            return false;
+        if (Facts.Kind != FileKind.Regular)
+            return true;
+        var start = Libc.lseek(Descriptor, byteOffset, Libc.SeekData);
+        if (start < 0)
+        {
+            const int noSuchDevice = 6;
+            return Libc.LastError != noSuchDevice;
+        }
+        if (start >= byteEnd)
+            return false;
+        var end = Libc.lseek(Descriptor, start, Libc.SeekHole);
+        (dataStart, dataEnd) = (start, end < 0 ? byteEnd : Math.Min(end, byteEnd));
+        return true;
+    }
+
+    /// <summary>Takes an open-file-description lock on one byte; false when another description holds it (fcntl(2), OFD locks).</summary>
+    public bool TryLock(long byteOffset, bool exclusive)
+    {
+        var request = new FileLock { Type = (short)(exclusive ? 1 : 0), Start = byteOffset, Length = 1 };
+        if (Libc.fcntl(Descriptor, Libc.FcntlOfdSetLock, (nint)(&request)) == 0)
+            return true;
+        return Libc.LastError is Errno.Again or Errno.Access ? false : throw Fail("fcntl(F_OFD_SETLK)");
+    }
+
+    public string? GetAttribute(string name)
+    {
+        var value = stackalloc byte[4096];
+        var length = Libc.fgetxattr(Descriptor, name, (nint)value, 4096);
+        return length < 0 ? null : Encoding.UTF8.GetString(value, (int)length);
+    }
+
+    /// <summary>Sets an extended attribute; false where the file system has none.</summary>
+    public bool TrySetAttribute(string name, string value)
+    {
+        var bytes = Encoding.UTF8.GetBytes(value);
+        fixed (byte* start = bytes)
+            return Libc.fsetxattr(Descriptor, name, (nint)start, bytes.Length, 0) == 0;
+    }
+
+    /// <summary>Asks the kernel to read a range ahead; a hint that can't fail.</summary>
+    public void WillNeed(long byteOffset, long byteLength) => _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);
+
+    public void Dispose()
+    {
+        var descriptor = Interlocked.Exchange(ref _descriptor, -1);
+        if (descriptor >= 0)
+            _ = Libc.close(descriptor);
+    }
+
+    private LinuxException Fail(string call) => new(call, Path, Libc.LastError);
+}

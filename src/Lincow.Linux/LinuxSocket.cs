@@ -1,0 +1,170 @@
+using System.Buffers.Binary;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+
+namespace Lincow.Linux;
+
+/// <summary>The stream sockets that the loop's servers listen on: Unix-domain and TCP, as descriptors.</summary>
+public static unsafe class LinuxSocket
+{
+    public const int DontWait = 0x40, WaitAll = 0x100, NoSignal = 0x4000;
+
+    /// <summary>MSG_NOSIGNAL: a client that is gone is an error, not a signal. MSG_WAITALL: the kernel goes on after a short send.</summary>
+    public const uint SendFlags = NoSignal | WaitAll;
+
+    /// <summary>The longest Unix socket path: sun_path holds 108 bytes with its NUL (unix(7)).</summary>
+    public const int MaxUnixPathBytes = 107;
+
+    private const int FamilyUnix = 1, FamilyInet = 2, FamilyInet6 = 10, Stream = 1;
+
+    /// <summary>Connections that may wait to be accepted.</summary>
+    private const int Backlog = 4096;
+
+    /// <summary>
+    /// Listens on a Unix socket that only its owner may use (mode 0600). A stale socket file, which nobody listens on, is replaced; a live one
+    /// is EADDRINUSE; anything else at the path is left alone (EEXIST).
+    /// </summary>
+    public static int ListenUnix(string path)
+    {
+        var address = UnixAddress(path);
+        var listener = Open(FamilyUnix, path);
+        try
+        {
+            var before = Libc.umask(0x7f);
+            var result = Bind(listener, address);
+            var error = Libc.LastError;
+            if (result < 0 && error == Errno.AddressInUse)
+            {
+                RemoveStale(path, address);
+                result = Bind(listener, address);
+                error = Libc.LastError;
+            }
+            _ = Libc.umask(before);
+            if (result < 0)
+                throw new LinuxException("bind", path, error);
+            if (Libc.listen(listener, Backlog) < 0)
+                throw new LinuxException("listen", path, Libc.LastError);
+            return listener;
+        }
+        catch
+        {
+            _ = Libc.close(listener);
+            throw;
+        }
+    }
+
+    /// <summary>Listens on a TCP address; port 0 lets the system choose. Returns the descriptor and the port.</summary>
+    public static (int Descriptor, int Port) ListenTcp(IPAddress host, int port)
+    {
+        var subject = new IPEndPoint(host, port).ToString();
+        var address = InternetAddress(host, port);
+        var listener = Open(host.AddressFamily == AddressFamily.InterNetworkV6 ? FamilyInet6 : FamilyInet, subject);
+        const int solSocket = 1, reuseAddress = 2;
+        SetOption(listener, solSocket, reuseAddress, 1);
+        if (Bind(listener, address) < 0 || Libc.listen(listener, Backlog) < 0)
+        {
+            var error = Libc.LastError;
+            _ = Libc.close(listener);
+            throw new LinuxException("bind", subject, error);
+        }
+        var bound = stackalloc byte[28];
+        uint length = 28;
+        _ = Libc.getsockname(listener, bound, &length);
+        return (listener, bound[2] << 8 | bound[3]);
+    }
+
+    /// <summary>A connected pair of Unix stream sockets.</summary>
+    public static (int First, int Second) Pair()
+    {
+        var pair = stackalloc int[2];
+        if (Libc.socketpair(FamilyUnix, Stream | Libc.CloseOnExec, 0, pair) < 0)
+            throw new LinuxException("socketpair", "sockets", Libc.LastError);
+        return (pair[0], pair[1]);
+    }
+
+    /// <summary>Small replies leave at once (proto.md asks for it); a Unix socket ignores this.</summary>
+    public static void DisableNagle(int descriptor)
+    {
+        const int tcp = 6, noDelay = 1;
+        SetOption(descriptor, tcp, noDelay, 1);
+    }
+
+    /// <summary>Room for a whole large request in flight; the kernel caps it at its own limit.</summary>
+    public static void SetBufferBytes(int descriptor, int bytes)
+    {
+        const int solSocket = 1, sendBuffer = 7, receiveBuffer = 8;
+        SetOption(descriptor, solSocket, sendBuffer, bytes);
+        SetOption(descriptor, solSocket, receiveBuffer, bytes);
+    }
+
+    public const int ShutdownReceive = 0, ShutdownBoth = 2;
+
+    /// <summary>Ends receiving, or both directions: what waits on the socket completes.</summary>
+    public static void Shutdown(int descriptor, int how) => _ = Libc.shutdown(descriptor, how);
+
+    public static void Close(int descriptor) => _ = Libc.close(descriptor);
+
+    private static int Open(int family, string subject)
+    {
+        var descriptor = Libc.socket(family, Stream | Libc.CloseOnExec, 0);
+        return descriptor >= 0 ? descriptor : throw new LinuxException("socket", subject, Libc.LastError);
+    }
+
+    private static int Bind(int descriptor, byte[] address)
+    {
+        fixed (byte* start = address)
+            return Libc.bind(descriptor, start, (uint)address.Length);
+    }
+
+    private static void RemoveStale(string path, byte[] address)
+    {
+        if ((File.GetAttributes(path) & FileAttributes.Directory) != 0 || !IsSocket(path))
+            throw new LinuxException("bind", path, Errno.Exists);
+        var probe = Open(FamilyUnix, path);
+        int result, error;
+        fixed (byte* start = address)
+            result = Libc.connect(probe, start, (uint)address.Length);
+        error = Libc.LastError;
+        _ = Libc.close(probe);
+        if (result == 0 || error != Errno.ConnectionRefused)
+            throw new LinuxException("bind", path, Errno.AddressInUse);
+        File.Delete(path);
+    }
+
+    private static bool IsSocket(string path)
+    {
+        StatxBuffer stat = default;
+        const int currentDirectory = -100;
+        fixed (byte* name = Encoding.UTF8.GetBytes(path + "\0"))
+        {
+            if (Libc.statx(currentDirectory, (nint)name, 0, 0x7ff, &stat) < 0)
+                return false;
+        }
+        return (stat.Mode & 0xf000) == 0xc000;
+    }
+
+    private static byte[] UnixAddress(string path)
+    {
+        var bytes = Encoding.UTF8.GetBytes(path);
+        if (bytes.Length > MaxUnixPathBytes)
+            throw new LinuxException("bind", path, Errno.NameTooLong);
+        var address = new byte[2 + bytes.Length + 1];
+        address[0] = FamilyUnix;
+        bytes.CopyTo(address, 2);
+        return address;
+    }
+
+    private static byte[] InternetAddress(IPAddress host, int port)
+    {
+        var bytes = host.GetAddressBytes();
+        var six = bytes.Length == 16;
+        var address = new byte[six ? 28 : 16];
+        address[0] = six ? (byte)FamilyInet6 : (byte)FamilyInet;
+        BinaryPrimitives.WriteUInt16BigEndian(address.AsSpan(2), (ushort)port);
+        bytes.CopyTo(address, six ? 8 : 4);
+        return address;
+    }
+
+    private static void SetOption(int descriptor, int level, int name, int value) => _ = Libc.setsockopt(descriptor, level, name, &value, 4);
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+
+namespace Lincow.Linux;
+
+/// <summary>Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.</summary>
+public static class LockHolder
+{
+    /// <summary>"process 1234 (lincow)", or null when no process that we may look into holds a lock on the file or has the block device open.</summary>
+    public static string? Find(FileFacts file)
+    {
+        foreach (var process in Directory.EnumerateDirectories("/proc"))
+        {
+            if (!int.TryParse(Path.GetFileName(process), NumberStyles.None, CultureInfo.InvariantCulture, out var id) || id == Environment.ProcessId)
+                continue;
+            try
+            {
+                foreach (var descriptor in Directory.EnumerateFileSystemEntries(process + "/fd"))
+                {
+                    if (Holds(process, Path.GetFileName(descriptor), file))
+                        return $"process {id} ({File.ReadAllText(process + "/comm").Trim()})";
+                }
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // The process ended while we looked, or it belongs to somebody else.
+            }
+        }
+        return null;
+    }
+
+    private static bool Holds(string process, string descriptor, FileFacts file)
+    {
+        if (!int.TryParse(descriptor, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+            return false;
+        var lines = File.ReadAllLines($"{process}/fdinfo/{descriptor}");
+        // "lock:	1: OFDLCK  ADVISORY  WRITE -1 fe:00:1835023 84 84": device and inode of the locked file.
+        var inode = ":" + file.Inode.ToString(CultureInfo.InvariantCulture) + " ";
+        return lines.Any(line => line.StartsWith("lock:", StringComparison.Ordinal) && line.Contains("OFDLCK", StringComparison.Ordinal)
+            && line.Contains(inode, StringComparison.Ordinal));
+    }
+}

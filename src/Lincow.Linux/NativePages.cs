@@ -1,0 +1,13 @@
+namespace Lincow.Linux;
+
+/// <summary>Zero-filled address space that takes memory only where it is touched (mmap, MAP_NORESERVE).</summary>
+public static unsafe class NativePages
+{
+    public static nint Reserve(nuint byteCount)
+    {
+        var address = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
+        return address != -1 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
+    }
+
+    public static void Release(nint address, nuint byteCount) => _ = Libc.munmap(address, byteCount);
+}

@@ -111,21 +111,25 @@ public abstract unsafe class IoLoop : IDisposable
     public void Run()
     {
         while (!_stopping)
-            RunOnce();
+            Turn(mayWaitAfterProgress: true);
     }
 
     /// <summary>Ends <see cref="Run"/> after the present turn. On the loop's thread.</summary>
     public void Stop() => _stopping = true;
 
-    /// <summary>One turn: what is ready now, else waits for the next completion, timer or posted action.</summary>
-    public void RunOnce()
+    /// <summary>One turn for somebody who waits for an operation of their own: returns as soon as anything has happened.</summary>
+    public void RunOnce() => Turn(mayWaitAfterProgress: false);
+
+    // In Run, a turn completes what is ready and then submits what that led to with the same system call that waits for more.
+    private void Turn(bool mayWaitAfterProgress)
     {
-        for (var count = _ready.Count; count > 0; count--)
+        var ready = _ready.Count;
+        for (var count = ready; count > 0; count--)
         {
             var (completion, result) = _ready.Dequeue();
             completion.Complete(result);
         }
-        Poll(WaitMilliseconds());
+        Poll(ready > 0 && !mayWaitAfterProgress ? 0 : WaitMilliseconds());
         var now = Environment.TickCount64;
         while (_timers.TryPeek(out var timer, out var due) && due <= now)
         {

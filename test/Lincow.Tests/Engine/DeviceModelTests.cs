@@ -1,0 +1,136 @@
+using CsCheck;
+using Lincow.Device;
+
+namespace Lincow.Tests.Engine;
+
+/// <summary>Random operations of any alignment against a plain byte array, with reopening in between.</summary>
+public class DeviceModelTests
+{
+    private enum Kind
+    {
+        Read,
+        Write,
+        Zero,
+        Discard,
+        ZeroNoHole,
+        Flush,
+        Reopen,
+        Reset,
+    }
+
+    private sealed record Step(Kind Kind, double At, int Length, byte Fill);
+
+    private static readonly Gen<Step> Steps = Gen.Select(
+        Gen.Frequency((6, Gen.Const(Kind.Read)), (8, Gen.Const(Kind.Write)), (3, Gen.Const(Kind.Zero)), (2, Gen.Const(Kind.Discard)),
+            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (3, Gen.Const(Kind.Flush))))),
+        Gen.Double[0, 1],
+        Gen.OneOf(Gen.Int[1, 600], Gen.Int[1, 9000], Gen.Int[1, 130_000], Of(512, 4096, 8192, 65536)),
+        Gen.Byte[1, 255],
+        (kind, at, length, fill) => new Step(kind, at, length, fill));
+
+    private static readonly Gen<OverlayShape> Shapes = Gen.Select(
+        Gen.Int[1, 700], Of(9, 10, 12, 14, 16, 18), Gen.Bool, Gen.Double[0, 1],
+        (sectors, shift, separate, share) => new OverlayShape(sectors * 512L, shift, separate, (long)(sectors * 512L * Math.Min(1, share * 1.3))));
+
+    private static Gen<int> Of(params int[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
+
+    [Fact]
+    public void Random_operations_read_back_as_from_a_byte_array() =>
+        Gen.Select(Gen.Int, Shapes, Steps.Array[1, 40], Gen.Bool).Sample((seed, shape, steps, aligned) => Play(seed, shape, steps, aligned), iter: 4000);
+
+    private static void Play(int seed, OverlayShape shape, Step[] steps, bool aligned)
+    {
+        using var overlay = new TestOverlay(new Random(seed), shape);
+        var model = overlay.OriginContent.ToArray();
+        foreach (var step in steps)
+        {
+            var unit = aligned ? 512 : 1;
+            var offset = (long)(step.At * (shape.DeviceBytes - 1)) / unit * unit;
+            var length = (int)Math.Min(Math.Max(step.Length / unit * unit, unit), shape.DeviceBytes - offset);
+            Apply(overlay, model, step, offset, length);
+        }
+        Assert.Equal(model, overlay.Read(0, model.Length));
+        Assert.Equal(0, overlay.Close());
+        overlay.Open();
+        Assert.Equal(model, overlay.Read(0, model.Length));
+        Assert.Empty(overlay.Reports);
+    }
+
+    private static void Apply(TestOverlay overlay, byte[] model, Step step, long offset, int length)
+    {
+        var range = model.AsSpan((int)offset, length);
+        switch (step.Kind)
+        {
+            case Kind.Read:
+                Assert.Equal(range.ToArray(), overlay.Read(offset, length));
+                break;
+            case Kind.Write:
+                var content = new byte[length];
+                for (var i = 0; i < length; i++)
+                    content[i] = (byte)(step.Fill + i * 7);
+                content.CopyTo(range);
+                Assert.Equal(0, overlay.Write(offset, content, step.Fill > 200 ? BlockFlags.ForceUnitAccess : BlockFlags.None));
+                break;
+            case Kind.Flush:
+                Assert.Equal(0, overlay.Flush());
+                break;
+            case Kind.Reopen:
+                Assert.Equal(0, overlay.Close());
+                overlay.Open();
+                break;
+            case Kind.Reset:
+                Assert.Equal(0, overlay.Close());
+                overlay.Open();
+                overlay.Reset();
+                overlay.CutPower();
+                overlay.Open();
+                overlay.OriginContent.CopyTo(model, 0);
+                break;
+            default:
+                range.Clear();
+                var operation = step.Kind == Kind.Discard ? BlockOperation.Discard : BlockOperation.WriteZeroes;
+                Assert.Equal(0, overlay.Zero(offset, length, operation, step.Kind == Kind.ZeroNoHole ? BlockFlags.NoHole : BlockFlags.None));
+                break;
+        }
+    }
+
+    [Fact]
+    public void A_whole_chunk_write_reads_nothing_and_writes_once()
+    {
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(1 << 20, 12, true, 1 << 20));
+        overlay.Read(0, 1);
+        var reads = 0;
+        overlay.DataDisk.Fault = (call, _) => call == Storage.StorageCall.Read ? ++reads * 0 : 0;
+        var writes = overlay.DataDisk.Writes;
+        Assert.Equal(0, overlay.Write(8192, new byte[16384]));
+        Assert.Equal((0, 1), (reads, overlay.DataDisk.Writes - writes));
+    }
+
+    [Fact]
+    public void A_flush_without_changed_map_pages_costs_one_sync()
+    {
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(1 << 20, 12, false, 1 << 20));
+        overlay.Write(0, new byte[4096]);
+        overlay.Flush();
+        var (writes, flushes) = (overlay.MapDisk.Writes, overlay.MapDisk.Flushes);
+        overlay.Write(0, new byte[4096]);
+        Assert.Equal(0, overlay.Flush());
+        // The data's own write, and no map page.
+        Assert.Equal((1, 1), (overlay.MapDisk.Writes - writes, overlay.MapDisk.Flushes - flushes));
+    }
+
+    [Fact]
+    public void Concurrent_flushes_share_a_round()
+    {
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(1 << 20, 12, false, 1 << 20));
+        overlay.Write(0, new byte[4096]);
+        var before = overlay.MapDisk.Flushes;
+        var requests = Enumerable.Range(0, 16).Select(_ => new TestRequest { Operation = BlockOperation.Flush }).ToList();
+        requests.ForEach(request => request.SubmitTo(overlay.Device));
+        while (overlay.World.PendingCount > 0)
+            overlay.World.Turn();
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        // The first has a round of its own (data, map); all others share the next, which finds nothing to do.
+        Assert.Equal(2, overlay.MapDisk.Flushes - before);
+    }
+}

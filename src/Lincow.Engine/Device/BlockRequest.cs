@@ -138,6 +138,8 @@ internal struct RequestQueue
 
     public readonly bool IsEmpty => _head is null;
 
+    public readonly BlockRequest? Head => _head;
+
     public void Enqueue(BlockRequest request)
     {
         request.Next = null;

@@ -393,11 +393,12 @@ public sealed class CowDevice
         _buffers.Return(request.Scratch);
         request.Scratch = default;
         _locks.Release(request, ref _runnable);
+        // Before the owner hears of it: those who waited come before what it submits next.
+        DrainRunnable();
         if (result == 0 && request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
             _rounds.Join(request);
         else
             Complete(request, result);
-        DrainRunnable();
     }
 
     // A loop, not recursion: a request that waited may finish at once and release others.

@@ -34,7 +34,7 @@ internal sealed class RangeLocks
         for (var i = 0; i < _waiting.Count; i++)
         {
             var waiter = _waiting[i];
-            if (ConflictsWithActive(waiter) || ConflictsWithEarlierWaiter(waiter, i))
+            if (ConflictsWithActive(waiter) || ConflictsWithEarlierWaiter(waiter, i) || ConflictsWithRunnable(waiter, runnable.Head))
                 continue;
             _waiting.RemoveAt(i--);
             runnable.Enqueue(waiter);
@@ -52,12 +52,25 @@ internal sealed class RangeLocks
             var waiter = _waiting[i];
             if (waiter.Ticket >= request.Ticket)
                 return false;
-            if ((waiter.NeedsExclusiveRange || request.NeedsExclusiveRange)
-                && waiter.LockStart < request.LockEnd && request.LockStart < waiter.LockEnd)
+            if (Conflict(waiter, request))
                 return true;
         }
         return false;
     }
+
+    // Those that may go on have not taken their ranges yet.
+    private static bool ConflictsWithRunnable(BlockRequest request, BlockRequest? runnable)
+    {
+        for (; runnable is not null; runnable = runnable.Next)
+        {
+            if (Conflict(runnable, request))
+                return true;
+        }
+        return false;
+    }
+
+    private static bool Conflict(BlockRequest one, BlockRequest other) =>
+        (one.NeedsExclusiveRange || other.NeedsExclusiveRange) && one.LockStart < other.LockEnd && other.LockStart < one.LockEnd;
 
     private void InsertByTicket(BlockRequest request)
     {

@@ -1,0 +1,149 @@
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Tests.Engine;
+
+/// <summary>What a device does when its storage fails.</summary>
+public class FaultTests
+{
+    private static readonly byte[] Chunk = [.. Enumerable.Range(0, 4096).Select(i => (byte)(i * 13 + 1))];
+
+    private static TestOverlay Overlay(bool separate = true, long deviceBytes = 1 << 20) => new(new Random(5), new OverlayShape(deviceBytes, 12, separate, deviceBytes));
+
+    [Fact]
+    public void After_a_failed_data_sync_everything_is_an_error_until_reopened()
+    {
+        using var overlay = Overlay();
+        overlay.Write(0, Chunk);
+        overlay.Flush();
+        overlay.Write(0, new byte[4096]);
+        overlay.DataDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
+        Assert.Equal(-Errno.IO, overlay.Flush());
+        overlay.DataDisk.Fault = (_, _) => 0;
+        // The second sync would succeed, and its data would be gone.
+        Assert.Equal(-Errno.IO, overlay.Flush());
+        Assert.Equal(-Errno.IO, overlay.Write(0, Chunk));
+        Assert.Contains(overlay.Reports, report => report.Contains("syncing data failed", StringComparison.Ordinal));
+        overlay.CutPower();
+        overlay.Open();
+        Assert.Equal(0, overlay.Write(0, Chunk));
+        Assert.Equal(0, overlay.Flush());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void After_a_failed_map_write_or_sync_the_device_is_failed(bool sync)
+    {
+        using var overlay = Overlay();
+        overlay.Write(0, Chunk);
+        overlay.MapDisk.Fault = (call, _) => call == (sync ? StorageCall.Flush : StorageCall.Write) ? -Errno.IO : 0;
+        Assert.Equal(-Errno.IO, overlay.Flush());
+        overlay.MapDisk.Fault = (_, _) => 0;
+        Assert.Equal(-Errno.IO, overlay.Flush());
+    }
+
+    [Fact]
+    public void A_map_without_room_fails_the_flush_and_the_next_one_makes_it_good()
+    {
+        using var overlay = Overlay();
+        overlay.Write(0, Chunk);
+        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.NoSpace : 0;
+        Assert.Equal(-Errno.NoSpace, overlay.Flush());
+        overlay.MapDisk.Fault = (_, _) => 0;
+        Assert.Equal(0, overlay.Flush());
+        overlay.CutPower();
+        overlay.Open();
+        Assert.Equal(Chunk, overlay.Read(0, 4096));
+    }
+
+    [Fact]
+    public void A_write_without_room_is_refused_and_leaves_the_chunk_as_it_was()
+    {
+        using var overlay = Overlay();
+        overlay.Write(4096, Chunk);
+        overlay.DataDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.NoSpace : 0;
+        Assert.Equal(-Errno.NoSpace, overlay.Write(0, Chunk));
+        Assert.Equal(-Errno.NoSpace, overlay.Write(8192 + 100, [1, 2, 3]));
+        Assert.Equal(overlay.OriginContent[..4096], overlay.Read(0, 4096));
+        Assert.Equal(Chunk, overlay.Read(4096, 4096));
+        Assert.Equal(overlay.OriginContent[8192..12288], overlay.Read(8192, 4096));
+        overlay.DataDisk.Fault = (_, _) => 0;
+        Assert.Equal(0, overlay.Write(0, Chunk));
+        Assert.Equal(Chunk, overlay.Read(0, 4096));
+    }
+
+    [Fact]
+    public void A_map_page_damaged_after_a_clean_close_is_replaced_by_its_twin()
+    {
+        using var overlay = Overlay();
+        overlay.Write(0, Chunk);
+        overlay.Close();
+        Damage(overlay, slot: 0);
+        overlay.Open();
+        Assert.Equal(Chunk, overlay.Read(0, 4096));
+        Assert.Single(overlay.Reports);
+        overlay.Close();
+        Damage(overlay, slot: 1);
+        overlay.Open();
+        Assert.Equal(Chunk, overlay.Read(0, 4096));
+    }
+
+    [Fact]
+    public void A_map_page_whose_newer_slot_is_damaged_in_use_is_refused_not_guessed()
+    {
+        // Two map pages: the second one stays good.
+        using var overlay = Overlay(deviceBytes: (MapFormat.ChunksPerPage + 10L) * 4096);
+        overlay.Write(0, Chunk);
+        overlay.Flush();
+        overlay.Write(4096, Chunk);
+        overlay.Flush();
+        overlay.CutPower();
+        // The first flush went to slot 0, the second to slot 1.
+        Damage(overlay, slot: 1);
+        overlay.Open();
+        using var read = new TestRequest { Operation = Device.BlockOperation.Read, ByteOffset = 8192, ByteLength = 4096 };
+        Assert.Equal(-Errno.IO, overlay.Run(read));
+        Assert.Equal(-Errno.IO, overlay.Write(8192, Chunk));
+        Assert.Equal(-Errno.IO, overlay.Zero(8192, 4096));
+        Assert.Contains("device bytes 0 to", Assert.Single(overlay.Reports), StringComparison.Ordinal);
+        Assert.Equal(0, overlay.Write(MapFormat.ChunksPerPage * 4096L, Chunk));
+        Assert.Equal(0, overlay.Close());
+        overlay.Open();
+        // Damage isn't forgotten by a close.
+        Assert.True(overlay.Store.Superblock.InUse);
+        Assert.Equal(-Errno.IO, overlay.Zero(8192, 4096));
+    }
+
+    [Fact]
+    public void A_clean_close_makes_all_twins_equal()
+    {
+        using var overlay = Overlay(deviceBytes: (MapFormat.ChunksPerPage * 3 + 10L) * 4096);
+        for (var round = 0; round < 3; round++)
+        {
+            overlay.Write(round * MapFormat.ChunksPerPage * 4096L, Chunk);
+            overlay.Flush();
+        }
+        overlay.Write(0, Chunk);
+        overlay.CutPower();
+        overlay.Open();
+        overlay.Close();
+        for (var page = 0; page < 4; page++)
+        {
+            var pair = new byte[MapFormat.PairBytes];
+            overlay.MapDisk.CopyOut(LinearStore.PageOffset(page, 0), pair);
+            Assert.Equal(pair[..MapFormat.PageBytes], pair[MapFormat.PageBytes..]);
+        }
+    }
+
+    private static void Damage(TestOverlay overlay, int slot)
+    {
+        var sector = new byte[512];
+        var offset = LinearStore.PageOffset(0, slot) + 3 * 512;
+        overlay.MapDisk.CopyOut(offset, sector);
+        sector[200] ^= 16;
+        overlay.MapDisk.CopyIn(offset, sector);
+        overlay.MapDisk.Settle();
+    }
+}

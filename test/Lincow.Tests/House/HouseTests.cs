@@ -1,0 +1,70 @@
+using System.Text.RegularExpressions;
+
+namespace Lincow.Tests.House;
+
+/// <summary>The rules of the house that a machine can hold (docs/architecture.md).</summary>
+public partial class HouseTests
+{
+    private static readonly string Root = FindRoot();
+
+    private static IEnumerable<string> Sources => Directory.EnumerateFiles(Path.Combine(Root, "src"), "*.cs", SearchOption.AllDirectories)
+        .Concat(Directory.EnumerateFiles(Path.Combine(Root, "test"), "*.cs", SearchOption.AllDirectories))
+        .Where(path => !path.Contains("/obj/", StringComparison.Ordinal) && !path.Contains("/bin/", StringComparison.Ordinal));
+
+    [Fact]
+    public void Dependencies_point_one_way()
+    {
+        string[] order = ["Lincow.Linux", "Lincow.Engine", "Lincow.Frontends", "Lincow.Cli"];
+        foreach (var project in order)
+        {
+            var text = File.ReadAllText(Path.Combine(Root, "src", project, project + ".csproj"));
+            var references = ProjectReference().Matches(text).Select(match => match.Groups[1].Value);
+            Assert.All(references, reference => Assert.True(Array.IndexOf(order, reference) < Array.IndexOf(order, project), $"{project} must not know {reference}"));
+        }
+    }
+
+    [Fact]
+    public void There_are_at_most_eight_projects() =>
+        Assert.InRange(Directory.EnumerateFiles(Root, "*.csproj", SearchOption.AllDirectories).Count(), 1, 8);
+
+    [Fact]
+    public void Files_stay_under_500_lines() =>
+        Assert.All(Sources, path => Assert.True(File.ReadLines(path).Count() <= 500, $"{path} is too long: split it by idea"));
+
+    /// <summary>Rooms of the data path, what may not be in them, and the word to use instead.</summary>
+    public static TheoryData<string, string, string> Bans => new()
+    {
+        { "Lincow.Engine/Device", @"\basync\b|\bawait\b", "a completion" },
+        { "Lincow.Engine/Layers", @"\basync\b|\bawait\b", "a completion" },
+        { "Lincow.Engine/Linear", @"\basync\b|\bawait\b", "a completion" },
+        { "Lincow.Engine/Device", @"using System\.Linq|\.Select\(|\.Where\(", "a loop" },
+        { "Lincow.Engine/Layers", @"using System\.Linq|\.Select\(|\.Where\(", "a loop" },
+        { "Lincow.Engine", @"\block\s*\(", "one loop that owns the device" },
+        { "Lincow.Engine", @"FlushToDisk|Flush\(true\)|Flush\(flushToDisk", "LinuxFile.Sync, which reports its errors" },
+        { "Lincow.Engine", @"System\.Net\.|Console\.", "Frontends or Cli" },
+        { "Lincow.Linux", @"\b[Oo]verlay\b|copy-on-write", "nothing: this room knows nothing of copy-on-write" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Bans))]
+    public void Banned_words_stay_out(string room, string pattern, string instead)
+    {
+        foreach (var path in Directory.EnumerateFiles(Path.Combine(Root, "src", room), "*.cs", SearchOption.AllDirectories).Where(path => !path.Contains("/obj/", StringComparison.Ordinal)))
+        {
+            var code = string.Join('\n', File.ReadLines(path).Where(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal)));
+            var match = Regex.Match(code, pattern);
+            Assert.False(match.Success, $"{path} has '{match.Value}'; use {instead}");
+        }
+    }
+
+    private static string FindRoot()
+    {
+        var directory = new DirectoryInfo(AppContext.BaseDirectory);
+        while (!File.Exists(Path.Combine(directory.FullName, "lincow.slnx")))
+            directory = directory.Parent ?? throw new InvalidOperationException("the tests must run inside the repository");
+        return directory.FullName;
+    }
+
+    [GeneratedRegex(@"ProjectReference Include=""[^""]*/([\w.]+)\.csproj""")]
+    private static partial Regex ProjectReference();
+}

@@ -72,6 +72,12 @@ public static class OverlayCreator
             if (separate is not null && separate.Facts.Inode == data.Facts.Inode && separate.Facts.Device == data.Facts.Device)
                 throw new LincowException($"{options.Map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
             Lay(superblock, separate ?? data, data, options.Preallocate);
+            // A new file's name is only safe when its directory is.
+            foreach (var path in made)
+            {
+                using var directory = LinuxFile.Open(Path.GetDirectoryName(path)!, writable: false);
+                directory.Sync();
+            }
         }
         catch (Exception e)
         {

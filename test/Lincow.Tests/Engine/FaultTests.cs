@@ -75,6 +75,23 @@ public class FaultTests
     }
 
     [Fact]
+    public void A_read_error_of_the_origin_is_an_error_for_its_range_alone()
+    {
+        using var overlay = Overlay();
+        Array.Fill(overlay.OriginContent, (byte)7);
+        overlay.OriginDisk.CopyIn(0, overlay.OriginContent);
+        overlay.OriginDisk.Fault = (call, offset) => call == StorageCall.Read && offset / 4096 == 3 ? -Errno.IO : 0;
+        using var read = new TestRequest { Operation = Device.BlockOperation.Read, ByteOffset = 3 * 4096 + 512, ByteLength = 512 };
+        Assert.Equal(-Errno.IO, overlay.Run(read));
+        // A copy-up needs the origin; a whole chunk doesn't, and makes the range good.
+        Assert.Equal(-Errno.IO, overlay.Write(3 * 4096 + 5, [1]));
+        Assert.Equal(overlay.OriginContent[..4096], overlay.Read(2 * 4096, 4096));
+        Assert.Equal(0, overlay.Write(3 * 4096, Chunk));
+        Assert.Equal(Chunk, overlay.Read(3 * 4096, 4096));
+        Assert.Equal(0, overlay.Flush());
+    }
+
+    [Fact]
     public void A_map_page_damaged_after_a_clean_close_is_replaced_by_its_twin()
     {
         using var overlay = Overlay();

@@ -16,7 +16,6 @@ internal sealed unsafe class TestOverlay : IDisposable
 {
     private readonly BufferPool _buffers = new();
     private readonly OverlayShape _shape;
-    private readonly SimulatedStorage _origin;
 
     public TestOverlay(Random random, OverlayShape shape)
     {
@@ -36,7 +35,7 @@ internal sealed unsafe class TestOverlay : IDisposable
         };
         MapDisk = new SimulatedStorage(World, superblock.MapFileBytes, "map");
         DataDisk = shape.IsSeparate ? new SimulatedStorage(World, superblock.DataFileBytes, "data") : MapDisk;
-        _origin = new SimulatedStorage(World, shape.OriginBytes, "origin");
+        OriginDisk = new SimulatedStorage(World, shape.OriginBytes, "origin");
         OriginContent = new byte[shape.DeviceBytes];
         FillOrigin(random);
         SuperblockFile.Update(MapDisk, superblock, _buffers);
@@ -48,6 +47,8 @@ internal sealed unsafe class TestOverlay : IDisposable
     public SimulatedStorage MapDisk { get; }
 
     public SimulatedStorage DataDisk { get; }
+
+    public SimulatedStorage OriginDisk { get; }
 
     /// <summary>The origin's content, with zeroes up to the device's end.</summary>
     public byte[] OriginContent { get; }
@@ -66,7 +67,7 @@ internal sealed unsafe class TestOverlay : IDisposable
         Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = Reports.Add };
         Store.MarkInUse();
         var identity = new OriginIdentity(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
-        Device = new CowDevice(new LayerStack(Store, DataDisk, Store.Superblock.DataOffset, new Origin("/origin", identity, _origin)), _buffers, isReadOnly: false);
+        Device = new CowDevice(new LayerStack(Store, DataDisk, Store.Superblock.DataOffset, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
     }
 
     /// <summary>Flushes and closes as a session does.</summary>
@@ -138,8 +139,8 @@ internal sealed unsafe class TestOverlay : IDisposable
             cursor += length;
         }
         if (content.Length > 0)
-            _origin.CopyIn(0, content);
-        _origin.Settle();
+            OriginDisk.CopyIn(0, content);
+        OriginDisk.Settle();
     }
 }
 

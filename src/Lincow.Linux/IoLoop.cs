@@ -19,6 +19,9 @@ public abstract class IoCompletion
 /// </summary>
 public abstract unsafe class IoLoop : IDisposable
 {
+    /// <summary>What is ready may make more ready: all of it goes before the next system call, up to this depth, so that nobody starves.</summary>
+    private const int MaxReadyRounds = 16;
+
     private readonly ConcurrentQueue<Action> _posted = new();
     private readonly Queue<(IoCompletion Completion, int Result)> _ready = new(64);
     private readonly PriorityQueue<IoCompletion, long> _timers = new();
@@ -123,13 +126,17 @@ public abstract unsafe class IoLoop : IDisposable
     // In Run, a turn completes what is ready and then submits what that led to with the same system call that waits for more.
     private void Turn(bool mayWaitAfterProgress)
     {
-        var ready = _ready.Count;
-        for (var count = ready; count > 0; count--)
+        var progress = false;
+        for (var round = 0; round < MaxReadyRounds && _ready.Count > 0; round++)
         {
-            var (completion, result) = _ready.Dequeue();
-            completion.Complete(result);
+            for (var count = _ready.Count; count > 0; count--)
+            {
+                var (completion, result) = _ready.Dequeue();
+                completion.Complete(result);
+            }
+            progress = true;
         }
-        Poll(ready > 0 && !mayWaitAfterProgress ? 0 : WaitMilliseconds());
+        Poll(progress && !mayWaitAfterProgress ? 0 : WaitMilliseconds());
         var now = Environment.TickCount64;
         while (_timers.TryPeek(out var timer, out var due) && due <= now)
         {

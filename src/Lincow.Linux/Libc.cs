@@ -76,6 +76,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int fsetxattr(int fd, string name, nint value, nint size, int flags);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int fremovexattr(int fd, string name);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial long syscall(long number, long a, long b, long c, long d, long e, long f);
 

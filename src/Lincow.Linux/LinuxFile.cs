@@ -165,6 +165,13 @@ public sealed unsafe class LinuxFile : IDisposable
         }
     }
 
+    /// <summary>One pwrite: the bytes written, or a negative errno.</summary>
+    public int TryWriteOnce(nint buffer, int byteCount, long byteOffset)
+    {
+        var result = Libc.pwrite(Descriptor, buffer, byteCount, byteOffset);
+        return result >= 0 ? (int)result : -Libc.LastError;
+    }
+
     /// <summary>fsync: data and size on stable storage. An error here means that earlier writes may be lost.</summary>
     public void Sync()
     {
@@ -249,6 +256,9 @@ public sealed unsafe class LinuxFile : IDisposable
         fixed (byte* start = bytes)
             return Libc.fsetxattr(Descriptor, name, (nint)start, bytes.Length, 0) == 0;
     }
+
+    /// <summary>Removes an extended attribute, if it is there.</summary>
+    public void RemoveAttribute(string name) => _ = Libc.fremovexattr(Descriptor, name);
 
     /// <summary>Asks the kernel to read a range ahead; a hint that can't fail.</summary>
     public void WillNeed(long byteOffset, long byteLength) => _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);

@@ -90,12 +90,15 @@ public static unsafe class LinuxSocket
         SetOption(descriptor, tcp, noDelay, 1);
     }
 
-    /// <summary>Room for a whole large request in flight; the kernel caps it at its own limit.</summary>
-    public static void SetBufferBytes(int descriptor, int bytes)
+    /// <summary>
+    /// Room for more in flight, so that a large reply needs few wake-ups: beyond the system's limit where we may (SO_SNDBUFFORCE needs
+    /// CAP_NET_ADMIN), else up to it.
+    /// </summary>
+    public static void SetSendBufferBytes(int descriptor, int bytes)
     {
-        const int solSocket = 1, sendBuffer = 7, receiveBuffer = 8;
-        SetOption(descriptor, solSocket, sendBuffer, bytes);
-        SetOption(descriptor, solSocket, receiveBuffer, bytes);
+        const int solSocket = 1, sendBuffer = 7, sendBufferForce = 32;
+        if (Libc.setsockopt(descriptor, solSocket, sendBufferForce, &bytes, 4) < 0)
+            SetOption(descriptor, solSocket, sendBuffer, bytes);
     }
 
     public const int ShutdownReceive = 0, ShutdownBoth = 2;

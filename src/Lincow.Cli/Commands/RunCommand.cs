@@ -9,7 +9,7 @@ internal static class RunCommand
 {
     public static Command Build(string[] commandLine)
     {
-        var overlay = new Argument<string[]>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
+        var overlay = new Argument<string?>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
         var common = new SessionArguments();
         var command = new Command("run", "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI; its exit status is lincow's.")
         {
@@ -20,7 +20,7 @@ internal static class RunCommand
         {
             if (commandLine.Length == 0)
                 throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- nbdinfo '$LINCOW_URI'");
-            var sessions = common.Read(result, result.GetValue(overlay) ?? []);
+            var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {

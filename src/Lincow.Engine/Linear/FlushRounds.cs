@@ -31,7 +31,10 @@ internal sealed unsafe class FlushRounds
     private RequestQueue _current, _next;
     private List<long> _pages = [];
     private int _nextPage, _writesInFlight, _batchError;
-    private bool _isRunning, _hasUnsyncedData;
+    private bool _isRunning;
+
+    // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
+    private bool _hasUnsyncedData = true;
 
     public FlushRounds(LinearStore store, IStorage data, BufferPool buffers, Action<BlockRequest, int> complete)
     {

@@ -197,7 +197,9 @@ internal sealed unsafe class LinearStore : IDisposable
         load.Waiters = default;
         while (waiters.Dequeue() is { } waiter)
             ResumeOrFail(waiter, result);
-        if (_waitingForLoad.Dequeue() is { } next)
+        // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
+        // into this queue only when no load is idle, so this ends.
+        while (_idleLoads.Count > 0 && _waitingForLoad.Dequeue() is { } next)
             Resume!(next);
     }
 

@@ -64,13 +64,14 @@ public static class OverlayCreator
         };
         // Encoding checks the lengths of the paths, before anything is touched.
         superblock.Encode(new byte[Superblock.SizeBytes]);
+        if (options.Map is null && OverlayFiles.FindBeside(Path.GetFullPath(options.Overlay)) is { } beside)
+            throw new LincowException($"{beside}: is the map of an earlier overlay at {options.Overlay}, and would be taken for this one's. Remove it, or give another path");
         var made = new List<string>();
         try
         {
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
+            RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
-            if (separate is not null && separate.Facts.Inode == data.Facts.Inode && separate.Facts.Device == data.Facts.Device)
-                throw new LincowException($"{options.Map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
             Lay(superblock, separate ?? data, data, options.Preallocate);
             // A new file's name is only safe when its directory is.
             foreach (var path in made)
@@ -114,6 +115,15 @@ public static class OverlayCreator
         return size;
     }
 
+    private static void RequireApart(string? map, LinuxFile data)
+    {
+        if (map is null || !File.Exists(map))
+            return;
+        using var look = OverlayFiles.OpenPath(Path.GetFullPath(map), writable: false, direct: false, exclusive: false);
+        if (look.Facts.Inode == data.Facts.Inode && look.Facts.Device == data.Facts.Device && look.Facts.Kind == data.Facts.Kind)
+            throw new LincowException($"{map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
+    }
+
     private static LinuxFile OpenTarget(string target, bool force, OriginFile origin, List<string> made)
     {
         var path = Path.GetFullPath(target);
@@ -144,7 +154,12 @@ public static class OverlayCreator
             throw new LincowException($"{path}: is in use by {holder}; stop that process first");
         }
         if (file.Facts.Kind == FileKind.Regular)
+        {
             file.SetLength(0);
+            // They would lead to the map of the overlay that was here before.
+            file.RemoveAttribute(OverlayFiles.MapAttribute);
+            file.RemoveAttribute(OverlayFiles.UuidAttribute);
+        }
         return file;
     }
 

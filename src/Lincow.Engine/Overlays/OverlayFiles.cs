@@ -97,10 +97,14 @@ internal sealed class OverlayFiles : IDisposable
             throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
         if (file.GetAttribute(MapAttribute) is { } named)
             return (FindMoved(named, path), path);
+        return FindBeside(path) is { } beside ? (beside, path) : (path, null);
+    }
+
+    /// <summary>PATH.map, if it is the map of an overlay whose data lies apart.</summary>
+    internal static string? FindBeside(string path)
+    {
         var beside = path + ".map";
-        if (File.Exists(beside) && HasSuperblock(beside))
-            return (beside, path);
-        return (path, null);
+        return File.Exists(beside) && HasSuperblock(beside) ? beside : null;
     }
 
     // Files that were moved together still find each other.

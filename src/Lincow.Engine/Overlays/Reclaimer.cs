@@ -13,7 +13,7 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
     private const long WindowBytes = 16 << 20;
 
     private long _cursor;
-    private bool _isStopping;
+    private bool _isStopping, _isSubmitting, _hasEnded;
 
     /// <summary>Everything has been walked over.</summary>
     public bool IsDone { get; private set; }
@@ -21,7 +21,7 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
     public void Start()
     {
         Operation = BlockOperation.Reclaim;
-        Next();
+        Advance();
     }
 
     /// <summary>No further window is begun; the one in flight ends like any request.</summary>
@@ -29,24 +29,31 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
 
     protected internal override void OnCompleted(int result)
     {
+        _hasEnded = true;
         // A window that can't be reclaimed only costs space; the next open tries again.
         if (result < 0)
             _isStopping = true;
-        Next();
+        if (!_isSubmitting)
+            Advance();
     }
 
-    private new void Next()
+    // A loop, not recursion: a window with nothing to give back completes inside Submit.
+    private void Advance()
     {
-        if (_isStopping || IsDone)
-            return;
-        if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
+        _hasEnded = true;
+        while (_hasEnded && !_isStopping && !IsDone)
         {
-            IsDone = true;
-            return;
+            if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
+            {
+                IsDone = true;
+                return;
+            }
+            ByteOffset = start - shift;
+            ByteLength = Math.Min(end - start, WindowBytes);
+            _cursor = ByteOffset + ByteLength;
+            (_hasEnded, _isSubmitting) = (false, true);
+            device.Submit(this);
+            _isSubmitting = false;
         }
-        ByteOffset = start - shift;
-        ByteLength = Math.Min(end - start, WindowBytes);
-        _cursor = ByteOffset + ByteLength;
-        device.Submit(this);
     }
 }

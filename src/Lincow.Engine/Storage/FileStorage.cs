@@ -8,6 +8,9 @@ namespace Lincow.Storage;
 /// </summary>
 public sealed class FileStorage : IStorage
 {
+    /// <summary>Buffered writes up to this size are made on the loop's own thread; larger ones copy on another core.</summary>
+    private const int MaxInlineBytes = 128 << 10;
+
     private const int FallocKeepSize = 1, FallocPunchHole = 2;
 
     private readonly LinuxFile _file;
@@ -69,7 +72,11 @@ public sealed class FileStorage : IStorage
 
     private void Submit(StorageOperation operation)
     {
-        if (operation.Call == StorageCall.Read)
+        // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them), so
+        // io_uring hands it to a worker thread, whose wake-up costs more than the copy.
+        if (!_file.IsDirect && operation.Call == StorageCall.Write && operation.ByteCount <= MaxInlineBytes)
+            _loop.CompleteSoon(operation, _file.TryWriteOnce(operation.Buffer, operation.ByteCount, operation.ByteOffset));
+        else if (operation.Call == StorageCall.Read)
             _loop.Read(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
         else
             _loop.Write(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);

@@ -126,13 +126,27 @@ internal sealed unsafe class NbdConnection : IoCompletion
                 _server.Transmit(this, socket, _handshake, rest);
                 break;
             case HandshakeStep.StartTls:
-                _socket = _server.Tls!.Wrap(_socket, _server.Log);
-                Send(HandshakeStep.Receive);
+                StartTls();
                 break;
             default:
                 Finish();
                 break;
         }
+    }
+
+    private void StartTls()
+    {
+        try
+        {
+            _socket = _server.Tls!.Wrap(_socket, _server.Log);
+        }
+        catch (LinuxException e)
+        {
+            _server.Log($"TLS: {e.Message}");
+            Finish();
+            return;
+        }
+        Send(HandshakeStep.Receive);
     }
 
     private void Grow()

@@ -51,6 +51,9 @@ internal static class NbdProtocol
     /// <summary>How long a client may take from connecting to transmission.</summary>
     public const int HandshakeMilliseconds = 30_000;
 
+    /// <summary>How long a client may take to receive its last replies when the server ends.</summary>
+    public const int GraceMilliseconds = 5_000;
+
     /// <summary>Connections at once in a process; more are closed at once. Each costs about 150 KiB when idle.</summary>
     public const int MaxConnections = 8192;
 
@@ -59,6 +62,9 @@ internal static class NbdProtocol
 
     /// <summary>Bytes of one connection's requests in memory; one request of the largest size always fits.</summary>
     public const long MaxBytesInFlight = 64L << 20;
+
+    /// <summary>What may be on its way to a client: two large reads' worth.</summary>
+    public const int SendBufferBytes = 2 << 20;
 
     /// <summary>Extents in one block status reply (proto.md asks for at most 2^20; replies stay small so that clients get on).</summary>
     public const int MaxExtents = 2048;

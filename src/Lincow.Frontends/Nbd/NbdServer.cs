@@ -68,6 +68,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         }
         Interlocked.Increment(ref _connections);
         LinuxSocket.DisableNagle(socket);
+        LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
         var connection = new NbdConnection(this, socket);
         _shaking.Add(connection);
         connection.Start();

@@ -75,6 +75,7 @@ internal sealed unsafe class NbdTransmission
             return;
         _isEnding = true;
         LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownReceive);
+        _loop.Delay(NbdProtocol.GraceMilliseconds, new Grace(this));
         CloseIfDone();
     }
 
@@ -429,6 +430,16 @@ internal sealed unsafe class NbdTransmission
         NativeMemory.Free(_vectors);
         NativeMemory.Free(_message);
         _closed();
+    }
+
+    /// <summary>A client that doesn't take its replies doesn't keep the server from ending.</summary>
+    private sealed class Grace(NbdTransmission owner) : IoCompletion
+    {
+        public override void Complete(int result)
+        {
+            if (!owner._isClosed)
+                owner.Break();
+        }
     }
 
     private sealed class ReceiveCompletion(NbdTransmission owner) : IoCompletion

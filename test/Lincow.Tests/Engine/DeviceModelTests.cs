@@ -133,4 +133,23 @@ public class DeviceModelTests
         // The first has a round of its own (data, map); all others share the next, which finds nothing to do.
         Assert.Equal(2, overlay.MapDisk.Flushes - before);
     }
+
+    [Fact]
+    public void Requests_for_more_map_pages_than_are_read_at_once_all_complete()
+    {
+        const int pages = 70;
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(pages * 15616L * 512, 9, true, 0));
+        var random = new Random(2);
+        var requests = Enumerable.Range(0, 600).Select(_ => new TestRequest
+        {
+            Operation = BlockOperation.Read,
+            ByteOffset = random.NextInt64(pages * 15616L) * 512,
+            ByteLength = 512,
+        }).ToList();
+        requests.ForEach(request => request.ByteLength = Math.Min(512, overlay.Device.SizeBytes - request.ByteOffset));
+        requests.ForEach(request => request.SubmitTo(overlay.Device));
+        while (overlay.World.PendingCount > 0)
+            overlay.World.Turn();
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+    }
 }

@@ -49,8 +49,6 @@ internal sealed unsafe class ChunkMap : IDisposable
 
     public bool IsDamaged(long page) => (_pages[page].Flags & PageFlags.Damaged) != 0;
 
-    public ulong SequenceOf(long page) => _pages[page].Sequence;
-
     public int SlotOf(long page) => _pages[page].Slot;
 
     /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content.</summary>
@@ -59,6 +57,7 @@ internal sealed unsafe class ChunkMap : IDisposable
         ref var entry = ref _pages[page];
         entry.Flags |= PageFlags.Loaded | (verdict.IsDamaged ? PageFlags.Damaged : 0);
         entry.Sequence = verdict.Sequence;
+        entry.HighestSequence = verdict.HighestSequence;
         entry.Slot = (sbyte)verdict.Slot;
         if (!image.IsEmpty)
         {
@@ -140,7 +139,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     {
         ref var entry = ref _pages[page];
         entry.Flags &= ~PageFlags.Dirty;
-        EncodeInto(page, image, overlay, entry.Sequence + 1, generation);
+        EncodeInto(page, image, overlay, entry.HighestSequence + 1, generation);
         return entry.Slot == 0 ? 1 : 0;
     }
 
@@ -148,7 +147,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     public void Committed(long page, int slot)
     {
         ref var entry = ref _pages[page];
-        entry.Sequence++;
+        entry.Sequence = ++entry.HighestSequence;
         entry.Slot = (sbyte)slot;
         MarkTwinStale(page);
     }
@@ -169,9 +168,12 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// <summary>Pages whose two slots differ: a clean close makes them equal.</summary>
     public ReadOnlySpan<long> StaleTwins => CollectionsMarshal.AsSpan(_stale);
 
-    /// <summary>The current version's image once more, for the slot that differs.</summary>
-    public void EncodeTwin(long page, Span<byte> image, Guid overlay, ulong generation) =>
-        EncodeInto(page, image, overlay, _pages[page].Sequence, generation);
+    /// <summary>The current version's image once more, for the slot that differs; a page without one gets its first.</summary>
+    public void EncodeTwin(long page, Span<byte> image, Guid overlay, ulong generation)
+    {
+        ref var entry = ref _pages[page];
+        EncodeInto(page, image, overlay, entry.Slot >= 0 ? entry.Sequence : entry.HighestSequence + 1, generation);
+    }
 
     public void TwinsAreEqual()
     {
@@ -254,6 +256,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     {
         public ulong* Words;
         public ulong Sequence;
+        public ulong HighestSequence;
         public PageFlags Flags;
 
         /// <summary>The current slot plus one, so that 0 means none.</summary>

@@ -162,7 +162,13 @@ internal enum SlotCondition
 internal readonly record struct SlotFacts(SlotCondition Condition, SlotVersion Newest, int DamagedSector);
 
 /// <summary>Which of a page's two slots counts (docs/format.md, "Choosing between the twins").</summary>
-internal readonly record struct PageVerdict(int Slot, ulong Sequence, bool IsDamaged, bool TwinIsStale, string? Finding)
+/// <param name="Slot">0 or 1; -1 when no slot holds anything of this generation.</param>
+/// <param name="Sequence">The sequence that the slot bears.</param>
+/// <param name="HighestSequence">The highest that any sound sector of either slot bears: the next write must exceed it.</param>
+/// <param name="IsDamaged">The page's states are lost.</param>
+/// <param name="TwinIsStale">The slots differ.</param>
+/// <param name="Finding">What is wrong, for people; null for what a power cut leaves behind in the ordinary way.</param>
+internal readonly record struct PageVerdict(int Slot, ulong Sequence, ulong HighestSequence, bool IsDamaged, bool TwinIsStale, string? Finding)
 {
     /// <summary>The page holds nothing of this generation: every chunk is the origin's.</summary>
     public bool IsEmpty => Slot < 0 && !IsDamaged;
@@ -174,9 +180,9 @@ internal readonly record struct PageVerdict(int Slot, ulong Sequence, bool IsDam
     /// </summary>
     public static PageVerdict Choose(SlotFacts first, SlotFacts second, ulong generation, bool wasClean)
     {
-        var sequence = Math.Max(first.Newest.Sequence, second.Newest.Sequence);
+        var highest = Math.Max(first.Newest.Sequence, second.Newest.Sequence);
         if (first.Newest.Generation > generation || second.Newest.Generation > generation)
-            return new PageVerdict(-1, sequence, true, true, "a map page of a later generation than the superblock's");
+            return Damaged("a map page of a later generation than the superblock's");
         var (firstUsable, secondUsable) = (IsUsable(first), IsUsable(second));
         if (firstUsable && secondUsable)
         {
@@ -184,22 +190,30 @@ internal readonly record struct PageVerdict(int Slot, ulong Sequence, bool IsDam
             var winner = slot == 0 ? first : second;
             var differ = first.Newest != second.Newest;
             var finding = differ && wasClean ? "twins differ although the overlay was closed cleanly" : null;
-            return new PageVerdict(winner.Newest.Generation == generation ? slot : -1, sequence, false, differ, finding);
+            return Sound(slot, winner, differ, finding);
         }
+        // Only a page without content is ever written in both slots before a sync: two torn slots are such a page.
+        if (!wasClean && first.Condition == SlotCondition.Torn && second.Condition == SlotCondition.Torn)
+            return new PageVerdict(-1, 0, highest, false, true, null);
         if (!firstUsable && !secondUsable)
-            return new PageVerdict(-1, sequence, true, true, "both slots of a map page are unusable");
+            return Damaged("both slots of a map page are unusable");
         var (good, bad, goodSlot) = firstUsable ? (first, second, 0) : (second, first, 1);
         var name = $"slot {1 - goodSlot} is {(bad.Condition == SlotCondition.Torn ? "torn" : $"damaged in sector {bad.DamagedSector}")}";
-        var current = good.Newest.Generation == generation ? goodSlot : -1;
         if (wasClean)
-            return new PageVerdict(current, sequence, false, true, name + "; its twin is sound");
+            return Sound(goodSlot, good, true, name + "; its twin is sound");
         if (bad.Condition == SlotCondition.Torn)
-            return new PageVerdict(current, sequence, false, true, null);
+            return Sound(goodSlot, good, true, null);
         var floor = good.Newest > new SlotVersion(generation, 0) ? good.Newest : new SlotVersion(generation, 0);
-        var recognisablyOlder = bad.Newest != default && bad.Newest < floor;
-        return recognisablyOlder
-            ? new PageVerdict(current, sequence, false, true, name + "; it was the older of the two")
-            : new PageVerdict(-1, sequence, true, true, name + " and may have been the newer of the two");
+        var isNotNewer = bad.Newest != default && !(bad.Newest > floor);
+        return isNotNewer
+            ? Sound(goodSlot, good, true, name + "; it was not the newer of the two")
+            : Damaged(name + " and may have been the newer of the two");
+
+        PageVerdict Sound(int slot, SlotFacts facts, bool differ, string? finding) => facts.Newest.Generation == generation
+            ? new PageVerdict(slot, facts.Newest.Sequence, highest, false, differ, finding)
+            : new PageVerdict(-1, 0, highest, false, differ, finding);
+
+        PageVerdict Damaged(string finding) => new(-1, 0, highest, true, true, finding);
     }
 
     private static bool IsUsable(SlotFacts slot) => slot.Condition is SlotCondition.Blank or SlotCondition.Whole;

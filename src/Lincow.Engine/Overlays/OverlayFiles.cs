@@ -107,13 +107,11 @@ internal sealed class OverlayFiles : IDisposable
         return File.Exists(beside) && HasSuperblock(beside) ? beside : null;
     }
 
-    // Files that were moved together still find each other.
+    // Files that were moved or copied together find each other: a copy must never find the original's other half.
     private static string FindMoved(string recorded, string sibling)
     {
-        if (File.Exists(recorded))
-            return recorded;
-        var moved = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(sibling)!, System.IO.Path.GetFileName(recorded));
-        return File.Exists(moved) ? moved : recorded;
+        var beside = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(sibling)!, System.IO.Path.GetFileName(recorded));
+        return File.Exists(beside) ? beside : recorded;
     }
 
     private static bool HasSuperblock(string path)
@@ -191,14 +189,24 @@ internal sealed class OverlayFiles : IDisposable
     private static void RequireSamePair(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock, bool acceptMap)
     {
         var tag = dataFile.GetAttribute(UuidAttribute);
-        if (tag is not null ? tag == superblock.Uuid.ToString() : superblock.DataPath == dataFile.Path)
+        var isNamed = superblock.DataPath == dataFile.Path;
+        if (tag is null ? isNamed || acceptMap : tag == superblock.Uuid.ToString() && (isNamed || acceptMap || !IsCopyOfHalf(mapFile, dataFile, superblock)))
             return;
-        if (acceptMap && tag is null)
-            return;
+        if (tag == superblock.Uuid.ToString())
+            throw new LincowException($"{mapFile.Path}: is the map of {superblock.DataPath}, which still exists, and {dataFile.Path} is a copy of it. Copy the map as well, beside the data; or add --accept-map if this is the one to use");
         var reason = tag is not null
             ? $"it belongs to overlay {superblock.Uuid}, and the data file is tagged {tag}"
             : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add --accept-map";
         throw new LincowException($"{mapFile.Path}: is the wrong map for {dataFile.Path}: {reason}");
+    }
+
+    // The copy bears the original's tag; but the map, which was not copied, belongs to the original.
+    private static bool IsCopyOfHalf(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock)
+    {
+        if (System.IO.Path.GetDirectoryName(mapFile.Path) == System.IO.Path.GetDirectoryName(dataFile.Path) || !File.Exists(superblock.DataPath))
+            return false;
+        using var original = OpenPath(superblock.DataPath, writable: false, direct: false, exclusive: false);
+        return original.Facts.Inode != dataFile.Facts.Inode || original.Facts.Device != dataFile.Facts.Device;
     }
 
     private void RequireLengths()

@@ -27,7 +27,7 @@ internal static class CommandRunner
             Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
             return WrongUsage;
         }
-        catch (Exception e) when (e is LincowException or LinuxException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is LincowException or LinuxException or IOException or UnauthorizedAccessException or ArgumentException)
         {
             Error(e.Message);
             return Failed;
@@ -43,7 +43,17 @@ internal static class CommandRunner
 
     public static void Error(string message) => Console.Error.WriteLine("lincow: error: " + message.ReplaceLineEndings(" "));
 
-    public static void Warn(string message) => Console.Error.WriteLine("lincow: " + message.ReplaceLineEndings(" "));
+    public static void Warn(string message)
+    {
+        try
+        {
+            Console.Error.WriteLine("lincow: " + message.ReplaceLineEndings(" "));
+        }
+        catch (IOException)
+        {
+            // A log on a full disk must not end the service.
+        }
+    }
 }
 
 /// <summary>Options that don't go together: exit status 2.</summary>

@@ -98,6 +98,8 @@ internal sealed class ServeHost
             _threads[0].Loop.Post(() => _server.Stop(stopped.Set));
             stopped.Wait();
         }
+        // Now: a successor may bind the same path as soon as nobody listens.
+        _socketPaths.ForEach(File.Delete);
         var failures = new List<string>();
         foreach (var (thread, session) in _sessions)
         {
@@ -116,7 +118,6 @@ internal sealed class ServeHost
         }
         _sessions.Clear();
         _threads.ForEach(thread => thread.Stop());
-        _socketPaths.ForEach(File.Delete);
         if (failures.Count > 0)
             throw new LincowException(string.Join("; ", failures));
     }

@@ -11,6 +11,9 @@ public sealed class LincowException : Exception
     {
     }
 
+    /// <summary>The files are damaged, rather than wrongly named or used: what <c>check</c> looks for.</summary>
+    public bool IsDamage { get; init; }
+
     public LincowException(string message, Exception inner)
         : base(message, inner)
     {

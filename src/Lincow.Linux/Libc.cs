@@ -122,6 +122,9 @@ internal static unsafe partial class Libc
     public static partial nint sendmsg(int fd, MessageHeader* message, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial int kill(int process, int signal);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial uint umask(uint mask);
 
     public static int LastError => Marshal.GetLastPInvokeError();

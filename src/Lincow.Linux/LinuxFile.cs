@@ -179,6 +179,13 @@ public sealed unsafe class LinuxFile : IDisposable
             throw Fail("fsync");
     }
 
+    /// <summary>Forgets what the page cache holds of the file, so that the next read shows what is on the disk.</summary>
+    public void DropCache()
+    {
+        const int dontNeed = 4;
+        _ = Libc.posix_fadvise(Descriptor, 0, 0, dontNeed);
+    }
+
     public void SetLength(long bytes)
     {
         if (Libc.ftruncate(Descriptor, bytes) < 0)
@@ -240,6 +247,14 @@ public sealed unsafe class LinuxFile : IDisposable
         if (Libc.fcntl(Descriptor, Libc.FcntlOfdSetLock, (nint)(&request)) == 0)
             return true;
         return Libc.LastError is Errno.Again or Errno.Access ? false : throw Fail("fcntl(F_OFD_SETLK)");
+    }
+
+    /// <summary>Whether another description holds an exclusive lock on the byte; takes none itself.</summary>
+    public bool IsLockedElsewhere(long byteOffset)
+    {
+        var request = new FileLock { Type = 0, Start = byteOffset, Length = 1 };
+        const short unlocked = 2;
+        return Libc.fcntl(Descriptor, Libc.FcntlOfdGetLock, (nint)(&request)) == 0 && request.Type != unlocked;
     }
 
     public string? GetAttribute(string name)

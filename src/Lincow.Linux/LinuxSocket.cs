@@ -106,6 +106,14 @@ public static unsafe class LinuxSocket
     /// <summary>Ends receiving, or both directions: what waits on the socket completes.</summary>
     public static void Shutdown(int descriptor, int how) => _ = Libc.shutdown(descriptor, how);
 
+    /// <summary>Whether the other end is closed, unread data or not.</summary>
+    public static bool IsHungUp(int descriptor)
+    {
+        const short hangUp = 16;
+        var poll = new PollDescriptor { Descriptor = descriptor };
+        return Libc.poll(&poll, 1, 0) > 0 && (poll.Returned & hangUp) != 0;
+    }
+
     public static void Close(int descriptor) => _ = Libc.close(descriptor);
 
     private static int Open(int family, string subject)

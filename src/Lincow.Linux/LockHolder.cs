@@ -34,7 +34,8 @@ public static class LockHolder
             return false;
         var lines = File.ReadAllLines($"{process}/fdinfo/{descriptor}");
         // "lock:	1: OFDLCK  ADVISORY  WRITE -1 fe:00:1835023 84 84": device and inode of the locked file.
-        var inode = ":" + file.Inode.ToString(CultureInfo.InvariantCulture) + " ";
+        // A block device's node lies on a file system of its own, whose number the facts don't hold.
+        var inode = file.Kind == FileKind.BlockDevice ? $":{file.Inode} " : $" {file.Device.Major:x2}:{file.Device.Minor:x2}:{file.Inode} ";
         return lines.Any(line => line.StartsWith("lock:", StringComparison.Ordinal) && line.Contains("OFDLCK", StringComparison.Ordinal)
             && line.Contains(inode, StringComparison.Ordinal));
     }

@@ -21,8 +21,14 @@ public sealed unsafe class PosixLoop : IoLoop
 
     public override void SyncData(int descriptor, IoCompletion completion) => Finish(Libc.fdatasync(descriptor), completion);
 
-    public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion) =>
-        Finish(Libc.fallocate(descriptor, mode, byteOffset, byteLength), completion);
+    public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion)
+    {
+        int result;
+        do
+            result = Libc.fallocate(descriptor, mode, byteOffset, byteLength);
+        while (result < 0 && Libc.LastError == Errno.Interrupted);
+        Finish(result, completion);
+    }
 
     public override void Accept(int descriptor, IoCompletion completion) =>
         _waiting.Add(new Waiting(SocketCall.Accept, descriptor, 0, 0, completion));

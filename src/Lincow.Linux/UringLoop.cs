@@ -110,7 +110,7 @@ public sealed unsafe class UringLoop : IoLoop
 
     private void Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
     {
-        if (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
+        while (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
             Enter(timeoutMilliseconds: 0);
         var entry = _sqes + (_localTail & _sqMask);
         *entry = default;

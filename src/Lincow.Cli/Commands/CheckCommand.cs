@@ -19,7 +19,16 @@ internal static class CheckCommand
         };
         command.SetAction(result =>
         {
-            var report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(quiet));
+            CheckReport report;
+            try
+            {
+                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(quiet));
+            }
+            catch (LincowException e) when (e.IsDamage)
+            {
+                CommandRunner.Error(e.Message);
+                return CommandRunner.DamageFound;
+            }
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CheckReport);
             else

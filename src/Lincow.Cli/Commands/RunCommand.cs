@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Lincow.Linux;
 
 namespace Lincow.Cli.Commands;
 
@@ -44,10 +45,13 @@ internal static class RunCommand
         var host = new ServeHost();
         host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
         Process? child = null;
+        var wasTerminated = false;
         using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
         {
             context.Cancel = true;
-            child?.Kill();
+            wasTerminated = true;
+            if (child is not null)
+                LinuxProcess.Terminate(child.Id);
         });
         try
         {
@@ -56,6 +60,8 @@ internal static class RunCommand
                 start.ArgumentList.Add(argument);
             start.Environment["LINCOW_URI"] = host.Uris[0];
             child = Process.Start(start)!;
+            if (wasTerminated)
+                LinuxProcess.Terminate(child.Id);
             child.WaitForExit();
             return child.ExitCode;
         }

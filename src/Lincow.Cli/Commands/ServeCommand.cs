@@ -124,7 +124,7 @@ internal sealed class SessionArguments
     {
         if (!table.IsPersistent)
             return common with { Origin = table.Origin, TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
-        if (IsBlank(table.Overlay))
+        if (IsBlank(table.Map ?? table.Overlay))
             OverlayCreator.Create(CreateCommand.FromTable(table));
         var info = OverlayInfo.Read(table.Overlay, table.Map);
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)

@@ -72,8 +72,8 @@ public sealed class CowDevice
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
 
-    /// <summary>No request in flight and no flush round running.</summary>
-    public bool IsIdle => InFlight == 0 && _rounds.IsIdle;
+    /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
+    public bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
 
     internal LayerStack Stack => _stack;
 

@@ -45,6 +45,9 @@ internal sealed unsafe class LinearStore : IDisposable
     /// </summary>
     public string? FailedBecause { get; private set; }
 
+    /// <summary>No map page is being read.</summary>
+    public bool IsIdle => _loads.Count == 0;
+
     /// <summary>Told once of each thing that a person should know: damage found, device failed.</summary>
     public Action<string>? Report { get; set; }
 

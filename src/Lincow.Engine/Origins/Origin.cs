@@ -48,7 +48,7 @@ public sealed class Origin : IDisposable
             index = ~index - 1;
         if (index >= 0 && byteOffset < _ends[index])
             return (_isHole[index], Math.Min(_ends[index], byteEnd) - byteOffset);
-        index = Learn(byteOffset);
+        index = Learn(byteOffset / AlignmentBytes * AlignmentBytes);
         return (_isHole[index], Math.Min(_ends[index], byteEnd) - byteOffset);
     }
 

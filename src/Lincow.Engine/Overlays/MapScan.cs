@@ -11,8 +11,8 @@ internal static class MapScan
     /// <summary>Map pages of the device as it is now, whether written or not.</summary>
     public static long PageCount(Superblock superblock) => MapFormat.PagesFor(superblock.Geometry.ChunkCount);
 
-    /// <summary>Every page that may hold something, with both its slots. The span is good until the next page.</summary>
-    public static void ForEach(LinuxFile mapFile, Superblock superblock, PageVisitor visit)
+    /// <summary>Every page that may hold something, with both its slots (the span is good until the next page), or why it can't be read.</summary>
+    public static void ForEach(LinuxFile mapFile, Superblock superblock, PageVisitor visit, Action<long, LinuxException> unreadable)
     {
         var pair = new byte[MapFormat.PairBytes];
         var pages = PageCount(superblock);
@@ -23,8 +23,16 @@ internal static class MapScan
             var page = (start - LinearStore.PageOffset(0, 0)) / MapFormat.PairBytes;
             for (; page < pages && LinearStore.PageOffset(page, 0) < end; page++)
             {
-                pair.AsSpan().Clear();
-                mapFile.Read(pair, LinearStore.PageOffset(page, 0));
+                try
+                {
+                    pair.AsSpan().Clear();
+                    mapFile.Read(pair, LinearStore.PageOffset(page, 0));
+                }
+                catch (LinuxException e)
+                {
+                    unreadable(page, e);
+                    continue;
+                }
                 visit(page, pair);
             }
             cursor = LinearStore.PageOffset(page, 0);

@@ -22,6 +22,8 @@ internal sealed class OriginFile : IDisposable
 
     public OriginIdentity Identity { get; }
 
+    public int AlignmentBytes => _file is { IsDirect: true } ? _file.LogicalBlockBytes : 1;
+
     public FileFacts? Facts => _file?.Facts;
 
     /// <summary>The form in which an origin is remembered: zero:SIZE as it is, a path made absolute (links are kept).</summary>

@@ -48,6 +48,11 @@ public static class OverlayCheck
                 pages++;
                 progress?.Invoke((double)page / total);
                 CheckPage(files, page, pair, repair, findings, held);
+            }, (page, error) =>
+            {
+                var (start, end) = MapPageJudge.DeviceRange(superblock, page);
+                findings.Add(new CheckFinding($"map page {page} can't be read: {error.Reason}", files.MapFile.Path, LinearStore.PageOffset(page, 0), start, end, false, false));
+                held.AddAll(page);
             });
             var stale = held.AllocatedOutside(files.DataFile, superblock.DataOffset);
             if (repair)
@@ -92,7 +97,7 @@ public static class OverlayCheck
             if (isRepaired)
             {
                 files.MapFile.Write(pair.Slice(good * MapFormat.PageBytes, MapFormat.PageBytes), LinearStore.PageOffset(page, 1 - good));
-                slot = good;
+                slot = (good == 0 ? first : second).Newest.Generation == superblock.Generation ? good : -1;
             }
             var (start, end) = MapPageJudge.DeviceRange(superblock, page);
             var consequence = !verdict.IsDamaged ? ""

@@ -68,6 +68,8 @@ internal sealed class OverlayFiles : IDisposable
             {
                 throw new LincowException($"{mapPath}: is an overlay with its map at the front, not a separate map. Leave out --map");
             }
+            if (access == OverlayAccess.Write && reading.Current.InUse)
+                reading = ForgetCache(mapFile, dataFile);
             var result = new OverlayFiles(path, mapFile, dataFile, reading);
             result.RequireLengths();
             return result;
@@ -79,8 +81,19 @@ internal sealed class OverlayFiles : IDisposable
         }
     }
 
+    // Whoever wrote last didn't close. If that was because a sync failed, the page cache may show what the disk never got: what is still
+    // dirty goes to the disk now, and everything is read from there.
+    private static SuperblockReading ForgetCache(LinuxFile mapFile, LinuxFile dataFile)
+    {
+        mapFile.Sync();
+        dataFile.Sync();
+        mapFile.DropCache();
+        dataFile.DropCache();
+        return ReadSuperblock(mapFile);
+    }
+
     /// <summary>"process 12 (lincow)" when the overlay is open for writing elsewhere; null when it is free.</summary>
-    public string? Writer() => MapFile.TryLock(OriginFile.LockByte, exclusive: false) ? null : LockHolder.Find(MapFile.Facts) ?? "another process";
+    public string? Writer() => MapFile.IsLockedElsewhere(OriginFile.LockByte) ? LockHolder.Find(MapFile.Facts) ?? "another process" : null;
 
     public void Dispose()
     {
@@ -181,7 +194,7 @@ internal sealed class OverlayFiles : IDisposable
         if (reading.Current is not null)
             return reading;
         if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
-            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew");
+            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew") { IsDamage = true };
         var hint = length < both.Length ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
         throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow create' makes overlays");
     }
@@ -218,6 +231,6 @@ internal sealed class OverlayFiles : IDisposable
     private static void RequireLength(LinuxFile file, long needed)
     {
         if (file.Facts.SizeBytes < needed)
-            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies beyond its end is lost; restore it from a copy");
+            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies beyond its end is lost; restore it from a copy") { IsDamage = true };
     }
 }

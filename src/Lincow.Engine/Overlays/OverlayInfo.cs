@@ -53,6 +53,15 @@ public sealed record OverlayInfo
         MapScan.ForEach(files.MapFile, superblock, (page, pair) =>
         {
             var verdict = MapPageJudge.Judge(pair, superblock, page, !superblock.InUse);
+            // A page that is being written while we look may be seen half done.
+            for (var attempt = 0; verdict.IsDamaged && attempt < 3; attempt++)
+            {
+                Thread.Sleep(1);
+                var again = new byte[MapFormat.PairBytes];
+                files.MapFile.Read(again, LinearStore.PageOffset(page, 0));
+                pair = again;
+                verdict = MapPageJudge.Judge(pair, superblock, page, !superblock.InUse);
+            }
             if (verdict.IsDamaged)
                 damaged++;
             if (verdict.Slot < 0)
@@ -60,7 +69,7 @@ public sealed record OverlayInfo
             var counts = MapScan.Count(pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes), page, superblock.Geometry);
             data += counts.Data;
             zero += counts.Zero;
-        });
+        }, (_, _) => damaged++);
         var total = superblock.Geometry.ChunkCount;
         var mapFacts = files.MapFile.ReadFacts();
         var isSeparate = superblock.Layout == LinearLayout.Separate;

@@ -37,6 +37,9 @@ public static class OverlayReset
             // Without old pages there are no torn ones either, so the overlay is clean whatever it was before.
             var mapIsBlank = files.MapFile.TryPunchHole(LinearStore.PageOffset(0, 0), superblock.MapBytes);
             var isReclaimed = Reclaim(files.DataFile, superblock);
+            // Both must be on disk before the marks that ask for them go.
+            files.MapFile.Sync();
+            files.DataFile.Sync();
             var flags = mapIsBlank ? SuperblockFlags.None : wasInUse;
             if (!isReclaimed)
                 flags |= SuperblockFlags.ReclaimPending;

@@ -130,8 +130,8 @@ public sealed class OverlaySession
         OriginFile? origin = null;
         try
         {
-            RequireAlignment(files.Superblock, files.DataFile);
             origin = OpenOrigin(files, options);
+            RequireAlignment(files.Superblock, files.DataFile, origin);
             var storage = new FileStorage(files.MapFile, loop);
             var data = ReferenceEquals(files.MapFile, files.DataFile) ? storage : new FileStorage(files.DataFile, loop);
             var superblock = files.Superblock;
@@ -198,7 +198,7 @@ public sealed class OverlaySession
                 Origin = origin.Identity,
                 OriginUri = origin.Uri,
             };
-            RequireAlignment(superblock, file);
+            RequireAlignment(superblock, file, origin);
             var store = new LinearStore(superblock, mapStorage: null, loop.Buffers);
             var name = origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
             return new OverlaySession(loop, store, new FileStorage(file, loop), origin.OnLoop(loop), options.ReadOnly, name);
@@ -211,11 +211,11 @@ public sealed class OverlaySession
         }
     }
 
-    private static void RequireAlignment(Superblock superblock, LinuxFile data)
+    private static void RequireAlignment(Superblock superblock, LinuxFile data, OriginFile origin)
     {
         if (!data.IsDirect)
             return;
-        var block = data.LogicalBlockBytes;
+        var block = Math.Max(data.LogicalBlockBytes, origin.AlignmentBytes);
         if (1L << superblock.ChunkShift < block || superblock.DeviceBytes % block != 0)
             throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
     }

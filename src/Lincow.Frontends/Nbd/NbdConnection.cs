@@ -18,6 +18,7 @@ internal sealed unsafe class NbdConnection : IoCompletion
     private int _inputLength;
     private HandshakeStep _after = HandshakeStep.Receive;
     private Operation _operation;
+    private Deadline? _deadline;
     private bool _isClosing, _isDone;
 
     public NbdConnection(NbdServer server, int socket)
@@ -31,7 +32,8 @@ internal sealed unsafe class NbdConnection : IoCompletion
 
     public void Start()
     {
-        _server.Loop.Delay(NbdProtocol.HandshakeMilliseconds, new Deadline(this));
+        _deadline = new Deadline { Connection = this };
+        _server.Loop.Delay(NbdProtocol.HandshakeMilliseconds, _deadline);
         _handshake.Greet();
         Send(HandshakeStep.Receive);
     }
@@ -169,6 +171,8 @@ internal sealed unsafe class NbdConnection : IoCompletion
     private void Free()
     {
         _isDone = true;
+        // The timer outlives the connection; it must not keep it.
+        _deadline!.Connection = null;
         _server.Loop.Buffers.Return(_input);
         _server.Loop.Buffers.Return(_output);
         NativeMemory.Free(_vector);
@@ -183,8 +187,10 @@ internal sealed unsafe class NbdConnection : IoCompletion
     }
 
     /// <summary>A client that connects and then says nothing doesn't keep its place for ever.</summary>
-    private sealed class Deadline(NbdConnection connection) : IoCompletion
+    private sealed class Deadline : IoCompletion
     {
-        public override void Complete(int result) => connection.Close();
+        public NbdConnection? Connection { get; set; }
+
+        public override void Complete(int result) => Connection?.Close();
     }
 }

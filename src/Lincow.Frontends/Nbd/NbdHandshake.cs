@@ -119,6 +119,8 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
             // Plain bytes behind STARTTLS would be taken for encrypted ones: somebody is injecting.
             if (step == HandshakeStep.StartTls && consumed < input.Length)
                 return HandshakeStep.Close;
+            if (_output.WrittenCount > NbdProtocol.MaxHandshakeOutputBytes)
+                return HandshakeStep.Close;
             if (step != HandshakeStep.Receive)
                 return step;
         }

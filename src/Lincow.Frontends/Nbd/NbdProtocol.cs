@@ -45,6 +45,9 @@ internal static class NbdProtocol
     /// <summary>A longer option than this isn't even read to its end: the connection is closed.</summary>
     public const int MaxSkippedOptionBytes = 1 << 20;
 
+    /// <summary>Answers to options that came in one go: a client that asks more at once means no good.</summary>
+    public const int MaxHandshakeOutputBytes = 4 << 20;
+
     /// <summary>proto.md, "Conventions": strings.</summary>
     public const int MaxNameBytes = 4096;
 

@@ -12,6 +12,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     private readonly HashSet<NbdConnection> _shaking = [];
     private readonly Lock _gate = new();
     private readonly HashSet<(IoLoop Loop, NbdTransmission Transmission)> _transmitting = [];
+    private readonly Dictionary<IoLoop, NbdMemory> _memories = exports.All.Select(export => export.Loop).Distinct().ToDictionary(owner => owner, owner => new NbdMemory(owner));
     private int _connections;
     private volatile bool _isStopping;
     private Action? _stopped;
@@ -93,7 +94,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         void Begin()
         {
             (IoLoop, NbdTransmission) entry = default;
-            var transmission = new NbdTransmission(owner, socket, handshake, rest, () =>
+            var transmission = new NbdTransmission(owner, _memories[owner], socket, handshake, rest, () =>
             {
                 lock (_gate)
                     _transmitting.Remove(entry);

@@ -24,6 +24,7 @@ internal sealed unsafe class NbdTransmission
     private const int MaxVectors = 512;
 
     private readonly IoLoop _loop;
+    private readonly NbdMemory _memory;
     private readonly int _socket;
     private readonly NbdExport _export;
     private readonly CowDevice _device;
@@ -41,13 +42,12 @@ internal sealed unsafe class NbdTransmission
     private NbdRequest? _filling;
     private long _fillingLeft, _discard;
     private int _inFlight;
-    private long _bytesInFlight;
     private NbdRequest? _replyHead, _replyTail, _sending, _sendingTail;
     private bool _isReceiving, _isSending, _isKicked, _isPaused, _isEnding, _isBroken, _isClosed, _isParsing;
 
-    public NbdTransmission(IoLoop loop, int socket, NbdHandshake handshake, ReadOnlySpan<byte> rest, Action closed)
+    public NbdTransmission(IoLoop loop, NbdMemory memory, int socket, NbdHandshake handshake, ReadOnlySpan<byte> rest, Action closed)
     {
-        (_loop, _socket, _export, _closed) = (loop, socket, handshake.Export!, closed);
+        (_loop, _memory, _socket, _export, _closed) = (loop, memory, socket, handshake.Export!, closed);
         _device = _export.Device;
         StructuredReplies = handshake.StructuredReplies;
         _extended = handshake.ExtendedHeaders;
@@ -63,10 +63,23 @@ internal sealed unsafe class NbdTransmission
 
     public bool StructuredReplies { get; }
 
+    /// <summary>Bytes of this connection's requests in memory.</summary>
+    public long BytesInFlight { get; private set; }
+
+    /// <summary>Since when the client has taken nothing of what is being sent (milliseconds of the tick count); null when nothing is.</summary>
+    public long? SendingSince { get; private set; }
+
     private int HeaderBytes => _extended ? NbdProtocol.ExtendedRequestBytes : NbdProtocol.RequestBytes;
 
     /// <summary>Begins; what came behind the handshake is parsed first.</summary>
-    public void Start() => Parse();
+    public void Start()
+    {
+        _memory.Join(this);
+        Parse();
+    }
+
+    /// <summary>Others have given memory back: goes on if it waited for that.</summary>
+    public void MemoryCameFree() => Continue();
 
     /// <summary>Takes no further request; closes when what is in flight has been answered.</summary>
     public void End()
@@ -126,26 +139,36 @@ internal sealed unsafe class NbdTransmission
         }
         if (available < HeaderBytes)
             return false;
-        if (_inFlight >= NbdProtocol.MaxRequestsInFlight || _bytesInFlight >= NbdProtocol.MaxBytesInFlight)
-        {
-            _isPaused = true;
-            return false;
-        }
         var header = new ReadOnlySpan<byte>((byte*)_input.Address + _inputStart, HeaderBytes);
-        _inputStart += HeaderBytes;
         if (BinaryPrimitives.ReadUInt32BigEndian(header) != (_extended ? NbdProtocol.ExtendedRequestMagic : NbdProtocol.RequestMagic))
         {
             // The framing is lost: nothing that follows can be trusted.
             Break();
             return false;
         }
+        var length = _extended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..]) : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
+        var command = (NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(header[6..]);
+        if (!HasRoomFor(command, length))
+        {
+            _isPaused = true;
+            return false;
+        }
+        _inputStart += HeaderBytes;
         var request = Take();
         request.CommandFlags = BinaryPrimitives.ReadUInt16BigEndian(header[4..]);
-        request.Command = (NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(header[6..]);
+        request.Command = command;
         request.Cookie = BinaryPrimitives.ReadUInt64BigEndian(header[8..]);
         request.WireOffset = BinaryPrimitives.ReadUInt64BigEndian(header[16..]);
-        var length = _extended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..]) : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
         return Begin(request, length);
+    }
+
+    /// <summary>Whether the bounds of this connection and of the loop's memory leave room for a request.</summary>
+    private bool HasRoomFor(NbdCommand command, ulong length)
+    {
+        var need = command is NbdCommand.Read or NbdCommand.Write ? (long)Math.Min(length, NbdProtocol.MaxPayloadBytes) : 0;
+        return _inFlight < NbdProtocol.MaxRequestsInFlight
+            && (BytesInFlight == 0 || BytesInFlight + need <= NbdProtocol.MaxBytesInFlight)
+            && (need == 0 || _memory.MayTake(this, need));
     }
 
     /// <summary>Judges a request by its header alone: rejects it, waits for its payload, or submits it.</summary>
@@ -179,14 +202,14 @@ internal sealed unsafe class NbdTransmission
         switch (request.Command)
         {
             case NbdCommand.Read or NbdCommand.Write when request.ByteLength > 0:
-                request.Memory = _loop.Buffers.Rent(request.ByteLength);
+                request.Memory = _memory.Take(request.ByteLength);
                 break;
             case NbdCommand.BlockStatus:
-                request.Memory = _loop.Buffers.Rent(NbdProtocol.MaxExtents * sizeof(BlockExtent));
+                request.Memory = _memory.Take(NbdProtocol.MaxExtents * sizeof(BlockExtent));
                 break;
         }
         request.Buffer = request.Memory.Address;
-        _bytesInFlight += request.Memory.SizeBytes;
+        BytesInFlight += request.Memory.SizeBytes;
         if (hasPayload && request.ByteLength > 0)
         {
             (_filling, _fillingLeft) = (request, request.ByteLength);
@@ -234,7 +257,7 @@ internal sealed unsafe class NbdTransmission
     private void Received(int result)
     {
         _isReceiving = false;
-        if (result == -Errno.Interrupted || result == -Errno.Again)
+        if (!_isEnding && result is -Errno.Interrupted or -Errno.Again)
         {
             Receive();
             return;
@@ -305,6 +328,7 @@ internal sealed unsafe class NbdTransmission
         _sendingTail!.NextReply = null;
         *_message = new MessageHeader { Vectors = _vectors, VectorCount = (nuint)count };
         _isSending = true;
+        SendingSince = Environment.TickCount64;
         _loop.Send(_socket, _message, _send);
     }
 
@@ -325,10 +349,12 @@ internal sealed unsafe class NbdTransmission
         }
         if (!Advance((nuint)result))
         {
+            SendingSince = Environment.TickCount64;
             _loop.Send(_socket, _message, _send);
             return;
         }
         _isSending = false;
+        SendingSince = null;
         var done = _sending;
         _sending = null;
         RetireAll(done);
@@ -368,7 +394,7 @@ internal sealed unsafe class NbdTransmission
     }
 
     /// <summary>Ends the connection without a word: its framing or its peer is gone. Requests in the device still finish.</summary>
-    private void Break()
+    public void Break()
     {
         _isBroken = _isEnding = true;
         LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownBoth);
@@ -404,11 +430,13 @@ internal sealed unsafe class NbdTransmission
 
     private void Retire(NbdRequest request)
     {
-        _bytesInFlight -= request.Memory.SizeBytes;
-        _loop.Buffers.Return(request.Memory);
+        var memory = request.Memory;
+        BytesInFlight -= memory.SizeBytes;
         _loop.Buffers.Return(request.ReplyPayload);
         request.Memory = request.ReplyPayload = default;
         PutBack(request);
+        if (!memory.IsEmpty)
+            _memory.Give(memory);
     }
 
     private void PutBack(NbdRequest request)
@@ -423,6 +451,7 @@ internal sealed unsafe class NbdTransmission
         if (!_isEnding || _isClosed || _isReceiving || _isSending || _isKicked || _isParsing || _inFlight > 0)
             return;
         _isClosed = true;
+        _memory.Leave(this);
         LinuxSocket.Close(_socket);
         _loop.Buffers.Return(_input);
         foreach (var request in _idle)

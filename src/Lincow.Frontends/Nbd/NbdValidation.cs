@@ -30,10 +30,11 @@ internal static class NbdValidation
                 return length > NbdProtocol.MaxPayloadBytes ? NbdError.Overflow : 0;
             case NbdCommand.BlockStatus:
                 return length > 0 && hasContexts ? 0 : NbdError.Invalid;
+            case NbdCommand.WriteZeroes when (request.CommandFlags & NbdProtocol.FlagFastZero) != 0
+                && ((long)length > device.MaxZeroBytes || !device.IsFastToZero((long)request.WireOffset, (long)length)):
+                return NbdError.NotSupported;
             case NbdCommand.Trim or NbdCommand.WriteZeroes when (long)length > device.MaxZeroBytes:
                 return NbdError.Overflow;
-            case NbdCommand.WriteZeroes when (request.CommandFlags & NbdProtocol.FlagFastZero) != 0 && !device.IsFastToZero((long)request.WireOffset, (long)length):
-                return NbdError.NotSupported;
             default:
                 return 0;
         }

@@ -12,6 +12,9 @@ namespace Lincow.Frontends.Nbd;
 /// </summary>
 public sealed class TlsSettings
 {
+    /// <summary>How often the pump looks whether the server has closed its end while the client isn't reading.</summary>
+    private const int HangUpMilliseconds = 500;
+
     private readonly SslServerAuthenticationOptions _options;
 
     private TlsSettings(SslServerAuthenticationOptions options, bool isRequired) => (_options, IsRequired) = (options, isRequired);
@@ -67,7 +70,12 @@ public sealed class TlsSettings
                 await tls.AuthenticateAsServerAsync(_options, deadline.Token);
             var up = CopyAsync(tls, plain, () => inner.Shutdown(SocketShutdown.Send));
             var down = CopyAsync(plain, tls, () => inner.Shutdown(SocketShutdown.Receive));
-            // The server's side decides when the connection is over: it closes when every reply has been sent.
+            // The server's side decides when the connection is over: it closes when every reply has been sent. Once it has closed, a client
+            // that doesn't take what is left gets the same grace as one in the open; then its socket is closed under it.
+            while (!down.IsCompleted && !LinuxSocket.IsHungUp(pumpDescriptor))
+                await Task.WhenAny(down, Task.Delay(HangUpMilliseconds));
+            using var grace = new CancellationTokenSource(NbdProtocol.GraceMilliseconds);
+            using var cut = grace.Token.Register(client.Dispose);
             await down;
             await tls.ShutdownAsync();
             client.Shutdown(SocketShutdown.Both);

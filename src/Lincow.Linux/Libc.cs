@@ -32,6 +32,9 @@ internal static unsafe partial class Libc
     public static partial nint pwrite(int fd, nint buffer, nint count, long offset);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial nint preadv2(int fd, IoVector* vectors, int count, long offset, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial nint read(int fd, nint buffer, nint count);
 
     [LibraryImport("libc", SetLastError = true)]

@@ -165,6 +165,15 @@ public sealed unsafe class LinuxFile : IDisposable
         }
     }
 
+    /// <summary>Reads what needs no waiting (preadv2, RWF_NOWAIT): the bytes read, or a negative errno, EAGAIN when the page cache doesn't have it.</summary>
+    public int TryReadCached(nint buffer, int byteCount, long byteOffset)
+    {
+        const int noWait = 8;
+        var vector = new IoVector { Base = buffer, Length = (nuint)byteCount };
+        var result = Libc.preadv2(Descriptor, &vector, 1, byteOffset, noWait);
+        return result >= 0 ? (int)result : -Libc.LastError;
+    }
+
     /// <summary>One pwrite: the bytes written, or a negative errno.</summary>
     public int TryWriteOnce(nint buffer, int byteCount, long byteOffset)
     {

@@ -76,10 +76,24 @@ public sealed class FileStorage : IStorage
         // io_uring hands it to a worker thread, whose wake-up costs more than the copy.
         if (!_file.IsDirect && operation.Call == StorageCall.Write && operation.ByteCount <= MaxInlineBytes)
             _loop.CompleteSoon(operation, _file.TryWriteOnce(operation.Buffer, operation.ByteCount, operation.ByteOffset));
+        else if (operation.Call == StorageCall.Read && TryReadCached(operation))
+            return;
         else if (operation.Call == StorageCall.Read)
             _loop.Read(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
         else
             _loop.Write(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+    }
+
+    // What is in the page cache is copied at once; everything else goes through the ring.
+    private bool TryReadCached(StorageOperation operation)
+    {
+        if (_file.IsDirect || operation.ByteCount > MaxInlineBytes)
+            return false;
+        var result = _file.TryReadCached(operation.Buffer, operation.ByteCount, operation.ByteOffset);
+        if (result <= 0)
+            return false;
+        _loop.CompleteSoon(operation, result);
+        return true;
     }
 
     internal void Continue(StorageOperation operation, int result)

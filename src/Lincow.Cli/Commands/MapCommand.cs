@@ -6,6 +6,8 @@ namespace Lincow.Cli.Commands;
 
 internal static class MapCommand
 {
+    private const int FlushBytes = 64 << 10;
+
     public static Command Build()
     {
         var overlay = Options.Overlay();
@@ -38,9 +40,13 @@ internal static class MapCommand
     private static void PrintText(SessionOptions options)
     {
         // Ranges that read as zeroes have no place in a file, so they are not listed: as qemu-img does it.
-        Console.Out.WriteLine($"{"Offset",-16}{"Length",-16}{"Mapped to",-16}File");
+        var isFirst = true;
         OverlayMap.ForEach(options, range =>
         {
+            // Behind the opening: when that fails, nothing has been printed.
+            if (isFirst)
+                Console.Out.WriteLine($"{"Offset",-16}{"Length",-16}{"Mapped to",-16}File");
+            isFirst = false;
             if (range.Data)
                 Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}{range.Filename}");
         });
@@ -52,8 +58,16 @@ internal static class MapCommand
     {
         using var stream = Console.OpenStandardOutput();
         using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });
-        writer.WriteStartArray();
-        OverlayMap.ForEach(options, range => WriteRange(writer, range));
+        var isFirst = true;
+        OverlayMap.ForEach(options, range =>
+        {
+            if (isFirst)
+                writer.WriteStartArray();
+            isFirst = false;
+            WriteRange(writer, range);
+            if (writer.BytesPending > FlushBytes)
+                writer.Flush();
+        });
         writer.WriteEndArray();
         writer.Flush();
         stream.Write("\n"u8);

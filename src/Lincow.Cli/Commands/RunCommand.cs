@@ -22,6 +22,8 @@ internal static class RunCommand
             if (commandLine.Length == 0)
                 throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- nbdinfo '$LINCOW_URI'");
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
+            if (!Directory.Exists(Path.GetTempPath()))
+                throw new LincowException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {
@@ -67,7 +69,7 @@ internal static class RunCommand
         }
         catch (Win32Exception e)
         {
-            throw new LincowException($"{commandLine[0]}: can't be run: {e.Message}", e);
+            throw new LincowException($"{commandLine[0]}: can't be run: {Errno.Describe(e.NativeErrorCode)}", e);
         }
         finally
         {

@@ -68,7 +68,14 @@ internal static class DefaultAddress
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
             : Environment.UserName == "root" ? "/run/lincow" : Path.Combine(Path.GetTempPath(), "lincow-" + Environment.UserName);
-        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        try
+        {
+            Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new LincowException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd unix:PATH", e);
+        }
         return ListenAddress.Parse("unix:" + Path.Combine(directory, name + ".sock"));
     }
 }

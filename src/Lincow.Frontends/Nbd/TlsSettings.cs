@@ -25,6 +25,11 @@ public sealed class TlsSettings
     /// <summary>Reads PEM files. With an authority, clients must show a certificate that it signed. Throws <see cref="LincowException"/>.</summary>
     public static TlsSettings Load(string certificatePath, string keyPath, string? authorityPath, bool isRequired)
     {
+        foreach (var path in new[] { certificatePath, keyPath, authorityPath })
+        {
+            if (path is not null && !File.Exists(path))
+                throw new LincowException($"{path}: there is no such file; TLS needs a certificate, its key and perhaps an authority, each as PEM");
+        }
         try
         {
             using var pem = X509Certificate2.CreateFromPemFile(certificatePath, keyPath);

@@ -20,6 +20,7 @@ internal sealed unsafe class LinearStore : IDisposable
     private readonly bool _wasClean;
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
+    private long _blankStart, _blankEnd;
 
     public LinearStore(Superblock superblock, IStorage? mapStorage, BufferPool buffers)
     {
@@ -72,7 +73,7 @@ internal sealed unsafe class LinearStore : IDisposable
         var isWaiting = false;
         for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
         {
-            if (Map.IsLoaded(page))
+            if (Map.IsLoaded(page) || TryTakeBlank(page))
                 continue;
             var load = FindLoad(page);
             if (load is null && _idleLoads.TryPop(out load))
@@ -89,6 +90,25 @@ internal sealed unsafe class LinearStore : IDisposable
                 _waitingForLoad.Enqueue(request);
         }
         return !isWaiting;
+    }
+
+    // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
+    // pages is written, and by then that page is loaded; so the last hole is remembered.
+    private bool TryTakeBlank(long page)
+    {
+        var (start, end) = (PageOffset(page, 0), PageOffset(page + 1, 0));
+        if (start < _blankStart || end > _blankEnd)
+        {
+            if (FindLoad(page) is not null)
+                return false;
+            var mapEnd = PageOffset(Map.PageCount, 0);
+            _blankStart = start;
+            _blankEnd = MapStorage!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
+            if (end > _blankEnd)
+                return false;
+        }
+        Map.Load(page, new PageVerdict(-1, 0, 0, false, false, null), default);
+        return true;
     }
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
@@ -128,10 +148,17 @@ internal sealed unsafe class LinearStore : IDisposable
         {
             Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
             // Without a current slot the page is empty whichever way it is cut, so both may be written.
-            if (Map.SlotOf(page) != 0)
-                Check(MapStorage.WriteNow(PageOffset(page, 0), buffer, MapFormat.PageBytes));
-            if (Map.SlotOf(page) != 1)
-                Check(MapStorage.WriteNow(PageOffset(page, 1), buffer, MapFormat.PageBytes));
+            for (var slot = 0; slot < 2; slot++)
+            {
+                var result = Map.SlotOf(page) == slot ? 0 : MapStorage.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                if (result is -Errno.NoSpace or -Errno.Quota)
+                {
+                    _buffers.Return(buffer);
+                    Report?.Invoke($"{MapStorage.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
+                    return;
+                }
+                Check(result);
+            }
         }
         _buffers.Return(buffer);
         Map.TwinsAreEqual();

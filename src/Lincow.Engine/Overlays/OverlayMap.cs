@@ -32,13 +32,31 @@ public static class OverlayMap
         {
             var request = new ExtentRequest(loop.Buffers.Rent(ExtentsAtOnce * Marshal.SizeOf<BlockExtent>()).Address);
             var device = session.Device;
-            for (long cursor = 0; cursor < device.SizeBytes;)
+            var pending = new BlockExtent(0, default);
+            long cursor = 0;
+            while (cursor < device.SizeBytes)
             {
                 foreach (var extent in request.Fetch(device, loop, cursor, ExtentsAtOnce))
                 {
-                    visit(Range(session, cursor, extent));
+                    // What one fetch cuts in two is one range.
+                    if (pending.ByteLength > 0 && extent.Source == pending.Source)
+                    {
+                        pending = pending with { ByteLength = pending.ByteLength + extent.ByteLength };
+                    }
+                    else
+                    {
+                        Visit();
+                        pending = extent;
+                    }
                     cursor += extent.ByteLength;
                 }
+            }
+            Visit();
+
+            void Visit()
+            {
+                if (pending.ByteLength > 0)
+                    visit(Range(session, cursor - pending.ByteLength, pending));
             }
         }
         finally

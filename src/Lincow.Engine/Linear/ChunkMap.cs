@@ -134,12 +134,15 @@ internal sealed unsafe class ChunkMap : IDisposable
         return _spareDirty;
     }
 
-    /// <summary>Writes a page's image as the next version, for the slot that is not the current one; changes from here on make it dirty again.</summary>
+    /// <summary>
+    /// Writes a page's image as the next version, for the slot that is not the current one; changes from here on make it dirty again. A version
+    /// that is never written is never used again: two images of one version could be torn into something that looks whole.
+    /// </summary>
     public int Snapshot(long page, Span<byte> image, Guid overlay, ulong generation)
     {
         ref var entry = ref _pages[page];
         entry.Flags &= ~PageFlags.Dirty;
-        EncodeInto(page, image, overlay, entry.HighestSequence + 1, generation);
+        EncodeInto(page, image, overlay, ++entry.HighestSequence, generation);
         return entry.Slot == 0 ? 1 : 0;
     }
 
@@ -147,7 +150,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     public void Committed(long page, int slot)
     {
         ref var entry = ref _pages[page];
-        entry.Sequence = ++entry.HighestSequence;
+        entry.Sequence = entry.HighestSequence;
         entry.Slot = (sbyte)slot;
         MarkTwinStale(page);
     }

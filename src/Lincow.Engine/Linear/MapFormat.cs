@@ -118,7 +118,7 @@ internal static class MapFormat
     private static uint Checksum(ReadOnlySpan<byte> sector, Guid overlay, long page, int index)
     {
         Span<byte> place = stackalloc byte[16];
-        overlay.TryWriteBytes(place);
+        overlay.TryWriteBytes(place, bigEndian: true, out _);
         var crc = BitOperations.Crc32C(uint.MaxValue, BinaryPrimitives.ReadUInt64LittleEndian(place));
         crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(place[8..]));
         crc = BitOperations.Crc32C(crc, (ulong)page);

@@ -36,7 +36,7 @@ public class MapFormatTests
         Assert.Equal(0xe3069283, ~crc);
         var image = Page(1, 1);
         var covered = new List<byte>();
-        covered.AddRange(Overlay.ToByteArray());
+        covered.AddRange(Overlay.ToByteArray(bigEndian: true));
         covered.AddRange(BitConverter.GetBytes(3L));
         covered.AddRange(BitConverter.GetBytes(5));
         covered.AddRange(image.AsSpan(5 * 512 + 4, 508));

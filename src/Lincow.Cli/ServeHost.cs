@@ -46,6 +46,7 @@ internal sealed class ServeHost
     private readonly List<(LoopThread Thread, OverlaySession Session)> _sessions = [];
     private readonly List<string> _socketPaths = [];
     private NbdServer? _server;
+    private TlsSettings? _tls;
 
     /// <summary>Where clients connect: one for each export and address.</summary>
     public List<string> Uris { get; } = [];
@@ -73,6 +74,7 @@ internal sealed class ServeHost
                 exports.Add(new NbdExport(name, session.Device, thread.Loop, options.Overlay ?? "transient over " + options.Origin));
             }
             var listeners = addresses.Select(address => Listen(address, exports, tls is not null)).ToList();
+            _tls = tls;
             var server = _server = new NbdServer(_threads[0].Loop, new NbdExports(exports), tls, CommandRunner.Warn);
             _threads[0].Loop.Invoke(() =>
             {
@@ -97,6 +99,7 @@ internal sealed class ServeHost
             using var stopped = new ManualResetEventSlim();
             _threads[0].Loop.Post(() => _server.Stop(stopped.Set));
             stopped.Wait();
+            _tls?.WaitForPumps();
         }
         // Now: a successor may bind the same path as soon as nobody listens.
         _socketPaths.ForEach(File.Delete);

@@ -58,7 +58,7 @@ public abstract unsafe class IoLoop : IDisposable
         }
         catch (LinuxException e)
         {
-            whyNotUring = $"io_uring is refused ({e.Reason}); look at kernel.io_uring_disabled and the container's seccomp profile. "
+            whyNotUring = $"io_uring is refused ({e.Reason}); it needs Linux 5.19, kernel.io_uring_disabled=0 and a seccomp profile that allows it. "
                 + "Serving with plain system calls instead, which is slower";
             return new PosixLoop();
         }

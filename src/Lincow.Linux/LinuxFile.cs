@@ -184,7 +184,7 @@ public sealed unsafe class LinuxFile : IDisposable
     /// <summary>fsync: data and size on stable storage. An error here means that earlier writes may be lost.</summary>
     public void Sync()
     {
-        if (Libc.fsync(Descriptor) < 0)
+        if (Retry(() => Libc.fsync(Descriptor)) < 0)
             throw Fail("fsync");
     }
 
@@ -204,7 +204,7 @@ public sealed unsafe class LinuxFile : IDisposable
     /// <summary>Reserves space without changing content; false where the file system can't.</summary>
     public bool TryReserve(long byteOffset, long byteLength)
     {
-        if (Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength) == 0)
+        if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
         return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall ? false : throw Fail("fallocate");
     }
@@ -212,7 +212,7 @@ public sealed unsafe class LinuxFile : IDisposable
     /// <summary>Gives a range's space back: it reads as zeroes afterwards. False where the file system or device can't.</summary>
     public bool TryPunchHole(long byteOffset, long byteLength)
     {
-        if (Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength) == 0)
+        if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
         return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid ? false : throw Fail("fallocate(PUNCH_HOLE)");
     }
@@ -292,6 +292,16 @@ public sealed unsafe class LinuxFile : IDisposable
         var descriptor = Interlocked.Exchange(ref _descriptor, -1);
         if (descriptor >= 0)
             _ = Libc.close(descriptor);
+    }
+
+    // The runtime's own signals interrupt system calls; that is no failure.
+    private static int Retry(Func<int> call)
+    {
+        int result;
+        do
+            result = call();
+        while (result < 0 && Libc.LastError == Errno.Interrupted);
+        return result;
     }
 
     private LinuxException Fail(string call) => new(call, Path, Libc.LastError);

@@ -8,10 +8,10 @@ namespace Lincow.Linux;
 /// <summary>The stream sockets that the loop's servers listen on: Unix-domain and TCP, as descriptors.</summary>
 public static unsafe class LinuxSocket
 {
-    public const int DontWait = 0x40, WaitAll = 0x100, NoSignal = 0x4000;
+    public const int DontWait = 0x40, NoSignal = 0x4000;
 
-    /// <summary>MSG_NOSIGNAL: a client that is gone is an error, not a signal. MSG_WAITALL: the kernel goes on after a short send.</summary>
-    public const uint SendFlags = NoSignal | WaitAll;
+    /// <summary>MSG_NOSIGNAL: a client that is gone is an error, not a signal. Not MSG_WAITALL: short sends show that a client is alive.</summary>
+    public const uint SendFlags = NoSignal;
 
     /// <summary>The longest Unix socket path: sun_path holds 108 bytes with its NUL (unix(7)).</summary>
     public const int MaxUnixPathBytes = 107;

@@ -5,7 +5,7 @@ namespace Lincow.Linux;
 /// <summary>Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.</summary>
 public static class LockHolder
 {
-    /// <summary>"process 1234 (lincow)", or null when no process that we may look into holds a lock on the file or has the block device open.</summary>
+    /// <summary>"process 1234 (lincow)", or null when no process that we may look into holds a lock on the file.</summary>
     public static string? Find(FileFacts file)
     {
         foreach (var process in Directory.EnumerateDirectories("/proc"))

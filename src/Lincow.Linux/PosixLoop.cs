@@ -21,14 +21,8 @@ public sealed unsafe class PosixLoop : IoLoop
 
     public override void SyncData(int descriptor, IoCompletion completion) => Finish(Libc.fdatasync(descriptor), completion);
 
-    public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion)
-    {
-        int result;
-        do
-            result = Libc.fallocate(descriptor, mode, byteOffset, byteLength);
-        while (result < 0 && Libc.LastError == Errno.Interrupted);
-        Finish(result, completion);
-    }
+    public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion) =>
+        Finish(Libc.fallocate(descriptor, mode, byteOffset, byteLength), completion);
 
     public override void Accept(int descriptor, IoCompletion completion) =>
         _waiting.Add(new Waiting(SocketCall.Accept, descriptor, 0, 0, completion));
@@ -86,7 +80,7 @@ public sealed unsafe class PosixLoop : IoLoop
         {
             SocketCall.Accept => Libc.accept4(waiting.Descriptor, 0, 0, Libc.CloseOnExec),
             SocketCall.Receive => Libc.recv(waiting.Descriptor, waiting.Buffer, waiting.ByteCount, LinuxSocket.DontWait),
-            _ => Libc.sendmsg(waiting.Descriptor, (MessageHeader*)waiting.Buffer, LinuxSocket.DontWait | (int)LinuxSocket.SendFlags & ~LinuxSocket.WaitAll),
+            _ => Libc.sendmsg(waiting.Descriptor, (MessageHeader*)waiting.Buffer, LinuxSocket.DontWait | (int)LinuxSocket.SendFlags),
         };
         return result >= 0 ? (int)result : Libc.LastError == Errno.Interrupted ? -Errno.Again : -Libc.LastError;
     }

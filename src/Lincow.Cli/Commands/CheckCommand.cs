@@ -12,17 +12,18 @@ internal static class CheckCommand
         var map = Options.Map();
         var repair = new Option<bool>("--repair") { Description = "Rebuild what is damaged from its sound twin" };
         var quiet = Options.Quiet();
+        var acceptMap = Options.AcceptMap();
         var json = Options.Json();
         var command = new Command("check", "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not repaired).")
         {
-            overlay, map, repair, quiet, json,
+            overlay, map, repair, acceptMap, quiet, json,
         };
         command.SetAction(result =>
         {
             CheckReport report;
             try
             {
-                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(quiet));
+                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(quiet));
             }
             catch (LincowException e) when (e.IsDamage)
             {
@@ -42,15 +43,15 @@ internal static class CheckCommand
             """);
     }
 
-    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool quiet)
+    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool acceptMap, bool quiet)
     {
         if (quiet || Console.IsErrorRedirected)
-            return OverlayCheck.Run(overlay, map, repair);
+            return OverlayCheck.Run(overlay, map, repair, acceptMap);
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
         return console.Progress().AutoClear(true).Start(context =>
         {
             var task = context.AddTask("map pages", maxValue: 1);
-            return OverlayCheck.Run(overlay, map, repair, fraction => task.Value = fraction);
+            return OverlayCheck.Run(overlay, map, repair, acceptMap, fraction => task.Value = fraction);
         });
     }
 

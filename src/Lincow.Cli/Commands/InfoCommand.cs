@@ -10,11 +10,12 @@ internal static class InfoCommand
     {
         var overlay = Options.Overlay();
         var map = Options.Map();
+        var acceptMap = Options.AcceptMap();
         var json = Options.Json();
-        var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, json };
+        var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, acceptMap, json };
         command.SetAction(result =>
         {
-            var info = OverlayInfo.Read(result.GetValue(overlay)!, result.GetValue(map));
+            var info = OverlayInfo.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap));
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else

@@ -14,8 +14,9 @@ internal static class MapCommand
         var map = Options.Map();
         var origin = Options.Origin();
         var acceptOrigin = Options.AcceptOrigin();
+        var acceptMap = Options.AcceptMap();
         var json = Options.Json();
-        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, origin, acceptOrigin, json };
+        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, origin, acceptOrigin, acceptMap, json };
         command.SetAction(result =>
         {
             var options = new SessionOptions
@@ -24,6 +25,7 @@ internal static class MapCommand
                 Map = result.GetValue(map),
                 Origin = result.GetValue(origin),
                 AcceptOrigin = result.GetValue(acceptOrigin),
+                AcceptMap = result.GetValue(acceptMap),
             };
             if (result.GetValue(json))
                 PrintJson(options);

@@ -10,12 +10,13 @@ internal static class ResetCommand
         var overlay = Options.Overlay();
         var map = Options.Map();
         var quiet = Options.Quiet();
+        var acceptMap = Options.AcceptMap();
         var json = Options.Json();
-        var command = new Command("reset", "Take an overlay back to its origin, in constant time. What was written is gone for good.") { overlay, map, quiet, json };
+        var command = new Command("reset", "Take an overlay back to its origin, in constant time. What was written is gone for good.") { overlay, map, acceptMap, quiet, json };
         command.SetAction(result =>
         {
             var path = result.GetValue(overlay)!;
-            var isReturned = OverlayReset.Reset(path, result.GetValue(map));
+            var isReturned = OverlayReset.Reset(path, result.GetValue(map), result.GetValue(acceptMap));
             if (result.GetValue(json))
                 Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))

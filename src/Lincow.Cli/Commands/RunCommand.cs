@@ -20,7 +20,7 @@ internal static class RunCommand
         command.SetAction(result =>
         {
             if (commandLine.Length == 0)
-                throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- nbdinfo '$LINCOW_URI'");
+                throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- sh -c 'nbdinfo \"$LINCOW_URI\"'");
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             if (!Directory.Exists(Path.GetTempPath()))
                 throw new LincowException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");

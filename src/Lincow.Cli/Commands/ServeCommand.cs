@@ -10,14 +10,13 @@ internal static class ServeCommand
     public static Command Build()
     {
         var overlays = new Argument<string[]>("OVERLAY") { Description = "Overlays to serve, each as an export of its own", Arity = ArgumentArity.ZeroOrMore };
-        var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: a Unix socket under /run/lincow]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
+        var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
         var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
         var common = new SessionArguments();
         var tls = new TlsArguments();
-        var quiet = Options.Quiet();
         var command = new Command("serve", "Serve overlays over NBD until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
         {
-            overlays, nbd, name, quiet,
+            overlays, nbd, name,
         };
         common.AddTo(command);
         tls.AddTo(command);
@@ -36,8 +35,7 @@ internal static class ServeCommand
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
             var host = new ServeHost();
             host.Start(sessions, names, addresses, settings);
-            if (!result.GetValue(quiet))
-                host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
+            host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();
             stop.Wait();
             host.Stop();
@@ -84,7 +82,7 @@ internal static class DefaultAddress
 internal sealed class SessionArguments
 {
     private readonly Option<string?> _origin = Options.Origin("Without OVERLAY: a transient overlay over this origin. With one: the origin's new place, if it was moved");
-    private readonly Option<string?> _overlayData = new("--overlay") { Description = "Where a transient overlay's data goes: a directory, a new file or a block device [default: /var/tmp]", HelpName = "PATH" };
+    private readonly Option<string?> _overlayData = new("--overlay") { Description = "Where a transient overlay's data goes: a directory, a new file or a block device [default: $TMPDIR, or /var/tmp]", HelpName = "PATH" };
     private readonly Option<string?> _map = Options.Map();
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");

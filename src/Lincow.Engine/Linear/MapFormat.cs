@@ -164,7 +164,7 @@ internal readonly record struct SlotFacts(SlotCondition Condition, SlotVersion N
 /// <summary>Which of a page's two slots counts (docs/format.md, "Choosing between the twins").</summary>
 /// <param name="Slot">0 or 1; -1 when no slot holds anything of this generation.</param>
 /// <param name="Sequence">The sequence that the slot bears.</param>
-/// <param name="HighestSequence">The highest that any sound sector of either slot bears: the next write must exceed it.</param>
+/// <param name="HighestSequence">The higher one of the two slots' newest versions: the next write must exceed it.</param>
 /// <param name="IsDamaged">The page's states are lost.</param>
 /// <param name="TwinIsStale">The slots differ.</param>
 /// <param name="Finding">What is wrong, for people; null for what a power cut leaves behind in the ordinary way.</param>

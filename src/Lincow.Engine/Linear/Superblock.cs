@@ -160,7 +160,8 @@ internal sealed record Superblock
             OriginUri = ReadString(block[192..], MaxOriginUriBytes),
             DataPath = ReadString(block[2304..], MaxDataPathBytes),
         };
-        if (!result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
+        if (BinaryPrimitives.ReadUInt32LittleEndian(block[192..]) > MaxOriginUriBytes || BinaryPrimitives.ReadUInt32LittleEndian(block[2304..]) > MaxDataPathBytes
+            || !result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
         {
             problem = SlotProblem.Fields;
             return null;
@@ -176,7 +177,7 @@ internal sealed record Superblock
 
     // A checksum shows that a program wrote this, not that the program was honest: every number is checked before it is used.
     private bool IsPlausible(long mapOffset) =>
-        ChunkShift is >= 9 and <= 26
+        ChunkShift is >= 9 and <= 26 && Origin.Kind is OriginKind.Zero or OriginKind.File or OriginKind.BlockDevice
         && DeviceBytes is > 0 and <= Geometry.MaxDeviceBytes && DeviceBytes % 512 == 0
         && MaxDeviceBytes >= DeviceBytes && MaxDeviceBytes <= Geometry.MaxDeviceBytes
         && Generation > 0 && mapOffset == MapOffsetBytes

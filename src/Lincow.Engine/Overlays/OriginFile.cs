@@ -57,6 +57,7 @@ internal sealed class OriginFile : IDisposable
             }
             if (!file.TryLock(LockByte, exclusive: false))
                 throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
+            RequireNoOverlay(file);
             return new OriginFile(path, identity, file);
         }
         catch
@@ -69,6 +70,16 @@ internal sealed class OriginFile : IDisposable
     public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _file is null ? null : new FileStorage(_file, loop));
 
     public void Dispose() => _file?.Dispose();
+
+    // Its raw bytes, superblock and map in front, are not what anybody means by an origin.
+    private static void RequireNoOverlay(LinuxFile file)
+    {
+        if (file.IsDirect)
+            return;
+        var head = new byte[2 * Superblock.SizeBytes];
+        if (file.Read(head, 0) == head.Length && SuperblockFile.Decode(head, file.Path).Current is not null)
+            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
+    }
 
     private static void Require(LinuxFile file)
     {

@@ -32,12 +32,13 @@ public static class OverlayCheck
     /// <param name="overlay">The overlay.</param>
     /// <param name="map">Its map, if it isn't found by itself.</param>
     /// <param name="repair">Replace what is damaged by its twin.</param>
+    /// <param name="acceptMap">Use a map that names another data file.</param>
     /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
-    public static CheckReport Run(string overlay, string? map, bool repair, Action<double>? progress = null)
+    public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, Action<double>? progress = null)
     {
         try
         {
-            using var files = OverlayFiles.Open(overlay, map, repair ? OverlayAccess.Write : OverlayAccess.Read);
+            using var files = OverlayFiles.Open(overlay, map, repair ? OverlayAccess.Write : OverlayAccess.Read, acceptMap: acceptMap);
             var findings = new List<CheckFinding>();
             CheckSuperblocks(files, repair, findings);
             var superblock = files.Superblock;

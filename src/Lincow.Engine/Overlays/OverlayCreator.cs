@@ -43,6 +43,8 @@ public static class OverlayCreator
     public static void Create(CreateOptions options)
     {
         var chunkShift = ChunkShift(options.ChunkBytes);
+        OverlayFiles.FullPath(options.Overlay, "overlay");
+        OverlayFiles.FullPath(options.Map ?? options.Overlay, "map");
         using var origin = OriginFile.Open(options.Origin);
         var size = DeviceSize(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);

@@ -48,7 +48,7 @@ internal sealed class OverlayFiles : IDisposable
     /// <summary>Opens an overlay. Throws <see cref="LincowException"/>.</summary>
     public static OverlayFiles Open(string overlay, string? map, OverlayAccess access, bool direct = false, bool acceptMap = false)
     {
-        var path = System.IO.Path.GetFullPath(overlay);
+        var path = FullPath(overlay, "overlay");
         var (mapPath, dataPath) = Locate(path, map);
         var files = new List<LinuxFile>();
         try
@@ -101,10 +101,15 @@ internal sealed class OverlayFiles : IDisposable
         DataFile.Dispose();
     }
 
+    /// <summary>A path as the user gave it, made absolute.</summary>
+    internal static string FullPath(string path, string what) => path.Length > 0
+        ? System.IO.Path.GetFullPath(path)
+        : throw new LincowException($"the path of the {what} is empty; give a file or block device");
+
     private static (string MapPath, string? DataPath) Locate(string path, string? map)
     {
         if (map is not null)
-            return (System.IO.Path.GetFullPath(map), path);
+            return (FullPath(map, "map"), path);
         using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
@@ -216,7 +221,10 @@ internal sealed class OverlayFiles : IDisposable
     // The copy bears the original's tag; but the map, which was not copied, belongs to the original.
     private static bool IsCopyOfHalf(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock)
     {
-        if (System.IO.Path.GetDirectoryName(mapFile.Path) == System.IO.Path.GetDirectoryName(dataFile.Path) || !File.Exists(superblock.DataPath))
+        // Both halves copied together lie together, under their own names.
+        var isPair = System.IO.Path.GetDirectoryName(mapFile.Path) == System.IO.Path.GetDirectoryName(dataFile.Path)
+            && System.IO.Path.GetFileName(superblock.DataPath) == System.IO.Path.GetFileName(dataFile.Path);
+        if (isPair || !File.Exists(superblock.DataPath))
             return false;
         using var original = OpenPath(superblock.DataPath, writable: false, direct: false, exclusive: false);
         return original.Facts.Inode != dataFile.Facts.Inode || original.Facts.Device != dataFile.Facts.Device;

@@ -45,9 +45,9 @@ public sealed record OverlayInfo
     public required long DamagedPages { get; init; }
 
     /// <summary>Reads it from the overlay's files, also while it is served (then as of the last flush). Throws <see cref="LincowException"/>.</summary>
-    public static OverlayInfo Read(string overlay, string? map)
+    public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false)
     {
-        using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Peek, acceptMap: false);
+        using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Peek, acceptMap: acceptMap);
         var superblock = files.Superblock;
         long data = 0, zero = 0, damaged = 0;
         MapScan.ForEach(files.MapFile, superblock, (page, pair) =>

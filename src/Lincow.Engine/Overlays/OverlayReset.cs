@@ -18,9 +18,9 @@ public static class OverlayReset
     private const long PunchBytes = 1L << 30;
 
     /// <summary>Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.</summary>
-    public static bool Reset(string overlay, string? map)
+    public static bool Reset(string overlay, string? map, bool acceptMap = false)
     {
-        using var files = OpenUnserved(overlay, map);
+        using var files = OpenUnserved(overlay, map, acceptMap);
         using var loop = new PosixLoop();
         using var storage = new FileStorage(files.MapFile, loop);
         try
@@ -52,11 +52,11 @@ public static class OverlayReset
         }
     }
 
-    private static OverlayFiles OpenUnserved(string overlay, string? map)
+    private static OverlayFiles OpenUnserved(string overlay, string? map, bool acceptMap)
     {
         try
         {
-            return OverlayFiles.Open(overlay, map, OverlayAccess.Write);
+            return OverlayFiles.Open(overlay, map, OverlayAccess.Write, acceptMap: acceptMap);
         }
         catch (LincowException e) when (e.Message.Contains("is in use by", StringComparison.Ordinal))
         {

@@ -141,7 +141,10 @@ public sealed class OverlaySession
                     SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
                 superblock = superblock with { OriginUri = origin.Uri, Origin = origin.Identity };
                 if (superblock.Layout == LinearLayout.Separate)
+                {
                     superblock = superblock with { DataPath = files.DataFile.Path };
+                    files.DataFile.TrySetAttribute(OverlayFiles.MapAttribute, files.MapFile.Path);
+                }
             }
             var store = new LinearStore(superblock, storage, loop.Buffers);
             if (!options.ReadOnly)

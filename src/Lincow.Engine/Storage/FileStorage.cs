@@ -36,19 +36,19 @@ public sealed class FileStorage : IStorage
     public void Flush(StorageOperation operation)
     {
         (operation.Storage, operation.Call) = (this, StorageCall.Flush);
-        _loop.SyncData(_file.Descriptor, operation);
+        Restart(operation);
     }
 
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation)
     {
-        (operation.Storage, operation.Call) = (this, StorageCall.PunchHole);
-        _loop.Allocate(_file.Descriptor, FallocKeepSize | FallocPunchHole, byteOffset, byteLength, operation);
+        (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, StorageCall.PunchHole, byteOffset, byteLength);
+        Restart(operation);
     }
 
     public void Reserve(long byteOffset, long byteLength, StorageOperation operation)
     {
-        (operation.Storage, operation.Call) = (this, StorageCall.Reserve);
-        _loop.Allocate(_file.Descriptor, FallocKeepSize, byteOffset, byteLength, operation);
+        (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, StorageCall.Reserve, byteOffset, byteLength);
+        Restart(operation);
     }
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
@@ -59,6 +59,14 @@ public sealed class FileStorage : IStorage
     public void Turn() => _loop.RunOnce();
 
     public void Dispose() => _file.Dispose();
+
+    private void Restart(StorageOperation operation)
+    {
+        if (operation.Call == StorageCall.Flush)
+            _loop.SyncData(_file.Descriptor, operation);
+        else
+            _loop.Allocate(_file.Descriptor, FallocKeepSize | (operation.Call == StorageCall.PunchHole ? FallocPunchHole : 0), operation.ByteOffset, operation.ByteLength, operation);
+    }
 
     private void Start(StorageCall call, long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
@@ -120,6 +128,10 @@ public sealed class FileStorage : IStorage
             case StorageCall.PunchHole or StorageCall.Reserve
                 when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter:
                 operation.End(0);
+                return;
+            case StorageCall.Flush or StorageCall.PunchHole or StorageCall.Reserve when result == -Errno.Interrupted:
+                // A signal is no answer: for a sync too, it says nothing of the data.
+                Restart(operation);
                 return;
             default:
                 operation.End(Math.Min(result, 0));

@@ -47,6 +47,7 @@ public abstract class StorageOperation : IoCompletion
     internal long ByteOffset { get; set; }
     internal nint Buffer { get; set; }
     internal int ByteCount { get; set; }
+    internal long ByteLength { get; set; }
 
     /// <summary>Called once with 0 or a negative errno.</summary>
     public abstract void End(int result);

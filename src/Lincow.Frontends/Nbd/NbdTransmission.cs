@@ -84,7 +84,7 @@ internal sealed unsafe class NbdTransmission
     /// <summary>Takes no further request; closes when what is in flight has been answered.</summary>
     public void End()
     {
-        if (_isEnding)
+        if (_isClosed)
             return;
         _isEnding = true;
         LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownReceive);

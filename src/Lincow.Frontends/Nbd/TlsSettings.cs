@@ -16,6 +16,7 @@ public sealed class TlsSettings
     private const int HangUpMilliseconds = 500;
 
     private readonly SslServerAuthenticationOptions _options;
+    private int _pumps;
 
     private TlsSettings(SslServerAuthenticationOptions options, bool isRequired) => (_options, IsRequired) = (options, isRequired);
 
@@ -44,22 +45,37 @@ public sealed class TlsSettings
             {
                 var authorities = new X509Certificate2Collection();
                 authorities.ImportFromPemFile(authorityPath);
+                if (authorities.Count == 0)
+                    throw new LincowException($"{authorityPath}: holds no certificate, so nobody could be let in");
                 options.ClientCertificateRequired = true;
                 options.RemoteCertificateValidationCallback = (_, shown, _, _) => IsSignedBy(shown, authorities);
             }
             return new TlsSettings(options, isRequired);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Security.Cryptography.CryptographicException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or System.Security.Cryptography.CryptographicException)
         {
             throw new LincowException($"TLS: the certificate {certificatePath}, its key {keyPath}{(authorityPath is null ? "" : $" or the authority {authorityPath}")} can't be read: {e.Message}", e);
         }
+    }
+
+    /// <summary>Waits until the last replies of closed connections have left, a bounded time.</summary>
+    public void WaitForPumps()
+    {
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        while (Volatile.Read(ref _pumps) > 0 && clock.ElapsedMilliseconds < NbdProtocol.GraceMilliseconds + HangUpMilliseconds)
+            Thread.Sleep(5);
     }
 
     /// <summary>Takes over a client's socket; returns the descriptor that speaks plain text from now on.</summary>
     internal int Wrap(int socket, Action<string> log)
     {
         var (plain, pump) = LinuxSocket.Pair();
-        _ = Task.Run(() => PumpAsync(socket, pump, log));
+        Interlocked.Increment(ref _pumps);
+        _ = Task.Run(async () =>
+        {
+            await PumpAsync(socket, pump, log);
+            Interlocked.Decrement(ref _pumps);
+        });
         return plain;
     }
 

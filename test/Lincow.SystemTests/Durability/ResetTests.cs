@@ -1,0 +1,114 @@
+using System.Diagnostics;
+using Lincow.SystemTests.Harness;
+
+namespace Lincow.SystemTests.Durability;
+
+/// <summary>Back to the origin.</summary>
+public class ResetTests
+{
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Reset_brings_back_the_origin_and_the_space(bool isSeparate)
+    {
+        using var scratch = new Scratch();
+        var origin = scratch.Random("origin.img", 8 << 20);
+        var overlay = scratch["o.cow"];
+        string[] separate = isSeparate ? ["--map", scratch["o.map"]] : [];
+        Cli.Ok(["create", overlay, "--origin", origin, .. separate]);
+        Write(scratch, overlay, "write -P 0x77 0 6M", "discard 7M 1M");
+        var before = Cli.Info(overlay);
+        Assert.Equal((6 << 20) / 4096, before.Chunks.Data);
+        Assert.True(Scratch.DiskUsage(overlay) >= 6 << 20);
+
+        Cli.Ok("reset", overlay);
+
+        var after = Cli.Info(overlay);
+        Assert.Equal((before.Generation + 1, true, before.Uuid), (after.Generation, after.Clean, after.Uuid));
+        Assert.Equal((0L, 0L, after.Chunks.Total), (after.Chunks.Data, after.Chunks.Zero, after.Chunks.Origin));
+        Assert.InRange(Scratch.DiskUsage(overlay), 0, 256 << 10);
+        using (var server = LincowServer.Start(scratch, overlay))
+        {
+            Tool.Ok("qemu-img", "compare", "-f", "raw", "-F", "raw", origin, server.Uri);
+            server.Stop();
+        }
+        Assert.Empty(Cli.Check(overlay).Findings);
+    }
+
+    [Fact]
+    public void What_is_written_after_a_reset_stays_and_what_was_before_does_not()
+    {
+        const int seed = 31;
+        using var scratch = new Scratch();
+        var origin = scratch.Random("origin.img", 2 << 20, seed);
+        Cli.Ok("create", scratch["o.cow"], "--origin", origin);
+        DeviceModel model = null!;
+        for (var generation = 0; generation < 4; generation++)
+        {
+            model = new DeviceModel(File.ReadAllBytes(origin), seed + generation);
+            using var server = LincowServer.Start(scratch, scratch["o.cow"]);
+            model.AssertDeviceEquals(scratch, server.Uri);
+            model.AddRandomOperations(80, 4096);
+            model.Play(scratch, server.Uri);
+            server.Stop();
+            Assert.Equal((ulong)generation + 1, Cli.Info(scratch["o.cow"]).Generation);
+            if (generation < 3)
+                Cli.Ok("reset", scratch["o.cow"]);
+        }
+        using var last = LincowServer.Start(scratch, scratch["o.cow"]);
+        model.AssertDeviceEquals(scratch, last.Uri);
+        last.Stop();
+    }
+
+    [Fact]
+    public void Reset_after_kill_9_leaves_a_clean_overlay()
+    {
+        using var served = new ServedOverlay();
+        Nbd.QemuIo(served.Uri, "write -P 1 0 1M", "flush", "write -P 2 1M 1M");
+        served.Kill();
+        Assert.False(Cli.Info(served.Overlay).Clean);
+        Cli.Ok("reset", served.Overlay);
+        Assert.True(Cli.Info(served.Overlay).Clean);
+        served.Start();
+        Tool.Ok("qemu-img", "compare", "-f", "raw", "-F", "raw", served.Origin, served.Uri);
+        served.Stop();
+    }
+
+    [Fact]
+    public void Reset_is_refused_while_the_overlay_is_served_and_says_by_whom()
+    {
+        using var served = new ServedOverlay();
+        Nbd.QemuIo(served.Uri, "write -P 9 0 64k");
+        var error = Cli.Fails("reset", served.Overlay);
+        Assert.Contains($"process {served.Server.Id}", error);
+        Assert.Contains(served.Overlay, error);
+        Nbd.QemuIo(served.Uri, "read -P 9 0 64k");
+        served.Stop();
+        Assert.Equal(1UL, Cli.Info(served.Overlay).Generation);
+    }
+
+    [Fact]
+    public void Reset_takes_no_longer_however_much_the_overlay_holds()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4G");
+        Write(scratch, scratch["o.cow"], [.. Enumerable.Range(0, 64).Select(i => $"write -P {i + 1} {i * 64}M 4M")]);
+        Assert.Equal(64 * 1024, Cli.Info(scratch["o.cow"]).Chunks.Data);
+        var clock = Stopwatch.StartNew();
+        Cli.Ok("reset", scratch["o.cow"]);
+        // 200 ms may go into giving back space here; what is left is done while it is next served. The rest is for a busy machine.
+        Assert.True(clock.ElapsedMilliseconds < 3000, $"reset took {clock.ElapsedMilliseconds} ms");
+        Assert.Equal(0, Cli.Info(scratch["o.cow"]).Chunks.Data);
+        using var server = LincowServer.Start(scratch, scratch["o.cow"]);
+        Nbd.QemuIo(server.Uri, "read -P 0 0 4M", "read -P 0 4032M 4M");
+        Assert.True(SpinWait.SpinUntil(() => Scratch.DiskUsage(scratch["o.cow"]) < 1 << 20, TimeSpan.FromSeconds(20)), "the space comes back in the background");
+        server.Stop();
+    }
+
+    private static void Write(Scratch scratch, string overlay, params string[] commands)
+    {
+        using var server = LincowServer.Start(scratch, overlay);
+        Nbd.QemuIo(server.Uri, commands);
+        server.Stop();
+    }
+}

@@ -144,6 +144,17 @@ public partial class ConnectionTests
     }
 
     [Fact]
+    public void Without_an_address_the_socket_lies_in_the_runtime_directory()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:1M");
+        using var server = LincowServer.Start([scratch["o.cow"]], environment: new() { ["XDG_RUNTIME_DIR"] = scratch.Directory });
+        Assert.Equal($"nbd+unix:///o?socket={scratch["lincow/o.sock"]}", server.Uri);
+        Nbd.QemuIo(server.Uri, "write -P 1 0 4k");
+        server.Stop();
+    }
+
+    [Fact]
     public void A_request_of_64_MiB_works()
     {
         using var served = new ServedOverlay(65 << 20);

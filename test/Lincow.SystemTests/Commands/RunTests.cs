@@ -79,7 +79,7 @@ public class RunTests
         using var scratch = new Scratch();
         var overlay = Make(scratch);
         using var process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Cli.Binary,
-            ["run", overlay, "--", "sh", "-c", "qemu-io -f raw -c 'write -P 5 0 4096' \"$LINCOW_URI\" >&2; echo started; exec sleep 60"])
+            ["run", overlay, "--", "sh", "-c", "timeout 30 qemu-io -f raw -c 'write -P 5 0 4096' \"$LINCOW_URI\" >&2; echo started; exec sleep 60"])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

@@ -114,6 +114,37 @@ public class CrashTests
         }
     }
 
+    [Fact]
+    public void What_was_acknowledged_before_SIGTERM_is_there_without_a_flush()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", scratch.Random("origin.img", Bytes));
+        for (var round = 0; round < 3; round++)
+        {
+            using var server = LincowServer.Start(scratch, scratch["o.cow"]);
+            using var client = Nbd.StartScript("""
+                h = connect(sys.argv[1])
+                for i in range(int(sys.argv[2]), 1 << 30, 7):
+                    h.pwrite(bytes([i % 251]) * 512, i % (h.get_size() // 512) * 512)
+                    print(i, flush=True)
+                """, server.Uri, $"{round * 1000}");
+            var lines = client.StandardOutput;
+            for (var i = 0; i < 100; i++)
+                lines.ReadLine();
+            server.Stop();
+            var rest = lines.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+            client.WaitForExit();
+            Assert.True(Cli.Info(scratch["o.cow"]).Clean);
+            using var again = LincowServer.Start(scratch, scratch["o.cow"]);
+            var now = Nbd.ReadAll(scratch, again.Uri);
+            // Only what can't have been overwritten by a later lap.
+            var last = rest.Length > 0 ? long.Parse(rest[^1], System.Globalization.CultureInfo.InvariantCulture) : (round * 1000) + (99 * 7);
+            for (var i = last; i >= Math.Max(round * 1000, last - (Bytes / SectorBytes) + 7); i -= 7)
+                AssertSector(now, i, round);
+            again.Stop();
+        }
+    }
+
     private static void AssertSector(byte[] now, long index, int round)
     {
         var sector = (int)(index % (Bytes / SectorBytes));

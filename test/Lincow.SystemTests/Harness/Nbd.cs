@@ -61,11 +61,11 @@ internal static class Nbd
         return result.Output;
     }
 
-    /// <summary>Starts a libnbd script that goes on beside the test.</summary>
+    /// <summary>Starts a libnbd script that goes on beside the test, for a minute at most, so that nobody waits for its words for ever.</summary>
     public static System.Diagnostics.Process StartScript(string script, params string[] arguments)
     {
         RequireLibnbd();
-        return System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Python, ["-c", Prelude + script, .. arguments])
+        return System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Python, ["-c", Prelude + "import signal; signal.alarm(60)\n" + script, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

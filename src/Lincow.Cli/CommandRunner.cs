@@ -15,7 +15,8 @@ internal static class CommandRunner
         {
             if (result.Errors.Count > 0 && result.Action is not Help.Action)
             {
-                Error(result.Errors[0].Message);
+                // A mistyped command is reported twice; the sentence that names it helps.
+                Error((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal)) ?? result.Errors[0]).Message);
                 Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
                 return WrongUsage;
             }

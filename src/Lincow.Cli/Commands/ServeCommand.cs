@@ -65,7 +65,8 @@ internal static class DefaultAddress
     {
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
-            : Environment.UserName == "root" ? "/run/lincow" : Path.Combine(Path.GetTempPath(), "lincow-" + Environment.UserName);
+            // Not in a directory that everybody writes to: whoever is there first would own the place.
+            : Environment.IsPrivilegedProcess ? "/run/lincow" : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
         try
         {
             Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

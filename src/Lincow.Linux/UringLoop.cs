@@ -105,13 +105,18 @@ public sealed unsafe class UringLoop : IoLoop
         if (Volatile.Read(ref *_cqTail) != *_cqHead)
             timeoutMilliseconds = 0;
         Enter(timeoutMilliseconds);
-        Reap();
+        Reap(putAside: false);
     }
 
     private void Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
     {
         while (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
+        {
             Enter(timeoutMilliseconds: 0);
+            // The kernel takes nothing while completions pile up; we may be in a callback, so they are only put aside.
+            if (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
+                Reap(putAside: true);
+        }
         var entry = _sqes + (_localTail & _sqMask);
         *entry = default;
         entry->Opcode = opcode;
@@ -164,7 +169,7 @@ public sealed unsafe class UringLoop : IoLoop
         }
     }
 
-    private void Reap()
+    private void Reap(bool putAside)
     {
         var batch = stackalloc CompletionEntry[ReapBatch];
         while (true)
@@ -184,7 +189,10 @@ public sealed unsafe class UringLoop : IoLoop
                 var completion = _slots[slot]!;
                 _slots[slot] = null;
                 _freeSlots[_freeCount++] = slot;
-                completion.Complete(batch[i].Result);
+                if (putAside)
+                    CompleteSoon(completion, batch[i].Result);
+                else
+                    completion.Complete(batch[i].Result);
             }
         }
     }

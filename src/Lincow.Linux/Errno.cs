@@ -20,11 +20,9 @@ public static class Errno
     public const int NotTypewriter = 25;
     public const int FileTooBig = 27;
     public const int NoSpace = 28;
-    public const int ReadOnlyFileSystem = 30;
     public const int Pipe = 32;
     public const int NameTooLong = 36;
     public const int NoSystemCall = 38;
-    public const int NoData = 61;
     public const int Overflow = 75;
     public const int NotSupported = 95;
     public const int AddressInUse = 98;
@@ -32,7 +30,9 @@ public static class Errno
     public const int Shutdown = 108;
     public const int ConnectionRefused = 111;
     public const int Quota = 122;
-    public const int Canceled = 125;
+
+    /// <summary>Whether a negative result says that there was no room: the one failed write that may be tried again.</summary>
+    public static bool IsLackOfSpace(int result) => result is -NoSpace or -Quota;
 
     /// <summary>The system's sentence for an error number, for example "No space left on device".</summary>
     public static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);

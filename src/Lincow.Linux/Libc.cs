@@ -8,10 +8,10 @@ namespace Lincow.Linux;
 /// </summary>
 internal static unsafe partial class Libc
 {
-    public const int ReadOnly = 0, WriteOnly = 1, ReadWrite = 2, Create = 0x40, Exclusive = 0x80, CloseOnExec = 0x80000;
+    public const int ReadOnly = 0, ReadWrite = 2, Create = 0x40, Exclusive = 0x80, CloseOnExec = 0x80000;
     public const int TemporaryFile = 0x400000 | 0x10000;
     public const int SeekData = 3, SeekHole = 4;
-    public const int FallocKeepSize = 1, FallocPunchHole = 2, FallocZeroRange = 16;
+    public const int FallocKeepSize = 1, FallocPunchHole = 2;
     public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapAnonymous = 0x20, MapNoReserve = 0x4000, MapPopulate = 0x8000;
     public const int FcntlGetFlags = 3, FcntlSetFlags = 4, FcntlOfdGetLock = 36, FcntlOfdSetLock = 37;
     public const int NonBlock = 0x800;

@@ -24,7 +24,11 @@ public enum FileKind
 /// <param name="Device">Major and minor number: of the file system for a file, its own for a block device.</param>
 /// <param name="Inode">Inode number.</param>
 public readonly record struct FileFacts(
-    FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device, ulong Inode);
+    FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device, ulong Inode)
+{
+    /// <summary>Whether both are one and the same file, whatever their paths.</summary>
+    public bool IsSameFile(FileFacts other) => Kind == other.Kind && Device == other.Device && Inode == other.Inode;
+}
 
 /// <summary>
 /// An open file or block device: positioned reads and writes, syncs that report their errors (.NET's own Flush(true) swallows EIO), holes,

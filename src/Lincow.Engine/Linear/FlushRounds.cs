@@ -118,13 +118,13 @@ internal sealed unsafe class FlushRounds
     private void ImageWritten(int result)
     {
         // The worst counts: after anything but a lack of space, nothing can be kept for later.
-        if (result < 0 && (_batchError == 0 || IsLackOfSpace(_batchError)))
+        if (result < 0 && (_batchError == 0 || Errno.IsLackOfSpace(_batchError)))
             _batchError = result;
         if (--_writesInFlight > 0)
             return;
         if (_batchError == 0)
             _store.MapStorage!.Flush(_mapSync);
-        else if (IsLackOfSpace(_batchError))
+        else if (Errno.IsLackOfSpace(_batchError))
             KeepForLater();
         else
         {
@@ -132,8 +132,6 @@ internal sealed unsafe class FlushRounds
             EndBatch(-Errno.IO);
         }
     }
-
-    private static bool IsLackOfSpace(int error) => error is -Errno.NoSpace or -Errno.Quota;
 
     // The slots that were written to are not the current ones, so nothing is lost; the flush fails, and the next one tries again.
     private void KeepForLater()

@@ -151,7 +151,7 @@ internal sealed unsafe class LinearStore : IDisposable
             for (var slot = 0; slot < 2; slot++)
             {
                 var result = Map.SlotOf(page) == slot ? 0 : MapStorage.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
-                if (result is -Errno.NoSpace or -Errno.Quota)
+                if (Errno.IsLackOfSpace(result))
                 {
                     _buffers.Return(buffer);
                     Report?.Invoke($"{MapStorage.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");

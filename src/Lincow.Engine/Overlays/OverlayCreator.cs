@@ -122,7 +122,7 @@ public static class OverlayCreator
         if (map is null || !File.Exists(map))
             return;
         using var look = OverlayFiles.OpenPath(Path.GetFullPath(map), writable: false, direct: false, exclusive: false);
-        if (look.Facts.Inode == data.Facts.Inode && look.Facts.Device == data.Facts.Device && look.Facts.Kind == data.Facts.Kind)
+        if (look.Facts.IsSameFile(data.Facts))
             throw new LincowException($"{map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
     }
 
@@ -169,7 +169,7 @@ public static class OverlayCreator
     {
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
-        if (origin.Facts is { } facts && facts.Inode == file.Facts.Inode && facts.Device == file.Facts.Device && facts.Kind == file.Facts.Kind)
+        if (origin.Facts is { } facts && facts.IsSameFile(file.Facts))
             throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
         if (force)
             return;

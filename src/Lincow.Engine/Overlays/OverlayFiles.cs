@@ -227,7 +227,7 @@ internal sealed class OverlayFiles : IDisposable
         if (isPair || !File.Exists(superblock.DataPath))
             return false;
         using var original = OpenPath(superblock.DataPath, writable: false, direct: false, exclusive: false);
-        return original.Facts.Inode != dataFile.Facts.Inode || original.Facts.Device != dataFile.Facts.Device;
+        return !original.Facts.IsSameFile(dataFile.Facts);
     }
 
     private void RequireLengths()

@@ -13,7 +13,7 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
     private const long WindowBytes = 16 << 20;
 
     private long _cursor;
-    private bool _isStopping, _isSubmitting, _hasEnded;
+    private bool _isStopping, _isSubmitting, _hasEnded = true;
 
     /// <summary>Everything has been walked over.</summary>
     public bool IsDone { get; private set; }
@@ -40,7 +40,6 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
     // A loop, not recursion: a window with nothing to give back completes inside Submit.
     private void Advance()
     {
-        _hasEnded = true;
         while (_hasEnded && !_isStopping && !IsDone)
         {
             if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))

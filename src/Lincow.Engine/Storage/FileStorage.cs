@@ -8,7 +8,7 @@ namespace Lincow.Storage;
 /// </summary>
 public sealed class FileStorage : IStorage
 {
-    /// <summary>Buffered writes up to this size are made on the loop's own thread; larger ones copy on another core.</summary>
+    /// <summary>Buffered transfers up to this size are made on the loop's own thread; larger ones copy on another core.</summary>
     private const int MaxInlineBytes = 128 << 10;
 
     private const int FallocKeepSize = 1, FallocPunchHole = 2;
@@ -27,29 +27,25 @@ public sealed class FileStorage : IStorage
 
     public int AlignmentBytes { get; }
 
-    public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation) =>
-        Start(StorageCall.Read, byteOffset, buffer, byteCount, operation);
-
-    public void Write(long byteOffset, nint buffer, int byteCount, StorageOperation operation) =>
-        Start(StorageCall.Write, byteOffset, buffer, byteCount, operation);
-
-    public void Flush(StorageOperation operation)
+    public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
-        (operation.Storage, operation.Call) = (this, StorageCall.Flush);
-        Restart(operation);
+        (operation.Buffer, operation.ByteCount) = (buffer, byteCount);
+        Start(StorageCall.Read, byteOffset, byteCount, operation);
     }
 
-    public void PunchHole(long byteOffset, long byteLength, StorageOperation operation)
+    public void Write(long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
-        (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, StorageCall.PunchHole, byteOffset, byteLength);
-        Restart(operation);
+        (operation.Buffer, operation.ByteCount) = (buffer, byteCount);
+        Start(StorageCall.Write, byteOffset, byteCount, operation);
     }
 
-    public void Reserve(long byteOffset, long byteLength, StorageOperation operation)
-    {
-        (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, StorageCall.Reserve, byteOffset, byteLength);
-        Restart(operation);
-    }
+    public void Flush(StorageOperation operation) => Start(StorageCall.Flush, 0, 0, operation);
+
+    public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) =>
+        Start(StorageCall.PunchHole, byteOffset, byteLength, operation);
+
+    public void Reserve(long byteOffset, long byteLength, StorageOperation operation) =>
+        Start(StorageCall.Reserve, byteOffset, byteLength, operation);
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
         _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
@@ -60,36 +56,40 @@ public sealed class FileStorage : IStorage
 
     public void Dispose() => _file.Dispose();
 
-    private void Restart(StorageOperation operation)
+    private void Start(StorageCall call, long byteOffset, long byteLength, StorageOperation operation)
     {
-        if (operation.Call == StorageCall.Flush)
-            _loop.SyncData(_file.Descriptor, operation);
-        else
-            _loop.Allocate(_file.Descriptor, FallocKeepSize | (operation.Call == StorageCall.PunchHole ? FallocPunchHole : 0), operation.ByteOffset, operation.ByteLength, operation);
-    }
-
-    private void Start(StorageCall call, long byteOffset, nint buffer, int byteCount, StorageOperation operation)
-    {
-        operation.Storage = this;
-        operation.Call = call;
-        operation.ByteOffset = byteOffset;
-        operation.Buffer = buffer;
-        operation.ByteCount = byteCount;
+        (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, call, byteOffset, byteLength);
         Submit(operation);
     }
 
+    /// <summary>Hands the operation, or what is left of it, to the loop.</summary>
     private void Submit(StorageOperation operation)
     {
-        // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them), so
-        // io_uring hands it to a worker thread, whose wake-up costs more than the copy.
-        if (!_file.IsDirect && operation.Call == StorageCall.Write && operation.ByteCount <= MaxInlineBytes)
-            _loop.CompleteSoon(operation, _file.TryWriteOnce(operation.Buffer, operation.ByteCount, operation.ByteOffset));
-        else if (operation.Call == StorageCall.Read && TryReadCached(operation))
-            return;
-        else if (operation.Call == StorageCall.Read)
-            _loop.Read(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
-        else
-            _loop.Write(_file.Descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+        var descriptor = _file.Descriptor;
+        switch (operation.Call)
+        {
+            case StorageCall.Read:
+                if (!TryReadCached(operation))
+                    _loop.Read(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+                break;
+            // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them),
+            // so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
+            case StorageCall.Write when !_file.IsDirect && operation.ByteCount <= MaxInlineBytes:
+                _loop.CompleteSoon(operation, _file.TryWriteOnce(operation.Buffer, operation.ByteCount, operation.ByteOffset));
+                break;
+            case StorageCall.Write:
+                _loop.Write(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+                break;
+            case StorageCall.Flush:
+                _loop.SyncData(descriptor, operation);
+                break;
+            case StorageCall.PunchHole:
+                _loop.Allocate(descriptor, FallocKeepSize | FallocPunchHole, operation.ByteOffset, operation.ByteLength, operation);
+                break;
+            default:
+                _loop.Allocate(descriptor, FallocKeepSize, operation.ByteOffset, operation.ByteLength, operation);
+                break;
+        }
     }
 
     // What is in the page cache is copied at once; everything else goes through the ring.
@@ -131,7 +131,7 @@ public sealed class FileStorage : IStorage
                 return;
             case StorageCall.Flush or StorageCall.PunchHole or StorageCall.Reserve when result == -Errno.Interrupted:
                 // A signal is no answer: for a sync too, it says nothing of the data.
-                Restart(operation);
+                Submit(operation);
                 return;
             default:
                 operation.End(Math.Min(result, 0));

@@ -38,6 +38,9 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Native buffers of this loop's devices and connections.</summary>
     public BufferPool Buffers { get; } = new();
 
+    /// <summary>Operations on files that have not ended; whoever starts them counts. While it is 1, a short wait on this thread delays nobody else's.</summary>
+    public int FileOperations { get; set; }
+
     /// <summary>"io_uring" or "posix".</summary>
     public abstract string Name { get; }
 

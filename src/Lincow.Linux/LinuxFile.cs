@@ -185,6 +185,9 @@ public sealed unsafe class LinuxFile : IDisposable
         return result >= 0 ? (int)result : -Libc.LastError;
     }
 
+    /// <summary>One fdatasync: 0, or a negative errno.</summary>
+    public int TrySyncData() => Libc.fdatasync(Descriptor) == 0 ? 0 : -Libc.LastError;
+
     /// <summary>fsync: data and size on stable storage. An error here means that earlier writes may be lost.</summary>
     public void Sync()
     {

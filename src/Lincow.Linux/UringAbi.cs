@@ -7,8 +7,9 @@ internal static class UringAbi
 {
     public const long SetupCall = 425, EnterCall = 426;
 
-    public const uint SetupCqSize = 1 << 3, SetupSubmitAll = 1 << 7, SetupCoopTaskRun = 1 << 8, SetupSingleIssuer = 1 << 12, SetupDeferTaskRun = 1 << 13;
+    public const uint SetupCqSize = 1 << 3, SetupSubmitAll = 1 << 7, SetupCoopTaskRun = 1 << 8, SetupTaskRunFlag = 1 << 9, SetupSingleIssuer = 1 << 12, SetupDeferTaskRun = 1 << 13;
     public const uint EnterGetEvents = 1, EnterExtArg = 1 << 3;
+    public const uint SubmissionCqOverflow = 1 << 1, SubmissionTaskRun = 1 << 2;
     public const uint FeatureSingleMmap = 1, FeatureNoDrop = 2, FeatureExtArg = 1 << 8;
     public const long OffsetRings = 0, OffsetSqes = 0x10000000;
 

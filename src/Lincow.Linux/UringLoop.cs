@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace Lincow.Linux;
 
 /// <summary>
@@ -15,10 +17,19 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>Completions copied out before their callbacks run.</summary>
     private const int ReapBatch = 128;
 
+    /// <summary>How long a wait may spin: about what it costs to sleep and be woken.</summary>
+    private static readonly long SpinTicks = Stopwatch.Frequency / 1_000_000 * 50;
+
+    /// <summary>A wait that took longer, with the cost of sleep and waking in it, would not have ended while spinning.</summary>
+    private static readonly long ShortWaitTicks = Stopwatch.Frequency / 1_000_000 * 200;
+
+    /// <summary>Waits without spinning after spinning in vain again and again: what that costs stays below a fiftieth.</summary>
+    private const int MaxSpinPause = 64;
+
     private readonly int _ring;
     private readonly nint _rings, _entries;
     private readonly nuint _ringsBytes, _entriesBytes;
-    private readonly uint* _sqHead, _sqTail, _sqArray, _cqHead, _cqTail;
+    private readonly uint* _sqHead, _sqTail, _sqFlags, _sqArray, _cqHead, _cqTail;
     private readonly uint _sqMask, _cqMask, _sqCount;
     private readonly SubmissionEntry* _sqes;
     private readonly CompletionEntry* _cqes;
@@ -28,6 +39,8 @@ public sealed unsafe class UringLoop : IoLoop
     private int _freeCount;
     private uint _localTail;
     private uint _unsubmitted;
+    private bool _lastWaitWasShort;
+    private int _waitsSinceSpin, _spinPause;
 
     /// <summary>Makes the ring. The thread that runs the loop must be the one that makes it. Throws <see cref="LinuxException"/> when refused.</summary>
     public UringLoop()
@@ -53,6 +66,7 @@ public sealed unsafe class UringLoop : IoLoop
         _entries = Map(_entriesBytes, UringAbi.OffsetSqes);
         _sqHead = (uint*)(_rings + (nint)parameters.Sq.Head);
         _sqTail = (uint*)(_rings + (nint)parameters.Sq.Tail);
+        _sqFlags = (uint*)(_rings + (nint)parameters.Sq.Fifth);
         _sqArray = (uint*)(_rings + (nint)parameters.Sq.Seventh);
         _sqMask = *(uint*)(_rings + (nint)parameters.Sq.RingMask);
         _cqHead = (uint*)(_rings + (nint)parameters.Cq.Head);
@@ -104,9 +118,57 @@ public sealed unsafe class UringLoop : IoLoop
     {
         if (Volatile.Read(ref *_cqTail) != *_cqHead)
             timeoutMilliseconds = 0;
-        Enter(timeoutMilliseconds);
+        if (timeoutMilliseconds != 0)
+            Wait(timeoutMilliseconds);
+        else
+            Enter(timeoutMilliseconds: 0);
         Reap(putAside: false);
     }
+
+    /// <summary>
+    /// Waits for a completion. To put a thread to sleep and wake it up again costs tens of microseconds on a virtual machine, more than a small
+    /// request; so while waits are short the thread looks for completions for a moment before it sleeps. One long wait ends that, so a device
+    /// at rest costs nothing; spinning in vain makes pauses that double, so a slow client costs next to nothing.
+    /// </summary>
+    private void Wait(int timeoutMilliseconds)
+    {
+        var started = Stopwatch.GetTimestamp();
+        if (!_lastWaitWasShort || _waitsSinceSpin < _spinPause)
+        {
+            _waitsSinceSpin++;
+            Enter(timeoutMilliseconds);
+        }
+        else if (TrySpin(started))
+        {
+            _spinPause = 0;
+        }
+        else
+        {
+            (_waitsSinceSpin, _spinPause) = (0, Math.Min(MaxSpinPause, _spinPause * 2 + 1));
+            Enter(timeoutMilliseconds);
+        }
+        _lastWaitWasShort = Stopwatch.GetTimestamp() - started < ShortWaitTicks;
+    }
+
+    /// <summary>Submits, then looks for completions for at most <see cref="SpinTicks"/>; false when there was none.</summary>
+    private bool TrySpin(long started)
+    {
+        Enter(timeoutMilliseconds: 0);
+        while (!HasCompletions)
+        {
+            if (Stopwatch.GetTimestamp() - started >= SpinTicks)
+                return false;
+            // Whoever is to bring the completion may want this core.
+            _ = Libc.sched_yield();
+        }
+        // With deferred task work, completions are posted by entering.
+        if (Volatile.Read(ref *_cqTail) == *_cqHead)
+            Enter(timeoutMilliseconds: 0);
+        return true;
+    }
+
+    private bool HasCompletions =>
+        Volatile.Read(ref *_cqTail) != *_cqHead || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
 
     private void Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
     {
@@ -214,7 +276,7 @@ public sealed unsafe class UringLoop : IoLoop
 
     private static int Setup(uint flags, RingParameters* parameters)
     {
-        *parameters = new RingParameters { Flags = flags | UringAbi.SetupCqSize | UringAbi.SetupSubmitAll, CqEntries = CompletionEntries };
+        *parameters = new RingParameters { Flags = flags | UringAbi.SetupCqSize | UringAbi.SetupSubmitAll | UringAbi.SetupTaskRunFlag, CqEntries = CompletionEntries };
         var result = Libc.syscall(UringAbi.SetupCall, SubmissionEntries, (long)parameters, 0, 0, 0, 0);
         return result >= 0 ? (int)result : -Libc.LastError;
     }

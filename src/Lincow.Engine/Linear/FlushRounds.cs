@@ -9,9 +9,9 @@ namespace Lincow.Linear;
 /// the replies. One round runs at a time, and everybody who asks while it runs shares the next one, because a write that completed after the
 /// round's first sync may not be covered by it.
 ///
-///     idle --join--> sync data --no page dirty--> reply
-///                        |
-///                        +--> write page images to their other slots --> sync map --> reply
+///     idle --join--> gather --> sync data --no page dirty--> reply
+///                                   |
+///                                   +--> write page images to their other slots --> sync map --> reply
 ///
 /// Invariants: page images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
 /// never overwrites the slot that holds the last acknowledged state; after any failed sync the store is failed for good.
@@ -24,7 +24,7 @@ internal sealed unsafe class FlushRounds
     private readonly LinearStore _store;
     private readonly IStorage _data;
     private readonly BufferPool _buffers;
-    private readonly SyncOperation _dataSync, _mapSync;
+    private readonly SyncOperation _gather, _dataSync, _mapSync;
     private readonly Stack<ImageWrite> _idleWrites = new(64);
     private readonly List<ImageWrite> _batch = new(64);
     private readonly Action<BlockRequest, int> _complete;
@@ -39,6 +39,7 @@ internal sealed unsafe class FlushRounds
     public FlushRounds(LinearStore store, IStorage data, BufferPool buffers, Action<BlockRequest, int> complete)
     {
         (_store, _data, _buffers, _complete) = (store, data, buffers, complete);
+        _gather = new SyncOperation(_ => StartRound());
         _dataSync = new SyncOperation(DataSynced);
         _mapSync = new SyncOperation(MapSynced);
     }
@@ -63,8 +64,11 @@ internal sealed unsafe class FlushRounds
             return;
         }
         _next.Enqueue(request);
-        if (!_isRunning)
-            StartRound();
+        if (_isRunning)
+            return;
+        // Those whose flush came with the same receive, or the same turn, go with this round.
+        _isRunning = true;
+        _data.Yield(_gather);
     }
 
     private void StartRound()

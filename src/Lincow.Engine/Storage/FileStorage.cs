@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Linux;
 
 namespace Lincow.Storage;
@@ -11,10 +12,24 @@ public sealed class FileStorage : IStorage
     /// <summary>Buffered transfers up to this size are made on the loop's own thread; larger ones copy on another core.</summary>
     private const int MaxInlineBytes = 128 << 10;
 
+    /// <summary>
+    /// Buffered writes are made in calls of this size. The kernel caches what one call writes in folios as large as the call, and ext4 walks
+    /// every block of a folio for each later write into it: 4 KiB into a folio of 1 MiB costs five times what it costs into one of 32 KiB.
+    /// </summary>
+    internal const int PieceBytes = 32 << 10;
+
+    /// <summary>A sync with more than this to write takes too long for the loop's own thread.</summary>
+    private const long MaxInlineSyncBytes = 1 << 20;
+
+    /// <summary>So does the next sync after one that took longer than this.</summary>
+    private static readonly long MaxInlineSyncTicks = Stopwatch.Frequency / 1000;
+
     private const int FallocKeepSize = 1, FallocPunchHole = 2;
 
     private readonly LinuxFile _file;
     private readonly IoLoop _loop;
+    private readonly Stack<WritePiece> _idlePieces = new();
+    private long _unsyncedBytes, _syncStarted, _lastSyncTicks = long.MaxValue;
 
     public FileStorage(LinuxFile file, IoLoop loop)
     {
@@ -41,6 +56,8 @@ public sealed class FileStorage : IStorage
 
     public void Flush(StorageOperation operation) => Start(StorageCall.Flush, 0, 0, operation);
 
+    public void Yield(StorageOperation operation) => Start(StorageCall.Yield, 0, 0, operation);
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) =>
         Start(StorageCall.PunchHole, byteOffset, byteLength, operation);
 
@@ -59,6 +76,7 @@ public sealed class FileStorage : IStorage
     private void Start(StorageCall call, long byteOffset, long byteLength, StorageOperation operation)
     {
         (operation.Storage, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, call, byteOffset, byteLength);
+        _loop.FileOperations++;
         Submit(operation);
     }
 
@@ -75,13 +93,21 @@ public sealed class FileStorage : IStorage
             // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them),
             // so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
             case StorageCall.Write when !_file.IsDirect && operation.ByteCount <= MaxInlineBytes:
-                _loop.CompleteSoon(operation, _file.TryWriteOnce(operation.Buffer, operation.ByteCount, operation.ByteOffset));
+                _unsyncedBytes += operation.ByteCount;
+                _loop.CompleteSoon(operation, WriteInPieces(operation));
+                break;
+            case StorageCall.Write when !_file.IsDirect:
+                _unsyncedBytes += operation.ByteCount;
+                StartPieces(operation);
                 break;
             case StorageCall.Write:
                 _loop.Write(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
                 break;
             case StorageCall.Flush:
-                _loop.SyncData(descriptor, operation);
+                StartSync(operation);
+                break;
+            case StorageCall.Yield:
+                _loop.CompleteSoon(operation, 0);
                 break;
             case StorageCall.PunchHole:
                 _loop.Allocate(descriptor, FallocKeepSize | FallocPunchHole, operation.ByteOffset, operation.ByteLength, operation);
@@ -89,6 +115,48 @@ public sealed class FileStorage : IStorage
             default:
                 _loop.Allocate(descriptor, FallocKeepSize, operation.ByteOffset, operation.ByteLength, operation);
                 break;
+        }
+    }
+
+    // io_uring hands a sync to a worker thread: two wake-ups, which take as long as the sync of a little data on a fast disk. So a sync that
+    // will be short is made here, if nothing else waits for this thread.
+    private void StartSync(StorageOperation operation)
+    {
+        var isShort = _lastSyncTicks < MaxInlineSyncTicks && _unsyncedBytes <= MaxInlineSyncBytes;
+        _unsyncedBytes = 0;
+        _syncStarted = Stopwatch.GetTimestamp();
+        if (isShort && _loop.FileOperations == 1)
+            _loop.CompleteSoon(operation, _file.TrySyncData());
+        else
+            _loop.SyncData(_file.Descriptor, operation);
+    }
+
+    private int WriteInPieces(StorageOperation operation)
+    {
+        var done = 0;
+        while (done < operation.ByteCount)
+        {
+            var piece = Math.Min(PieceBytes, operation.ByteCount - done);
+            var result = _file.TryWriteOnce(operation.Buffer + done, piece, operation.ByteOffset + done);
+            // After a part, what is left is tried again, and its error is the answer then.
+            if (result < 0)
+                return done > 0 ? done : result;
+            done += result;
+            if (result < piece)
+                break;
+        }
+        return done;
+    }
+
+    private void StartPieces(StorageOperation operation)
+    {
+        operation.PieceError = 0;
+        operation.PiecesLeft = (operation.ByteCount + PieceBytes - 1) / PieceBytes;
+        for (var start = 0; start < operation.ByteCount; start += PieceBytes)
+        {
+            if (!_idlePieces.TryPop(out var piece))
+                piece = new WritePiece(this);
+            piece.Start(operation, start, Math.Min(PieceBytes, operation.ByteCount - start));
         }
     }
 
@@ -123,19 +191,70 @@ public sealed class FileStorage : IStorage
                     return;
                 }
                 // 0 bytes: a read met the end of a file that has become shorter, a write made no progress. Both mean broken storage.
-                operation.End(result == operation.ByteCount ? 0 : result == 0 ? -Errno.IO : result);
+                End(operation, result == operation.ByteCount ? 0 : result == 0 ? -Errno.IO : result);
                 return;
             case StorageCall.PunchHole or StorageCall.Reserve
                 when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter:
-                operation.End(0);
+                End(operation, 0);
+                return;
+            case StorageCall.Flush when result >= 0:
+                _lastSyncTicks = Stopwatch.GetTimestamp() - _syncStarted;
+                End(operation, 0);
                 return;
             case StorageCall.Flush or StorageCall.PunchHole or StorageCall.Reserve when result == -Errno.Interrupted:
                 // A signal is no answer: for a sync too, it says nothing of the data.
                 Submit(operation);
                 return;
             default:
-                operation.End(Math.Min(result, 0));
+                End(operation, Math.Min(result, 0));
                 return;
         }
+    }
+
+    private void End(StorageOperation operation, int result)
+    {
+        _loop.FileOperations--;
+        operation.End(result);
+    }
+
+    /// <summary>A piece of a large buffered write; the pieces go one after the other, on a worker thread of the kernel's.</summary>
+    private sealed class WritePiece(FileStorage storage) : IoCompletion
+    {
+        private StorageOperation? _whole;
+        private long _byteOffset;
+        private nint _buffer;
+        private int _byteCount;
+
+        public void Start(StorageOperation whole, int start, int byteCount)
+        {
+            (_whole, _buffer, _byteOffset, _byteCount) = (whole, whole.Buffer + start, whole.ByteOffset + start, byteCount);
+            Submit();
+        }
+
+        public override void Complete(int result)
+        {
+            if (result is -Errno.Interrupted or -Errno.Again)
+            {
+                Submit();
+                return;
+            }
+            if (result > 0 && result < _byteCount)
+            {
+                _buffer += result;
+                _byteOffset += result;
+                _byteCount -= result;
+                Submit();
+                return;
+            }
+            var whole = _whole!;
+            _whole = null;
+            storage._idlePieces.Push(this);
+            if (result != _byteCount)
+                whole.PieceError = result == 0 ? -Errno.IO : result;
+            if (--whole.PiecesLeft == 0)
+                storage.End(whole, whole.PieceError);
+        }
+
+        private void Submit() => storage._loop.Write(storage._file.Descriptor, _buffer, _byteCount, _byteOffset, this);
     }
 }

@@ -23,6 +23,9 @@ public interface IStorage : IDisposable
     /// <summary>All writes that have completed before this call are on stable storage when it completes with 0 (fdatasync).</summary>
     void Flush(StorageOperation operation);
 
+    /// <summary>Completes with 0 when what is ready now has gone on: for an operation that others, just arrived, may share.</summary>
+    void Yield(StorageOperation operation);
+
     /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
     void PunchHole(long byteOffset, long byteLength, StorageOperation operation);
 
@@ -48,6 +51,8 @@ public abstract class StorageOperation : IoCompletion
     internal nint Buffer { get; set; }
     internal int ByteCount { get; set; }
     internal long ByteLength { get; set; }
+    internal int PiecesLeft { get; set; }
+    internal int PieceError { get; set; }
 
     /// <summary>Called once with 0 or a negative errno.</summary>
     public abstract void End(int result);
@@ -66,6 +71,7 @@ internal enum StorageCall
     Read,
     Write,
     Flush,
+    Yield,
     PunchHole,
     Reserve,
 }

@@ -88,6 +88,8 @@ internal sealed unsafe class SimulatedStorage(SimulatedWorld world, long sizeByt
         });
     }
 
+    public void Yield(StorageOperation operation) => world.Add(() => { }, operation, () => 0);
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) =>
         world.Add(() => CopyIn(byteOffset, new byte[byteLength]), operation, () => Fault(StorageCall.PunchHole, byteOffset));
 

@@ -118,6 +118,8 @@ public class AllocationTests
 
         public void Flush(StorageOperation operation) => _pending.Enqueue(operation);
 
+        public void Yield(StorageOperation operation) => _pending.Enqueue(operation);
+
         public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) => _pending.Enqueue(operation);
 
         public void Reserve(long byteOffset, long byteLength, StorageOperation operation) => _pending.Enqueue(operation);

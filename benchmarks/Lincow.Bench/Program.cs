@@ -1,0 +1,10 @@
+using Lincow.Bench;
+using Lincow.Bench.Micro;
+
+// Everything behind "micro" is in BenchmarkDotNet's words; anything else compares, which need not be said.
+return args switch
+{
+    ["micro", .. var rest] => MicroBenchmarks.Run(rest),
+    ["compare", .. var rest] => CompareCommand.Build().Parse(rest).Invoke(),
+    _ => CompareCommand.Build().Parse(args).Invoke(),
+};

@@ -10,6 +10,7 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(CheckReport))]
 [JsonSerializable(typeof(MapRange))]
 [JsonSerializable(typeof(ResetReport))]
+[JsonSerializable(typeof(CollectionCounts))]
 internal sealed partial class Json : JsonSerializerContext
 {
     public static void Write<T>(T report, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type) =>

@@ -51,6 +51,9 @@ internal sealed class ServeHost
     /// <summary>Where clients connect: one for each export and address.</summary>
     public List<string> Uris { get; } = [];
 
+    /// <summary>Requests that all devices have had.</summary>
+    public long RequestCount => _sessions.Sum(session => session.Session.Device.RequestCount);
+
     public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls)
     {
         try

@@ -9,6 +9,9 @@ namespace Lincow.Bench.Reporting;
 /// <summary>The tables: one line for each workload, and everything about each workload.</summary>
 internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machine, IReadOnlyList<string> notes)
 {
+    /// <summary>Columns of characters below which the whole summary would be broken up beyond reading.</summary>
+    private const int WideTerminal = 200;
+
     private const string Legend =
         "Figures are medians over the rounds. Ratios say how many times better lincow is, whichever way better is; 'raw' is the best server of a private copy without " +
         "copy-on-write, 'ceiling' a server that stores nothing. Latencies are microseconds: p50 / p99 / p99.9, of the flush where each write is followed by one. " +
@@ -17,19 +20,12 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     /// <summary>On a terminal a table with lines, otherwise text that a pipe can carry.</summary>
     public void WriteToConsole()
     {
-        var summary = Summary();
         Console.Out.WriteLine();
-        if (Console.IsOutputRedirected)
-            Console.Out.Write(summary.ToText());
-        else
-            AnsiConsole.Write(summary.ToTerminal());
+        Write(Summary(isNarrow: !Console.IsOutputRedirected && AnsiConsole.Profile.Width < WideTerminal));
         foreach (var row in rows.Where(row => row.Cells.Count > 0))
         {
             Console.Out.WriteLine($"\n{row.Row.Title}");
-            if (Console.IsOutputRedirected)
-                Console.Out.Write(Full(row).ToText());
-            else
-                AnsiConsole.Write(Full(row).ToTerminal());
+            Write(Full(row));
         }
         Console.Out.WriteLine($"\n{Legend}");
         foreach (var note in notes)
@@ -42,7 +38,7 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
         var text = new StringBuilder();
         text.AppendLine($"{machine.Cpu}, {machine.Cores} cores, {machine.MemoryMiB} MiB, Linux {machine.Kernel}, {machine.FileSystem}.");
         text.AppendLine($"lincow {machine.LincowCommit}; {machine.Nbdkit}; {machine.Qemu}; {machine.Fio}; libnbd {machine.Libnbd}.\n");
-        text.AppendLine(Summary().ToMarkdown());
+        text.AppendLine(Summary(isNarrow: false).ToMarkdown());
         text.AppendLine(Legend + "\n");
         foreach (var note in notes)
             text.AppendLine("- " + note);
@@ -52,6 +48,14 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
         return text.ToString();
     }
 
+    private static void Write(TextTable table)
+    {
+        if (Console.IsOutputRedirected)
+            Console.Out.Write(table.ToText());
+        else
+            AnsiConsole.Write(table.ToTerminal());
+    }
+
     private string Tally()
     {
         var outcomes = rows.SelectMany(row => row.Targets).ToList();
@@ -59,9 +63,11 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
             $"{outcomes.Count(outcome => outcome.IsReached is null)} not measured";
     }
 
-    private TextTable Summary()
+    /// <summary>One line for each workload. The narrow one does without what the full tables repeat.</summary>
+    private TextTable Summary(bool isNarrow)
     {
-        var table = new TextTable("workload", "unit", "lincow", "best peer", "by", "x peer", "raw", "x raw", "ceiling", "lincow latency", "peer latency", "target", "actual", "verdict");
+        string[] middle = isNarrow ? [] : ["raw", "x raw", "ceiling", "lincow latency", "peer latency"];
+        var table = new TextTable(["workload", "unit", "lincow", "best peer", "by", "x peer", .. middle, "target", "actual", "verdict"]);
         foreach (var row in rows)
         {
             // A row without a target has one line, one with two has two.
@@ -70,14 +76,16 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
                 var target = i < row.Targets.Count ? row.Targets[i] : null;
                 string[] outcome = [target?.Text ?? "", target is null ? "" : Ratio(target.Actual), target?.Verdict ?? ""];
                 if (i > 0)
-                    table.Add(["", "", "", "", "", "", "", "", "", "", "", .. outcome]);
+                    table.Add(["", "", "", "", "", "", .. middle.Select(_ => ""), .. outcome]);
                 else
-                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer), row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer), Figure(row, row.BestRaw), Ratio(row.VersusRaw),
-                        Figure(row, row.Ceiling), Latency(row.Lincow), Latency(row.BestPeer), .. outcome]);
+                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer), row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer), .. isNarrow ? [] : Middle(row), .. outcome]);
             }
         }
         return table;
     }
+
+    private static string[] Middle(RowSummary row) =>
+        [Figure(row, row.BestRaw), Ratio(row.VersusRaw), Figure(row, row.Ceiling), Latency(row.Lincow), Latency(row.BestPeer)];
 
     private static TextTable Full(RowSummary row)
     {

@@ -57,6 +57,6 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
     private static (string, Cell?) RowAsTarget(string id, string subject, Results results)
     {
         var row = AllRows.Rows.First(row => row.Id == id);
-        return ($"'{row.Title}'", results.Of(row, subject));
+        return ($"the row {id}", results.Of(row, subject));
     }
 }

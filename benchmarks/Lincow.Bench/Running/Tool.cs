@@ -35,7 +35,7 @@ internal static class Tool
         process.WaitForExit();
         stop.ThrowIfCancellationRequested();
         if (process.ExitCode != 0)
-            throw new BenchException($"{Path.GetFileName(program)} ended with status {process.ExitCode}: {OneLine(errors.Length > 2 ? errors : output)}");
+            throw new BenchException($"{Path.GetFileName(program)} ended with status {process.ExitCode}: {OneLine($"{errors}\n{output}")}".TrimEnd(' ', ':'));
         return output.ToString();
     }
 

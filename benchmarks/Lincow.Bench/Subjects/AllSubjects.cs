@@ -6,7 +6,7 @@ namespace Lincow.Bench.Subjects;
 internal sealed class AllSubjects
 {
     public const string Reference = "lincow", Separate = "lincow separate", None = "lincow none", SeparateNone = "lincow separate none",
-        PlainCalls = "lincow posix", Transient = "lincow transient";
+        PlainCalls = "lincow posix", Transient = "lincow transient", OneCommand = "lincow table";
 
     public const string NbdkitCow64 = "nbdkit cow 64K", NbdkitCow4 = "nbdkit cow 4K";
 
@@ -34,6 +34,8 @@ internal sealed class AllSubjects
             Lincow(SeparateNone, separate: true, cache: "none"),
             Lincow(PlainCalls) with { Environment = _ => new Dictionary<string, string> { ["LINCOW_IO"] = "posix" } },
             new(Transient, Role.Lincow, work => [_lincow, "serve", "--origin", work.Origin, "--overlay", work.Directory, "--nbd", "unix:" + work.Socket]),
+            // serve makes the overlay that its table names.
+            new(OneCommand, Role.Lincow, work => [_lincow, "serve", "--table", $"0 {Workspace.DeviceBytes / 512} cow {work.Origin} {work.Overlay} P 8", "--nbd", "unix:" + work.Socket]),
             NbdkitCow(NbdkitCow64, 65536),
             NbdkitCow(NbdkitCow4, 4096),
             Qemu(Qcow2),

@@ -101,6 +101,12 @@ internal static class AllRows
 
     private static readonly Row StartUpServe = Milliseconds("start-serve", "  of that: serve to first read", [Reference, Qcow2]);
 
+    private static readonly Row StartUpTable = Milliseconds("start-table", "one command (serve --table): made, served, first read", [OneCommand], AtMost(10)) with
+    {
+        Candidate = OneCommand,
+        QuickSubjects = [OneCommand],
+    };
+
     private static readonly Row StartUpTransient = Milliseconds("start-transient", "transient overlay: serve to first read", [Transient, NbdkitCow64, NbdkitCow4], AtMost(10)) with
     {
         Candidate = Transient,
@@ -141,6 +147,7 @@ internal static class AllRows
     {
         Subjects = LincowAlone,
         Job = new FioJob("randrw", "4k", 32),
+        Targets = [AtMost(0)],
     };
 
     /// <summary>In the order of the report; derived rows included.</summary>
@@ -148,7 +155,7 @@ internal static class AllRows
     [
         FreshWrite, AllocatedWrite, Read, AllocatedRead, ReadDepth1, WriteDepth1, Mixed, SequentialRead, SequentialFreshWrite, SequentialWrite,
         FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
-        StartUp, StartUpCreate, StartUpServe, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
+        StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
         MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge, Collections,
     ];
 
@@ -164,7 +171,7 @@ internal static class AllRows
         new FioStage { Rows = [FlushFresh] },
         new FioStage { Rows = [SixteenFresh] },
         new UncachedStage { Rows = [UncachedRead, FillExtents], Read = UncachedRead, Extents = FillExtents },
-        new StartUpStage { Rows = [StartUp, StartUpCreate, StartUpServe, StartUpTransient], CreatePart = StartUpCreate, ServePart = StartUpServe },
+        new StartUpStage { Rows = [StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient], CreatePart = StartUpCreate, ServePart = StartUpServe },
         new DevicesStage { Rows = [SixtyFourOne, SixtyFourDevices], One = SixtyFourOne, Many = SixtyFourDevices, IsSlow = true },
         new CollectionsStage { Rows = [Collections] },
         new MemoryStage { Rows = [MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge], Fresh = MemoryFresh, OnePercent = MemoryOnePercent, OpenOnePercent = OpenOnePercent, OpenLarge = OpenLarge },

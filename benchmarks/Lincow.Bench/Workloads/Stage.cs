@@ -69,13 +69,14 @@ internal sealed class StageContext(Workspace work, BenchSettings settings, AllSu
 
     public void Note(string sentence) => results.Note(sentence);
 
-    /// <summary>What fails in here is recorded as the failure of those of its rows that were not measured yet. May be nested.</summary>
-    public void Guard(IReadOnlyList<Row> rows, Subject subject, Action action)
+    /// <summary>What fails in here is recorded as the failure of those of its rows that were not measured yet. May be nested. False if it failed.</summary>
+    public bool Guard(IReadOnlyList<Row> rows, Subject subject, Action action)
     {
         var doneBefore = _done.Count;
         try
         {
             action();
+            return true;
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -90,6 +91,7 @@ internal sealed class StageContext(Workspace work, BenchSettings settings, AllSu
             }
             if (left.Count == 0)
                 results.Note($"{subject.Name}, after '{rows[^1].Title}': {e.Message}");
+            return false;
         }
     }
 

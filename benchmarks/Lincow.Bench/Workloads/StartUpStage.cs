@@ -21,15 +21,16 @@ internal sealed class StartUpStage : Stage
     {
         context.Work.Reset(usesRawCopy: false);
         // The first turn is not kept: it reads programs from disk and compiles the client.
+        var able = order.Where(subject => rows.Any(row => context.TakesPart(row, subject))).ToList();
         for (var turn = 0; turn <= Repetitions; turn++)
         {
-            for (var i = 0; i < order.Count; i++)
+            // Who failed once is not asked again.
+            able.RemoveAll(subject =>
             {
-                var subject = order[(i + turn) % order.Count];
                 var own = rows.Where(row => context.TakesPart(row, subject)).ToList();
-                if (own.Count > 0)
-                    context.Guard(own, subject, () => Once(context, own, subject, isKept: turn > 0));
-            }
+                return !context.Guard(own, subject, () => Once(context, own, subject, isKept: turn > 0));
+            });
+            able.Reverse();
         }
         foreach (var row in rows)
             context.SayMedians(row);

@@ -37,7 +37,9 @@ internal static class ServeCommand
             host.Start(sessions, names, addresses, settings);
             host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();
+            var collections = CollectionReport.Begin(host);
             stop.Wait();
+            collections?.Write();
             host.Stop();
             return 0;
         });

@@ -72,6 +72,9 @@ public sealed class CowDevice
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
 
+    /// <summary>Requests submitted since the device was opened.</summary>
+    public long RequestCount => _lastTicket;
+
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
     public bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
 

@@ -56,6 +56,18 @@ internal static unsafe class SuperblockFile
     }
 
     /// <summary>
+    /// Writes both slots of a new overlay. One sync behind it is enough, since no earlier state has to survive: a cut leaves no superblock, one,
+    /// or two that agree.
+    /// </summary>
+    public static void Create(LinuxFile file, Superblock superblock)
+    {
+        var both = new byte[2 * Superblock.SizeBytes];
+        (superblock with { Sequence = superblock.Sequence + 1 }).Encode(both.AsSpan(0, Superblock.SizeBytes));
+        both.AsSpan(0, Superblock.SizeBytes).CopyTo(both.AsSpan(Superblock.SizeBytes));
+        file.Write(both, 0);
+    }
+
+    /// <summary>
     /// Writes the next state: one slot, sync, the other slot, sync. The first sync is the moment at which it holds; a cut before it leaves the
     /// old state in the other slot, and a cut after it is mended at the next open.
     /// </summary>

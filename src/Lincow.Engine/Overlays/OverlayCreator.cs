@@ -204,9 +204,7 @@ public static class OverlayCreator
             dataFile.TrySetAttribute(OverlayFiles.UuidAttribute, superblock.Uuid.ToString());
             dataFile.Sync();
         }
-        using var loop = new PosixLoop();
-        mapFile.Sync();
-        SuperblockFile.Update(new FileStorage(mapFile, loop), superblock, loop.Buffers);
+        SuperblockFile.Create(mapFile, superblock);
         mapFile.Sync();
     }
 

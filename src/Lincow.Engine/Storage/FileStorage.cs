@@ -42,6 +42,9 @@ public sealed class FileStorage : IStorage
 
     public int AlignmentBytes { get; }
 
+    /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>
+    internal long SyncsInPlace { get; private set; }
+
     public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
         (operation.Buffer, operation.ByteCount) = (buffer, byteCount);
@@ -126,9 +129,14 @@ public sealed class FileStorage : IStorage
         _unsyncedBytes = 0;
         _syncStarted = Stopwatch.GetTimestamp();
         if (isShort && _loop.FileOperations == 1)
+        {
+            SyncsInPlace++;
             _loop.CompleteSoon(operation, _file.TrySyncData());
+        }
         else
+        {
             _loop.SyncData(_file.Descriptor, operation);
+        }
     }
 
     private int WriteInPieces(StorageOperation operation)

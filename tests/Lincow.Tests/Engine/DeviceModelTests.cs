@@ -130,7 +130,7 @@ public class DeviceModelTests
         while (overlay.World.PendingCount > 0)
             overlay.World.Turn();
         Assert.All(requests, request => Assert.Equal(0, request.Result));
-        // The first has a round of its own (data, map); all others share the next, which finds nothing to do.
+        // All of them share one: data, map.
         Assert.Equal(2, overlay.MapDisk.Flushes - before);
     }
 

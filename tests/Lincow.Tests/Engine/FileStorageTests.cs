@@ -1,0 +1,113 @@
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Tests.Engine;
+
+/// <summary>The real storage, over both loops: what it promises whatever way an operation takes.</summary>
+public sealed unsafe class FileStorageTests
+{
+    public static TheoryData<string, int> LoopsAndLengths
+    {
+        get
+        {
+            var data = new TheoryData<string, int>();
+            foreach (var loop in new[] { "io_uring", "posix" })
+            {
+                // Around the piece, around what is still done in place, and several pieces with a rest.
+                foreach (var length in new[] { 1, FileStorage.PieceBytes - 1, FileStorage.PieceBytes + 1, 128 << 10, (128 << 10) + 1, (1 << 20) + 12_345 })
+                    data.Add(loop, length);
+            }
+            return data;
+        }
+    }
+
+    private static IoLoop Make(string name) => name == "posix" ? new PosixLoop() : new UringLoop();
+
+    [Theory]
+    [MemberData(nameof(LoopsAndLengths))]
+    public void A_write_of_any_length_arrives_as_a_whole(string loopName, int length)
+    {
+        using var loop = Make(loopName);
+        using var file = LinuxFile.CreateUnnamed(Path.GetTempPath());
+        using var storage = new FileStorage(file, loop);
+        var buffer = loop.Buffers.Rent(length);
+        var content = new Span<byte>((void*)buffer.Address, length);
+        new Random(length).NextBytes(content);
+        var expected = content.ToArray();
+        Assert.Equal(0, storage.WriteNow(777, buffer, length));
+        Assert.Equal(0, storage.FlushNow());
+        content.Clear();
+        Assert.Equal(0, storage.ReadNow(777, buffer, length));
+        Assert.True(content.SequenceEqual(expected));
+        Assert.Equal(777 + length, file.ReadFacts().SizeBytes);
+        Assert.Equal(0, loop.FileOperations);
+    }
+
+    [Theory]
+    [MemberData(nameof(LoopsAndLengths))]
+    public void A_write_that_the_disk_refuses_says_so(string loopName, int length)
+    {
+        using var loop = Make(loopName);
+        using var storage = new FileStorage(LinuxFile.Open("/dev/full", writable: true), loop);
+        var buffer = loop.Buffers.Rent(length);
+        Assert.Equal(-Errno.NoSpace, storage.WriteNow(0, buffer, length));
+        Assert.Equal(0, loop.FileOperations);
+    }
+
+    [Fact]
+    public void A_short_sync_is_made_in_place_unless_others_would_wait_for_it()
+    {
+        using var loop = new UringLoop();
+        using var file = LinuxFile.CreateUnnamed("/dev/shm");
+        file.SetLength(1 << 20);
+        using var storage = new FileStorage(file, loop);
+        // The first shows how long a sync takes here; on a busy machine it may take a few.
+        for (var tries = 0; tries < 1000 && storage.SyncsInPlace == 0; tries++)
+            Assert.Equal(0, storage.FlushNow());
+        Assert.NotEqual(0, storage.SyncsInPlace);
+        var (before, other) = (storage.SyncsInPlace, new Waiter());
+        storage.Yield(other);
+        Assert.Equal(0, storage.FlushNow());
+        Assert.Equal(before, storage.SyncsInPlace);
+        // A megabyte to write is no short sync.
+        var buffer = loop.Buffers.Rent(2 << 20);
+        Assert.Equal(0, storage.WriteNow(0, buffer, 2 << 20));
+        Assert.Equal(0, storage.FlushNow());
+        Assert.Equal(before, storage.SyncsInPlace);
+    }
+
+    [Fact]
+    public void A_loop_that_was_busy_sleeps_when_nothing_comes()
+    {
+        using var ready = new ManualResetEventSlim();
+        IoLoop? loop = null;
+        var thread = new Thread(() =>
+        {
+            using var made = new UringLoop();
+            loop = made;
+            ready.Set();
+            made.Run();
+        });
+        thread.Start();
+        ready.Wait(TestContext.Current.CancellationToken);
+        // Waits of some microseconds, so that it spins.
+        for (var i = 0; i < 20_000; i++)
+            loop!.Invoke(() => true);
+        var start = loop!.Invoke(ThreadCpuNanoseconds);
+        Thread.Sleep(1000);
+        var spent = loop!.Invoke(ThreadCpuNanoseconds) - start;
+        loop!.Post(loop.Stop);
+        thread.Join();
+        Assert.InRange(spent, 0, 20_000_000);
+    }
+
+    /// <summary>The first figure of schedstat: time on a processor (Documentation/scheduler/sched-stats.rst).</summary>
+    private static long ThreadCpuNanoseconds() => long.Parse(File.ReadAllText("/proc/thread-self/schedstat").Split(' ')[0]);
+
+    private sealed class Waiter : StorageOperation
+    {
+        public override void End(int result)
+        {
+        }
+    }
+}

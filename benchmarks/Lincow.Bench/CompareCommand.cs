@@ -72,10 +72,13 @@ internal static class CompareCommand
         var started = DateTimeOffset.Now;
         Directory.CreateDirectory(output);
         using var work = new Workspace(workParent, stop);
+        var disturbance = new Disturbance();
         var machine = MachineFacts.Gather(work.Directory, lincow);
         Console.Error.WriteLine($"making the origin in {work.Directory} ...");
         work.MakeOrigin();
         var results = Runner.Run(work, settings, new AllSubjects(lincow), lincow, shown, stop);
+        foreach (var sentence in disturbance.Notes())
+            results.Note(sentence);
         var summaries = shown.Select(row => RowSummary.Of(row, results)).ToList();
         var report = new Report(summaries, machine, results.Notes);
         File.WriteAllText(Path.Combine(output, "bench-results.json"), JsonReport.Write(started, machine, settings, summaries, results.Notes));

@@ -10,8 +10,8 @@ internal sealed record JsonReport(string Date, MachineFacts Machine, BenchSettin
     public static string Write(DateTimeOffset date, MachineFacts machine, BenchSettings settings, IReadOnlyList<RowSummary> rows, IReadOnlyList<string> notes) =>
         JsonSerializer.Serialize(new JsonReport(date.ToString("O"), machine, settings, [.. rows.Select(Row)], notes), JsonReportContext.Default.JsonReport);
 
-    private static JsonRow Row(RowSummary row) => new(row.Row.Id, row.Row.Title, row.Row.Unit, row.Row.HigherIsBetter, row.Row.Candidate, row.BestPeer?.Subject.Name, Finite(row.VersusPeer), Finite(row.VersusRaw),
-        row.Targets, [.. row.Cells.Select(Cell)]);
+    private static JsonRow Row(RowSummary row) => new(row.Row.Id, row.Row.Title, row.Row.Unit, row.Row.HigherIsBetter, row.Row.Candidate, row.BestPeer?.Subject.Name,
+        Finite(row.VersusPeer), Finite(row.VersusRaw), row.Targets, [.. row.Cells.Select(Cell)]);
 
     private static JsonCell Cell(Cell cell) => cell.HasFigure
         ? new(cell.Subject.Name, cell.Subject.Role.ToString().ToLowerInvariant(), cell.Median, cell.Min, cell.Max, cell.MedianOf(sample => sample.P50), cell.MedianOf(sample => sample.P99),
@@ -23,11 +23,12 @@ internal sealed record JsonReport(string Date, MachineFacts Machine, BenchSettin
 }
 
 /// <summary>A row of <see cref="JsonReport"/>.</summary>
-internal sealed record JsonRow(string Id, string Title, string Unit, bool HigherIsBetter, string Candidate, string? BestPeer, double? TimesBestPeer, double? TimesBestRaw, IReadOnlyList<TargetOutcome> Targets,
-    IReadOnlyList<JsonCell> Cells);
+internal sealed record JsonRow(string Id, string Title, string Unit, bool HigherIsBetter, string Candidate, string? BestPeer, double? TimesBestPeer, double? TimesBestRaw,
+    IReadOnlyList<TargetOutcome> Targets, IReadOnlyList<JsonCell> Cells);
 
 /// <summary>A cell of <see cref="JsonReport"/>: medians, then the samples in the order of the rounds.</summary>
-internal sealed record JsonCell(string Subject, string Role, double? Median, double? Min, double? Max, double? P50, double? P99, double? P999, double? ServerCpuSeconds, string? Failure, IReadOnlyList<Sample> Samples);
+internal sealed record JsonCell(string Subject, string Role, double? Median, double? Min, double? Max, double? P50, double? P99, double? P999, double? ServerCpuSeconds, string? Failure,
+    IReadOnlyList<Sample> Samples);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(JsonReport))]

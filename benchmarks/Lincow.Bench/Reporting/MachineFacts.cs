@@ -3,7 +3,8 @@ using Lincow.Bench.Running;
 namespace Lincow.Bench.Reporting;
 
 /// <summary>Where the figures come from. Without it nobody can compare them with others.</summary>
-internal sealed record MachineFacts(string Kernel, string Cpu, int Cores, long MemoryMiB, string FileSystem, string Nbdkit, string Qemu, string Fio, string Libnbd, string LincowVersion, string LincowCommit)
+internal sealed record MachineFacts(string Kernel, string Cpu, int Cores, long MemoryMiB, string FileSystem,
+    string Nbdkit, string Qemu, string Fio, string Libnbd, string LincowVersion, string LincowCommit)
 {
     private const string Unknown = "unknown";
 

@@ -74,11 +74,12 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
             for (var i = 0; i < Math.Max(1, row.Targets.Count); i++)
             {
                 var target = i < row.Targets.Count ? row.Targets[i] : null;
-                string[] outcome = [target?.Text ?? "", target is null ? "" : Ratio(target.Actual), target?.Verdict ?? ""];
+                string[] outcome = [target?.Text ?? "", target is null ? "" : Actual(target), target?.Verdict ?? ""];
                 if (i > 0)
                     table.Add(["", "", "", "", "", "", .. middle.Select(_ => ""), .. outcome]);
                 else
-                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer), row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer), .. isNarrow ? [] : Middle(row), .. outcome]);
+                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer), row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer),
+                        .. isNarrow ? [] : Middle(row), .. outcome]);
             }
         }
         return table;
@@ -124,6 +125,9 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     private static string Figure(RowSummary row, Cell? cell) => cell is { HasFigure: true } ? row.Row.Format(cell.Median) : "-";
 
     private static string Ratio(double? value) => Number(value, "0.00");
+
+    /// <summary>More digits where two would make a miss look like the target.</summary>
+    private static string Actual(TargetOutcome outcome) => Number(outcome.Actual, outcome.IsReached == false && Math.Abs(outcome.Actual!.Value - outcome.Factor) < 0.005 ? "0.0000" : "0.00");
 
     private static string Latency(Cell? cell) =>
         cell?.MedianOf(sample => sample.P99) is { } p99 && p99 > 0 ? $"{Number(cell.MedianOf(sample => sample.P50))} / {Number(p99)} / {Number(cell.MedianOf(sample => sample.P999))}" : "-";

@@ -6,7 +6,7 @@ using Lincow.Bench.Workloads;
 namespace Lincow.Bench.Reporting;
 
 /// <summary>A target and what came of it. Without the figures that it needs, neither is known.</summary>
-internal sealed record TargetOutcome(string Text, double? Actual, bool? IsReached)
+internal sealed record TargetOutcome(string Text, double Factor, double? Actual, bool? IsReached)
 {
     public string Verdict => IsReached switch { true => "reached", false => "missed", null => "not measured" };
 }
@@ -24,7 +24,8 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
         var cells = results.Of(row);
         var lincow = results.Of(row, row.Candidate);
         var peers = cells.Where(cell => cell.Subject.Role == Role.Peer && !(row.NeedsRealFlush && cell.Subject.IgnoresFlush));
-        return new RowSummary(row, cells, lincow, Best(row, peers), Best(row, OfRole(cells, Role.Raw).Where(cell => FileSystemName.MatchesSimpleExpression(row.RawSubjects, cell.Subject.Name))), Best(row, OfRole(cells, Role.Ceiling)),
+        var raw = OfRole(cells, Role.Raw).Where(cell => FileSystemName.MatchesSimpleExpression(row.RawSubjects, cell.Subject.Name));
+        return new RowSummary(row, cells, lincow, Best(row, peers), Best(row, raw), Best(row, OfRole(cells, Role.Ceiling)),
             [.. row.Targets.Select(target => Judge(row, target, lincow, peers, cells, results))]);
     }
 
@@ -42,7 +43,7 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
     private static TargetOutcome Judge(Row row, Target target, Cell? lincow, IEnumerable<Cell> peers, IEnumerable<Cell> cells, Results results)
     {
         if (target.Against == Against.Limit)
-            return new TargetOutcome($"at most {row.Format(target.Factor)} {row.Unit}", lincow?.Median, lincow is null ? null : lincow.Median <= target.Factor);
+            return new TargetOutcome($"at most {row.Format(target.Factor)} {row.Unit}", target.Factor, lincow?.Median, lincow is null ? null : lincow.Median <= target.Factor);
         var (whom, other) = target.Against switch
         {
             Against.BestPeer => ("best peer", Best(row, peers)),
@@ -51,7 +52,7 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
         };
         var text = string.Create(CultureInfo.InvariantCulture, $"{target.Factor:0.0#}x {whom}");
         double? actual = lincow is null || other is null ? null : row.TimesBetter(lincow.Median, other.Median);
-        return new TargetOutcome(text, actual, actual is null ? null : actual >= target.Factor);
+        return new TargetOutcome(text, target.Factor, actual, actual is null ? null : actual >= target.Factor);
     }
 
     private static (string, Cell?) RowAsTarget(string id, string subject, Results results)

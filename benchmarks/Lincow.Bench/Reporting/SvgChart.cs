@@ -42,7 +42,8 @@ internal static class SvgChart
                 var width = Math.Max(1, X(Math.Min(relative, LongestRatio)) - BarLeft);
                 Line(svg, $"""<text x="{BarLeft - 8}" y="{y + 20}" text-anchor="end">{Escape(cell.Subject.Name)}</text>""");
                 Line(svg, $"""<rect x="{BarLeft}" y="{y + 10}" width="{width:0.#}" height="{BarHeight}" rx="2" fill="{colour}"/>""");
-                Line(svg, $"""<text x="{FigureRight}" y="{y + 20}" text-anchor="end">{row.Row.Format(cell.Median)}</text><text x="{RatioRight}" y="{y + 20}" text-anchor="end">{(isCut ? "\u2192 " : "")}{relative:0.00}</text>""");
+                Line(svg, $"""<text x="{FigureRight}" y="{y + 20}" text-anchor="end">{row.Row.Format(cell.Median)}</text>""");
+                Line(svg, $"""<text x="{RatioRight}" y="{y + 20}" text-anchor="end">{(isCut ? "\u2192 " : "")}{relative:0.00}</text>""");
                 y += BarPitch;
             }
             y += GroupGap;

@@ -204,6 +204,9 @@ public static class OverlayCreator
             dataFile.TrySetAttribute(OverlayFiles.UuidAttribute, superblock.Uuid.ToString());
             dataFile.Sync();
         }
+        // What was there before is gone for good before anything new is there.
+        if (mapFile.Facts.SizeBytes > 0)
+            mapFile.Sync();
         SuperblockFile.Create(mapFile, superblock);
         mapFile.Sync();
     }

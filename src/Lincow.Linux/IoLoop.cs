@@ -22,6 +22,9 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>What is ready may make more ready: all of it goes before the next system call, up to this depth, so that nobody starves.</summary>
     private const int MaxReadyRounds = 16;
 
+    /// <summary>Modes of <see cref="Allocate"/>, as fallocate(2) knows them.</summary>
+    public const int KeepSize = Libc.FallocKeepSize, PunchHole = Libc.FallocPunchHole;
+
     private readonly ConcurrentQueue<Action> _posted = new();
     private readonly Queue<(IoCompletion Completion, int Result)> _ready = new(64);
     private readonly PriorityQueue<IoCompletion, long> _timers = new();

@@ -116,9 +116,7 @@ public sealed unsafe class UringLoop : IoLoop
 
     protected override void Poll(int timeoutMilliseconds)
     {
-        if (Volatile.Read(ref *_cqTail) != *_cqHead)
-            timeoutMilliseconds = 0;
-        if (timeoutMilliseconds != 0)
+        if (timeoutMilliseconds != 0 && !HasEntries)
             Wait(timeoutMilliseconds);
         else
             Enter(timeoutMilliseconds: 0);
@@ -162,13 +160,14 @@ public sealed unsafe class UringLoop : IoLoop
             _ = Libc.sched_yield();
         }
         // With deferred task work, completions are posted by entering.
-        if (Volatile.Read(ref *_cqTail) == *_cqHead)
+        if (!HasEntries)
             Enter(timeoutMilliseconds: 0);
         return true;
     }
 
-    private bool HasCompletions =>
-        Volatile.Read(ref *_cqTail) != *_cqHead || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
+    private bool HasEntries => Volatile.Read(ref *_cqTail) != *_cqHead;
+
+    private bool HasCompletions => HasEntries || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
 
     private void Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
     {
@@ -217,7 +216,7 @@ public sealed unsafe class UringLoop : IoLoop
                     return;
                 case Errno.Again or Errno.Busy:
                     // The kernel is short of memory for requests, or completions overflowed: make room, then submit again.
-                    if (Volatile.Read(ref *_cqTail) != *_cqHead)
+                    if (HasEntries)
                         return;
                     Thread.Yield();
                     continue;

@@ -1,11 +1,6 @@
-using System.Runtime.InteropServices;
 using BenchmarkDotNet.Attributes;
 using Lincow.Device;
-using Lincow.Layers;
-using Lincow.Linear;
-using Lincow.Linux;
-using Lincow.Origins;
-using Lincow.Storage;
+using Lincow.Tests.Engine;
 
 namespace Lincow.Bench.Micro;
 
@@ -13,43 +8,23 @@ namespace Lincow.Bench.Micro;
 [MemoryDiagnoser]
 public class DeviceBenchmarks
 {
-    private const int Requests = 1 << 16, InFlight = 32;
-    private const long DeviceBytes = 1L << 30;
+    private const int Requests = 1 << 16;
 
-    private readonly Request[] _requests = new Request[InFlight];
     private readonly long[] _offsets = new long[Requests];
-    private readonly NullStorage _storage = new();
-    private BufferPool _buffers = null!;
-    private CowDevice _device = null!;
+    private NullDevice _device = null!;
     private int _next;
 
     [GlobalSetup]
     public void Open()
     {
-        var superblock = new Superblock
-        {
-            Uuid = Guid.NewGuid(),
-            Generation = 1,
-            DeviceBytes = DeviceBytes,
-            MaxDeviceBytes = DeviceBytes,
-            ChunkShift = 12,
-            Layout = LinearLayout.Separate,
-            DataOffset = 0,
-            Origin = default,
-            OriginUri = "zero:1G",
-        };
-        _buffers = new BufferPool();
-        var origin = new Origin("origin", new OriginIdentity(OriginKind.File, DeviceBytes, 0, 0, 0), _storage);
-        _device = new CowDevice(new LayerStack(new LinearStore(superblock, null, _buffers), _storage, 0, origin), _buffers, isReadOnly: false);
         var random = new Random(2);
         for (var i = 0; i < Requests; i++)
-            _offsets[i] = random.NextInt64(DeviceBytes >> 12) << 12;
-        for (var i = 0; i < InFlight; i++)
-            _requests[i] = new Request(this);
+            _offsets[i] = random.NextInt64(NullDevice.SizeBytes >> 12) << 12;
+        _device = new NullDevice(() => _offsets[_next++ % Requests]);
     }
 
     [GlobalCleanup]
-    public void Close() => _buffers.Dispose();
+    public void Close() => _device.Dispose();
 
     [Benchmark(OperationsPerInvoke = Requests)]
     public void Read() => Run(BlockOperation.Read);
@@ -61,35 +36,6 @@ public class DeviceBenchmarks
     private void Run(BlockOperation operation)
     {
         _next = 0;
-        foreach (var request in _requests)
-        {
-            request.Operation = operation;
-            Submit(request);
-        }
-        while (_storage.TryEndOne())
-        {
-        }
-    }
-
-    private void Submit(Request request)
-    {
-        if (_next == Requests)
-            return;
-        request.ByteOffset = _offsets[_next++];
-        _device.Submit(request);
-    }
-
-    private sealed unsafe class Request : BlockRequest
-    {
-        private readonly DeviceBenchmarks _owner;
-
-        public Request(DeviceBenchmarks owner)
-        {
-            _owner = owner;
-            ByteLength = 4096;
-            Buffer = (nint)NativeMemory.AlignedAlloc(4096, 4096);
-        }
-
-        protected internal override void OnCompleted(int result) => _owner.Submit(this);
+        _device.Run(operation, Requests);
     }
 }

@@ -23,7 +23,7 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
     {
         var cells = results.Of(row);
         var lincow = results.Of(row, row.Candidate);
-        var peers = cells.Where(cell => cell.Subject.Role == Role.Peer && !(row.NeedsRealFlush && cell.Subject.IgnoresFlush));
+        var peers = Peers(row, cells);
         var raw = OfRole(cells, Role.Raw).Where(cell => FileSystemName.MatchesSimpleExpression(row.RawSubjects, cell.Subject.Name));
         return new RowSummary(row, cells, lincow, Best(row, peers), Best(row, raw), Best(row, OfRole(cells, Role.Ceiling)),
             [.. row.Targets.Select(target => Judge(row, target, lincow, peers, cells, results))]);
@@ -37,6 +37,10 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
         var measured = cells.Where(cell => cell.HasFigure);
         return row.HigherIsBetter ? measured.MaxBy(cell => cell.Median) : measured.MinBy(cell => cell.Median);
     }
+
+    /// <summary>Who is held against lincow: other copy-on-write servers, without those that don't do what the row asks.</summary>
+    public static IEnumerable<Cell> Peers(Row row, IEnumerable<Cell> cells) =>
+        OfRole(cells, Role.Peer).Where(cell => !(row.NeedsRealFlush && cell.Subject.IgnoresFlush));
 
     private static IEnumerable<Cell> OfRole(IEnumerable<Cell> cells, Role role) => cells.Where(cell => cell.Subject.Role == role);
 

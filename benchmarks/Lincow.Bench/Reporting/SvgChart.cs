@@ -59,7 +59,7 @@ internal static class SvgChart
     {
         if (row.Lincow is not { HasFigure: true, Median: > 0 })
             return [];
-        var peers = row.Cells.Where(cell => cell.Subject.Role == Role.Peer && !(row.Row.NeedsRealFlush && cell.Subject.IgnoresFlush)).ToList();
+        var peers = RowSummary.Peers(row.Row, row.Cells).ToList();
         (Cell?, string)[] bars =
         [
             (row.Lincow, "#2f81f7"),

@@ -24,8 +24,6 @@ public sealed class FileStorage : IStorage
     /// <summary>So does the next sync after one that took longer than this.</summary>
     private static readonly long MaxInlineSyncTicks = Stopwatch.Frequency / 1000;
 
-    private const int FallocKeepSize = 1, FallocPunchHole = 2;
-
     private readonly LinuxFile _file;
     private readonly IoLoop _loop;
     private readonly Stack<WritePiece> _idlePieces = new();
@@ -53,6 +51,8 @@ public sealed class FileStorage : IStorage
 
     public void Write(long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
+        if (!_file.IsDirect)
+            _unsyncedBytes += byteCount;
         (operation.Buffer, operation.ByteCount) = (buffer, byteCount);
         Start(StorageCall.Write, byteOffset, byteCount, operation);
     }
@@ -96,14 +96,12 @@ public sealed class FileStorage : IStorage
             // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them),
             // so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
             case StorageCall.Write when !_file.IsDirect && operation.ByteCount <= MaxInlineBytes:
-                _unsyncedBytes += operation.ByteCount;
                 _loop.CompleteSoon(operation, WriteInPieces(operation));
                 break;
             case StorageCall.Write when !_file.IsDirect:
-                _unsyncedBytes += operation.ByteCount;
                 StartPieces(operation);
                 break;
-            case StorageCall.Write:
+            case StorageCall.Write or StorageCall.WritePiece:
                 _loop.Write(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
                 break;
             case StorageCall.Flush:
@@ -113,10 +111,10 @@ public sealed class FileStorage : IStorage
                 _loop.CompleteSoon(operation, 0);
                 break;
             case StorageCall.PunchHole:
-                _loop.Allocate(descriptor, FallocKeepSize | FallocPunchHole, operation.ByteOffset, operation.ByteLength, operation);
+                _loop.Allocate(descriptor, IoLoop.KeepSize | IoLoop.PunchHole, operation.ByteOffset, operation.ByteLength, operation);
                 break;
             default:
-                _loop.Allocate(descriptor, FallocKeepSize, operation.ByteOffset, operation.ByteLength, operation);
+                _loop.Allocate(descriptor, IoLoop.KeepSize, operation.ByteOffset, operation.ByteLength, operation);
                 break;
         }
     }
@@ -184,7 +182,7 @@ public sealed class FileStorage : IStorage
     {
         switch (operation.Call)
         {
-            case StorageCall.Read or StorageCall.Write:
+            case StorageCall.Read or StorageCall.Write or StorageCall.WritePiece:
                 if (result is -Errno.Interrupted or -Errno.Again)
                 {
                     Submit(operation);
@@ -226,43 +224,26 @@ public sealed class FileStorage : IStorage
     }
 
     /// <summary>A piece of a large buffered write; the pieces go one after the other, on a worker thread of the kernel's.</summary>
-    private sealed class WritePiece(FileStorage storage) : IoCompletion
+    private sealed class WritePiece(FileStorage storage) : StorageOperation
     {
         private StorageOperation? _whole;
-        private long _byteOffset;
-        private nint _buffer;
-        private int _byteCount;
 
         public void Start(StorageOperation whole, int start, int byteCount)
         {
-            (_whole, _buffer, _byteOffset, _byteCount) = (whole, whole.Buffer + start, whole.ByteOffset + start, byteCount);
-            Submit();
+            _whole = whole;
+            (Buffer, ByteCount) = (whole.Buffer + start, byteCount);
+            storage.Start(StorageCall.WritePiece, whole.ByteOffset + start, byteCount, this);
         }
 
-        public override void Complete(int result)
+        public override void End(int result)
         {
-            if (result is -Errno.Interrupted or -Errno.Again)
-            {
-                Submit();
-                return;
-            }
-            if (result > 0 && result < _byteCount)
-            {
-                _buffer += result;
-                _byteOffset += result;
-                _byteCount -= result;
-                Submit();
-                return;
-            }
             var whole = _whole!;
             _whole = null;
             storage._idlePieces.Push(this);
-            if (result != _byteCount)
-                whole.PieceError = result == 0 ? -Errno.IO : result;
+            if (result < 0)
+                whole.PieceError = result;
             if (--whole.PiecesLeft == 0)
                 storage.End(whole, whole.PieceError);
         }
-
-        private void Submit() => storage._loop.Write(storage._file.Descriptor, _buffer, _byteCount, _byteOffset, this);
     }
 }

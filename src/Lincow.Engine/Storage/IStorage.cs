@@ -70,6 +70,9 @@ internal enum StorageCall
 {
     Read,
     Write,
+
+    /// <summary>Inside a storage: a part of a large write.</summary>
+    WritePiece,
     Flush,
     Yield,
     PunchHole,

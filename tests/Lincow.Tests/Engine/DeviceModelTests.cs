@@ -127,6 +127,8 @@ public class DeviceModelTests
         var before = overlay.MapDisk.Flushes;
         var requests = Enumerable.Range(0, 16).Select(_ => new TestRequest { Operation = BlockOperation.Flush }).ToList();
         requests.ForEach(request => request.SubmitTo(overlay.Device));
+        // None goes ahead alone while others arrive.
+        Assert.Equal(before, overlay.MapDisk.Flushes);
         while (overlay.World.PendingCount > 0)
             overlay.World.Turn();
         Assert.All(requests, request => Assert.Equal(0, request.Result));

@@ -29,14 +29,22 @@ lincow_is_stale() {
     [ ! -x "$2" ] || [ -n "$(find "$1/src" "$1"/Directory.*.props "$1/global.json" -newer "$2" -not -path '*/obj/*' -not -path '*/bin/*' -type f -print -quit)" ]
 }
 
+# Packed relocations make a start a millisecond shorter; the loader knows them from glibc 2.36, the linker from binutils 2.38.
+packs_relocations() {
+    local libc
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) && [ "$(printf '%s\n2.36\n' "${libc#glibc }" | sort -V | head -n 1)" = 2.36 ] &&
+        [[ $(ld --help 2>/dev/null) == *pack-relative-relocs* ]]
+}
+
 lincow_build() {
-    local root=$1 binary=$2 log
+    local root=$1 binary=$2 log options=()
     need_dotnet
     command -v clang >/dev/null || command -v gcc >/dev/null || need_packages clang
     need_packages zlib1g-dev
     echo "building lincow (about a minute) ..." >&2
     log=$(mktemp)
-    if ! DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 dotnet publish "$root/src/Lincow.Cli" -c Release -o "$root/artifacts/publish" >"$log" 2>&1; then
+    packs_relocations && options+=(-p:PackRelocations=true)
+    if ! DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 dotnet publish "$root/src/Lincow.Cli" -c Release -o "$root/artifacts/publish" "${options[@]}" >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         return 1

@@ -151,7 +151,8 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>Submits, then looks for completions for at most <see cref="SpinTicks"/>; false when there was none.</summary>
     private bool TrySpin(long started)
     {
-        Enter(timeoutMilliseconds: 0);
+        if (_unsubmitted > 0)
+            Enter(timeoutMilliseconds: 0);
         while (!HasCompletions)
         {
             if (Stopwatch.GetTimestamp() - started >= SpinTicks)

@@ -7,7 +7,7 @@ namespace Lincow.SystemTests.Harness;
 /// <summary>A running <c>lincow serve</c>. Dispose kills it if the test didn't stop it, so that a failed test leaves nothing running.</summary>
 internal sealed partial class LincowServer : IDisposable
 {
-    private const int Kill9 = 9, Terminate = 15, Interrupt = 2;
+    private const int Interrupt = 2, Kill9 = 9, Terminate = 15, Continue = 18, Halt = 19;
 
     private readonly Process _process;
     private readonly List<string> _output = [], _errors = [];
@@ -37,6 +37,10 @@ internal sealed partial class LincowServer : IDisposable
     public long ResidentKiB =>
         long.Parse(File.ReadLines($"/proc/{Id}/status").Single(line => line.StartsWith("VmRSS:", StringComparison.Ordinal))[6..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
 
+    public int Descriptors => Directory.GetFileSystemEntries($"/proc/{Id}/fd").Length;
+
+    public int Threads => Directory.GetDirectories($"/proc/{Id}/task").Length;
+
     /// <summary>Serves on a Unix socket in the scratch directory.</summary>
     public static LincowServer Start(Scratch scratch, params string[] arguments) => Start([.. arguments, "--nbd", "unix:" + scratch.NewSocket()]);
 
@@ -59,6 +63,11 @@ internal sealed partial class LincowServer : IDisposable
     public void Stop() => Stop(Terminate);
 
     public void StopByInterrupt() => Stop(Interrupt);
+
+    /// <summary>SIGSTOP: the process stands still until <see cref="Resume"/>.</summary>
+    public void Pause() => Send(_process.Id, Halt);
+
+    public void Resume() => Send(_process.Id, Continue);
 
     /// <summary>kill -9.</summary>
     public void Kill()

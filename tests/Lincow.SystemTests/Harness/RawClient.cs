@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 
-namespace Lincow.SystemTests.Hostile;
+namespace Lincow.SystemTests.Harness;
 
 /// <summary>
 /// An NBD client that says exactly what it is told to, right or wrong (proto.md): no library would. Waits at most ten seconds for anything.
@@ -89,12 +89,22 @@ internal sealed class RawClient : IDisposable
     /// <summary>Sends a request and waits for its simple reply; returns the error number of the protocol, and what was read.</summary>
     public (uint Error, byte[] Data) Ask(ushort command, ulong offset, uint length, byte[]? payload = null, ushort flags = 0)
     {
-        var cookie = ++_cookie;
+        var cookie = NextCookie();
         Send([.. Request(command, cookie, offset, length, flags), .. payload ?? []]);
         var reply = Receive(16);
         Assert.Equal((SimpleReplyMagic, cookie), (BinaryPrimitives.ReadUInt32BigEndian(reply), BinaryPrimitives.ReadUInt64BigEndian(reply.AsSpan(8))));
         var error = BinaryPrimitives.ReadUInt32BigEndian(reply.AsSpan(4));
         return (error, error == 0 && command == Read ? Receive((int)length) : []);
+    }
+
+    public ulong NextCookie() => ++_cookie;
+
+    /// <summary>The next simple reply, whichever request it is for; not for reads, whose data would follow.</summary>
+    public (ulong Cookie, uint Error) Reply()
+    {
+        var reply = Receive(16);
+        Assert.Equal(SimpleReplyMagic, BinaryPrimitives.ReadUInt32BigEndian(reply));
+        return (BinaryPrimitives.ReadUInt64BigEndian(reply.AsSpan(8)), BinaryPrimitives.ReadUInt32BigEndian(reply.AsSpan(4)));
     }
 
     /// <summary>The connection answers like any other.</summary>
@@ -137,7 +147,8 @@ internal sealed class RawClient : IDisposable
         for (var received = 0; received < bytes;)
         {
             var count = _socket.Receive(buffer.AsSpan(received));
-            Assert.True(count > 0, $"the server closed the connection after {received} of {bytes} bytes");
+            if (count == 0)
+                throw new EndOfStreamException($"the server closed the connection after {received} of {bytes} bytes");
             received += count;
         }
         return buffer;

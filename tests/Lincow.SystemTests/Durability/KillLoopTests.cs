@@ -1,0 +1,119 @@
+using Lincow.SystemTests.Harness;
+
+namespace Lincow.SystemTests.Durability;
+
+/// <summary>
+/// The server is killed amid writes and flushes from several connections, over and over, and started again over what it left: everything that was
+/// flushed is there, every other sector is old or new. One overlay goes through all rounds. Now and then the end is SIGTERM, which keeps everything
+/// that was answered, or there is a reset in between.
+/// </summary>
+public class KillLoopTests
+{
+    /// <summary>For each kind of overlay: together at least 200.</summary>
+    private const int Kills = 56;
+
+    private const int Sectors = 4096, Connections = 4;
+
+    [Theory]
+    [InlineData(false, false, 4 << 10)]
+    [InlineData(true, false, 64 << 10)]
+    [InlineData(false, true, 512)]
+    [InlineData(true, true, 4 << 10)]
+    public void What_was_flushed_survives_every_kill(bool isSeparate, bool isLoop, int chunkBytes)
+    {
+        var seed = Seeds.Pick(chunkBytes + (isSeparate ? 1 : 0) + (isLoop ? 2 : 0));
+        var random = new Random(seed);
+        using var scratch = new Scratch();
+        using var data = isLoop ? new LoopDevice(scratch.Sparse("data.cow", 4 << 20)) : null;
+        using var map = isLoop && isSeparate ? new LoopDevice(scratch.Sparse("the.map", 1 << 20)) : null;
+        var (overlay, mapPath) = (data?.Path ?? scratch["data.cow"], map?.Path ?? scratch["the.map"]);
+        string[] named = isSeparate ? ["--map", mapPath] : [];
+        var origin = new byte[Sectors * StampedSectors.SectorBytes];
+        for (var i = 0; i < Sectors; i++)
+            StampedSectors.Fill(origin.AsSpan(i * StampedSectors.SectorBytes), i, 0);
+        File.WriteAllBytes(scratch["origin.img"], origin);
+        Cli.Ok(["create", overlay, "--origin", scratch["origin.img"], "--chunk", $"{chunkBytes}", .. named]);
+
+        var sectors = new StampedSectors(Enumerable.Range(0, Sectors).Select(i => (long)i));
+        var (kills, flushes, changes) = (0, 0, 0);
+        for (var round = 1; kills < Kills; round++)
+        {
+            var where = $"seed {seed}, round {round} after {kills} kills and {flushes} flushes";
+            Assert.True(Cli.Check(overlay, 0, named).Findings.Count == 0, where);
+            using var server = LincowServer.Start(scratch, [overlay, .. named]);
+            AssertPermitted(sectors, server, where);
+            using var load = new StampedLoad(sectors, server.Uri, Connections, random.Next());
+            Thread.Sleep(random.Next(80));
+            if (round % 10 == 0)
+            {
+                server.Stop();
+                load.Join();
+                // Nothing that was answered is lost by an orderly end.
+                sectors.Flushed(sectors.BeforeFlush());
+                Assert.True(Cli.Info(overlay, named).Clean, where);
+                if (round % 20 == 0)
+                {
+                    Cli.Ok(["reset", overlay, .. named]);
+                    sectors.BackToOrigin();
+                }
+            }
+            else
+            {
+                server.Kill();
+                load.Join();
+                kills++;
+            }
+            flushes += load.Flushes;
+            changes += load.Changes;
+        }
+        Assert.True(flushes > 5 * Kills && changes > 50 * Kills, $"{flushes} flushes and {changes} changes in {kills} rounds are too few to show anything");
+        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {kills} kills, {changes} changes, {flushes} flushes");
+        using var last = LincowServer.Start(scratch, [overlay, .. named]);
+        AssertPermitted(sectors, last, $"seed {seed}, at the end");
+        last.Stop();
+    }
+
+    [Fact]
+    public void A_server_that_stands_still_makes_its_clients_wait_and_nothing_fails()
+    {
+        var seed = Seeds.Pick(19);
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", $"zero:{Sectors * StampedSectors.SectorBytes}");
+        var sectors = new StampedSectors(Enumerable.Range(0, Sectors).Select(i => (long)i));
+        var covered = new long[Sectors];
+        for (var i = 0; i < Sectors; i++)
+            covered[i] = sectors.Issue(i, isZero: true);
+        sectors.Flushed(covered);
+        using var server = LincowServer.Start(scratch, scratch["o.cow"]);
+        using var load = new StampedLoad(sectors, server.Uri, Connections, seed);
+        for (var i = 0; i < 3; i++)
+        {
+            Thread.Sleep(100);
+            server.Pause();
+            // Answers that were on their way may still come.
+            Thread.Sleep(100);
+            var before = load.Changes;
+            Thread.Sleep(500);
+            Assert.Equal(before, load.Changes);
+            server.Resume();
+            Assert.True(SpinWait.SpinUntil(() => load.Changes > before + 10, Tool.Timeout), "the clients don't get on");
+        }
+        load.Stop();
+        sectors.Flushed(sectors.BeforeFlush());
+        AssertPermitted(sectors, server, $"seed {seed}");
+        server.Stop();
+        Assert.Empty(Cli.Check(scratch["o.cow"]).Findings);
+    }
+
+    private static void AssertPermitted(StampedSectors sectors, LincowServer server, string where)
+    {
+        using var client = RawClient.Ready(server.Uri);
+        var (error, content) = client.Ask(RawClient.Read, 0, Sectors * StampedSectors.SectorBytes);
+        Assert.Equal(0u, error);
+        for (var i = 0; i < Sectors; i++)
+        {
+            if (sectors.Settle(i, content.AsSpan(i * StampedSectors.SectorBytes, StampedSectors.SectorBytes)) is { } complaint)
+                Assert.Fail($"{where}: {complaint}");
+        }
+    }
+}

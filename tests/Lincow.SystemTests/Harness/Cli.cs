@@ -59,13 +59,17 @@ internal static partial class Cli
     {
         if (Environment.GetEnvironmentVariable("LINCOW_BINARY") is { Length: > 0 } named)
             return named;
+        var binary = InRepository("artifacts/lincow");
+        return File.Exists(binary) ? binary : throw new FileNotFoundException($"{binary} is not there: './lincow --version' builds it");
+    }
+
+    /// <summary>A file of the repository that the tests were built from.</summary>
+    public static string InRepository(string path)
+    {
         for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
         {
             if (File.Exists(Path.Combine(directory.FullName, "lincow.slnx")))
-            {
-                var binary = Path.Combine(directory.FullName, "artifacts", "lincow");
-                return File.Exists(binary) ? binary : throw new FileNotFoundException($"{binary} is not there: './lincow --version' builds it");
-            }
+                return Path.Combine(directory.FullName, path);
         }
         throw new FileNotFoundException("the tests run outside of the repository: set LINCOW_BINARY");
     }

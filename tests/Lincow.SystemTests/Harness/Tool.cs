@@ -26,7 +26,7 @@ internal static class Tool
 
     public static ToolResult Run(string program, params string[] arguments) => Run(program, arguments, []);
 
-    public static ToolResult Run(string program, string[] arguments, Dictionary<string, string> environment)
+    public static ToolResult Run(string program, string[] arguments, Dictionary<string, string> environment, TimeSpan? limit = null)
     {
         var start = new ProcessStartInfo(Find(program), arguments)
         {
@@ -44,10 +44,10 @@ internal static class Tool
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
         var command = $"{program} {string.Join(' ', arguments)}";
-        if (!process.WaitForExit(Timeout))
+        if (!process.WaitForExit(limit ?? Timeout))
         {
             process.Kill(entireProcessTree: true);
-            Assert.Fail($"{command}\nstill ran after {Timeout.TotalSeconds} s\n--- stdout\n{output}\n--- stderr\n{errors}");
+            Assert.Fail($"{command}\nstill ran after {(limit ?? Timeout).TotalSeconds} s\n--- stdout\n{output}\n--- stderr\n{errors}");
         }
         // Without a limit, this also waits for the last lines.
         process.WaitForExit();

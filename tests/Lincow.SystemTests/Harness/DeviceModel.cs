@@ -12,34 +12,44 @@ internal sealed class DeviceModel
     /// <summary>Writes take their bytes from a pool of random ones, so that the client's script only needs an offset into it.</summary>
     private const int PoolBytes = 1 << 20;
 
+    /// <summary>Requests go round several connections: what one has been answered, the others see.</summary>
     private const string Player = """
         uri, operations, pool, reads = sys.argv[1:]
         pool = open(pool, 'rb').read()
-        h = connect(uri)
-        pending = []
+        handles = [connect(uri) for _ in range(3)]
+        pending = [[] for _ in handles]
+
+        def drain_all():
+            for h, cookies in zip(handles, pending):
+                drain(h, cookies)
+
         with open(reads, 'wb') as out:
-            for line in open(operations):
+            for number, line in enumerate(open(operations)):
                 word, offset, length, source = line.split()
                 offset, length, source = int(offset), int(length), int(source)
+                h = handles[number % len(handles)]
+                add = pending[number % len(handles)].append
                 if word == 'barrier':
-                    drain(h, pending)
+                    drain_all()
                 elif word == 'write':
-                    pending.append(h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pool[source:source + length])), offset))
+                    add(h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pool[source:source + length])), offset))
                 elif word == 'fua':
-                    pending.append(h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pool[source:source + length])), offset, flags=nbd.CMD_FLAG_FUA))
+                    add(h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(pool[source:source + length])), offset, flags=nbd.CMD_FLAG_FUA))
                 elif word == 'trim':
-                    pending.append(h.aio_trim(length, offset))
+                    add(h.aio_trim(length, offset))
                 elif word == 'zero':
-                    pending.append(h.aio_zero(length, offset))
+                    add(h.aio_zero(length, offset))
                 elif word == 'keep':
-                    pending.append(h.aio_zero(length, offset, flags=nbd.CMD_FLAG_NO_HOLE))
+                    add(h.aio_zero(length, offset, flags=nbd.CMD_FLAG_NO_HOLE))
+                elif word == 'cache':
+                    add(h.aio_cache(length, offset))
                 elif word == 'flush':
-                    pending.append(h.aio_flush())
+                    add(h.aio_flush())
                 elif word == 'read':
-                    drain(h, pending)
                     out.write(h.pread(length, offset))
-            drain(h, pending)
-        h.shutdown()
+            drain_all()
+        for h in handles:
+            h.shutdown()
         """;
 
     private readonly int _seed;
@@ -61,8 +71,21 @@ internal sealed class DeviceModel
     /// <summary>Bytes whose content came from a write, and not from a later trim or zeroing.</summary>
     public bool[] Written { get; }
 
-    /// <summary>Forgets where earlier bytes came from: after a reset.</summary>
-    public void ForgetWritten() => Written.AsSpan().Clear();
+    /// <summary>An origin that is shorter than the device and has a hole, so that every kind of chunk comes up.</summary>
+    public static byte[] OriginContent(int deviceBytes, int seed)
+    {
+        var content = Scratch.RandomBytes(deviceBytes * 3 / 4 / 512 * 512, seed);
+        content.AsSpan(content.Length / 3, content.Length / 4).Clear();
+        return content;
+    }
+
+    /// <summary>Everything is the origin's again: after a reset.</summary>
+    public void Reset(byte[] origin)
+    {
+        origin.CopyTo(Content, 0);
+        Content.AsSpan(origin.Length).Clear();
+        Written.AsSpan().Clear();
+    }
 
     public void Write(int offset, int length, string word = "write")
     {
@@ -116,8 +139,11 @@ internal sealed class DeviceModel
                 case 14:
                     Zero(offset, length, "keep");
                     break;
-                case < 19:
+                case < 18:
                     Read(offset, length);
+                    break;
+                case 18:
+                    Line("cache", offset, length, 0);
                     break;
                 default:
                     // Amid other requests, as clients do.

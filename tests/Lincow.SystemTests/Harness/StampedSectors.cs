@@ -28,7 +28,22 @@ internal sealed class StampedSectors
         _zeroes = [.. _numbers.Select(_ => new HashSet<long>())];
     }
 
+    /// <summary>The whole of a device that begins as <see cref="Content"/>.</summary>
+    public StampedSectors(int count)
+        : this(Enumerable.Range(0, count).Select(i => (long)i))
+    {
+    }
+
     public int Count => _numbers.Length;
+
+    /// <summary>All sectors as they are in the beginning.</summary>
+    public byte[] Content()
+    {
+        var content = new byte[Count * SectorBytes];
+        for (var i = 0; i < Count; i++)
+            Fill(content.AsSpan(i * SectorBytes), _numbers[i], 0);
+        return content;
+    }
 
     public long Number(int index) => _numbers[index];
 
@@ -99,6 +114,19 @@ internal sealed class StampedSectors
         return null;
     }
 
+    /// <summary>Reads the whole of a served device: every sector has to be permitted, and is what it holds from now on.</summary>
+    public void Settle(LincowServer server, string where)
+    {
+        using var client = RawClient.Ready(server.Uri);
+        var (error, content) = client.Ask(RawClient.Read, 0, (uint)(Count * SectorBytes));
+        Assert.Equal(0u, error);
+        for (var i = 0; i < Count; i++)
+        {
+            if (Settle(i, content.AsSpan(i * SectorBytes, SectorBytes)) is { } complaint)
+                Assert.Fail($"{where}: {complaint}");
+        }
+    }
+
     /// <summary>After a reset: every sector is the origin's again.</summary>
     public void BackToOrigin()
     {
@@ -109,7 +137,10 @@ internal sealed class StampedSectors
     private void Settle(int index, long version)
     {
         lock (_gate)
+        {
             (_flushed[index], _acknowledged[index], _first[index]) = (version, version, _issued[index] + 1);
+            _zeroes[index].RemoveWhere(zero => zero != version);
+        }
     }
 
     private void RaiseFlushed(int index, long version)

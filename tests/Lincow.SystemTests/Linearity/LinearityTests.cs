@@ -17,7 +17,7 @@ public class LinearityTests
         var seed = chunkBytes + (isSeparate ? 1 : 0) + (isLoop ? 2 : 0);
         using var scratch = new Scratch();
         var deviceBytes = Math.Max(4 << 20, 12 * chunkBytes) + TailBytes;
-        var originContent = OriginContent(deviceBytes, seed);
+        var originContent = DeviceModel.OriginContent(deviceBytes, seed);
         using var origin = new Backing(scratch, "origin.img", originContent, isLoop);
         using var data = new Backing(scratch, "data.cow", isLoop ? deviceBytes + (4 << 20) : 0, isLoop);
         using var map = new Backing(scratch, "the.map", isSeparate && isLoop ? 4 << 20 : 0, isLoop && isSeparate);
@@ -86,14 +86,6 @@ public class LinearityTests
         var held = Cli.Map(overlay).Where(range => range.Data && range.Depth == 0).ToList();
         Assert.Equal([(8 << 10, 4096L), (100 << 10, 4096), (1020 << 10, 4096)], held.Select(range => (range.Start, range.Length)));
         Assert.All(held, range => Assert.Equal((facts.DataPath, range.Start + facts.DataOffset), (range.Filename!, range.Offset!.Value)));
-    }
-
-    private static byte[] OriginContent(int deviceBytes, int seed)
-    {
-        // Shorter than the device, with a hole, so that every kind of chunk comes up.
-        var content = Scratch.RandomBytes(deviceBytes * 3 / 4 / 512 * 512, seed);
-        content.AsSpan(content.Length / 3, content.Length / 4).Clear();
-        return content;
     }
 
     private static void AssertLayout(OverlayFacts facts, bool isSeparate, string dataPath, int chunkBytes, int deviceBytes)

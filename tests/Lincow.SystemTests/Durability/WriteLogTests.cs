@@ -33,11 +33,14 @@ public class WriteLogTests
         var diskBytes = (long)(page * 2 + 8192) * StampedSectors.SectorBytes;
         var (disk, log) = (scratch.Sparse("disk.img", diskBytes), scratch.Sparse("log.img", 4L << 30));
         WriteOrigin(scratch["origin.img"], regions);
+        // The guest has a /tmp of its own, so it can't be sure to find the repository.
+        File.Copy(Cli.InRepository("tests/guest/log-writes.py"), scratch["log-writes.py"]);
+        File.Copy(Cli.Binary, scratch["lincow"]);
         File.WriteAllText(scratch["job"], $"""
             set -e
-            cp {Cli.InRepository("tests/guest/log-writes.py")} {Cli.Binary} /tmp/
+            cp /run/share/log-writes.py /run/share/lincow /tmp/
             dmsetup create log --table "0 {diskBytes / StampedSectors.SectorBytes} log-writes /dev/vda /dev/vdb"
-            /usr/bin/python3 /tmp/log-writes.py /tmp/{Path.GetFileName(Cli.Binary)} /dev/mapper/log /run/share/origin.img /tmp/journal {seed} {Flushes} {cache} {chunkBytes} {string.Join(' ', regions.Select(region => $"{region.Start}+{region.Count}"))}
+            /usr/bin/python3 /tmp/log-writes.py /tmp/lincow /dev/mapper/log /run/share/origin.img /tmp/journal {seed} {Flushes} {cache} {chunkBytes} {string.Join(' ', regions.Select(region => $"{region.Start}+{region.Count}"))}
             cp /tmp/journal /run/share/
             dmsetup remove log
             """);

@@ -85,7 +85,7 @@ public class KillLoopTests
             Thread.Sleep(100);
             server.Pause();
             // Answers that were on their way may still come.
-            Thread.Sleep(100);
+            Thread.Sleep(300);
             var before = load.Changes;
             Thread.Sleep(500);
             Assert.Equal(before, load.Changes);

@@ -119,6 +119,9 @@ internal static unsafe partial class Libc
     public static partial int setsockopt(int fd, int level, int name, int* value, uint length);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial int getsockopt(int fd, int level, int name, void* value, uint* length);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int getsockname(int fd, byte* address, uint* length);
 
     [LibraryImport("libc", SetLastError = true)]

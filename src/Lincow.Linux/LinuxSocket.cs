@@ -137,10 +137,24 @@ public static unsafe class LinuxSocket
         fixed (byte* start = address)
             result = Libc.connect(probe, start, (uint)address.Length);
         error = Libc.LastError;
+        var isGone = result == 0 ? ListenerIsGone(probe) : error == Errno.ConnectionRefused;
         _ = Libc.close(probe);
-        if (result == 0 || error != Errno.ConnectionRefused)
+        if (!isGone)
             throw new LinuxException("bind", path, Errno.AddressInUse);
         File.Delete(path);
+    }
+
+    /// <summary>
+    /// After kill -9 a listening socket outlives its process for a moment, because the kernel ends a ring's requests in the background.
+    /// </summary>
+    private static bool ListenerIsGone(int connected)
+    {
+        const int solSocket = 1, peerCredentials = 17, noSuchProcess = 3;
+        // struct ucred: the process that called listen, its user, its group. 0 is a process that can't be seen from here.
+        var credentials = stackalloc int[3];
+        uint length = 3 * sizeof(int);
+        return Libc.getsockopt(connected, solSocket, peerCredentials, credentials, &length) == 0 && credentials[0] > 0
+            && Libc.kill(credentials[0], 0) < 0 && Libc.LastError == noSuchProcess;
     }
 
     private static bool IsSocket(string path)

@@ -5,6 +5,27 @@ namespace Lincow.Linux;
 /// <summary>Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.</summary>
 public static class LockHolder
 {
+    /// <summary>Longer than the kernel takes to end the requests of a process that was killed.</summary>
+    private const int PatienceMilliseconds = 1000;
+
+    /// <summary>
+    /// Tries to take something, for a second when nobody alive is found that has it: after kill -9 the kernel ends a ring's requests in the
+    /// background, and what their process held is held a moment longer. Null, and the holder if one was found, when it can't be had.
+    /// </summary>
+    public static T? Outlast<T>(Func<T?> tryTake, Func<string?> find, out string? holder)
+        where T : class
+    {
+        var end = Environment.TickCount64 + PatienceMilliseconds;
+        for (holder = null; ; Thread.Sleep(5))
+        {
+            if (tryTake() is { } taken)
+                return taken;
+            holder = find();
+            if (holder is not null || Environment.TickCount64 >= end)
+                return null;
+        }
+    }
+
     /// <summary>"process 1234 (lincow)", or null when no process that we may look into holds a lock on the file.</summary>
     public static string? Find(FileFacts file)
     {

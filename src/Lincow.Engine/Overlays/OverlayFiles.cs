@@ -142,22 +142,26 @@ internal sealed class OverlayFiles : IDisposable
 
     private static LinuxFile OpenOne(string path, OverlayAccess access, bool direct, string overlay, List<LinuxFile> opened)
     {
-        LinuxFile file;
+        var isWriter = access == OverlayAccess.Write;
+        var mustBeAlone = isWriter && IsBlockDevice(path);
+        var file = LockHolder.Outlast(() => TryOpen(path, isWriter, direct, mustBeAlone), () => null, out _)
+            ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");
+        opened.Add(file);
+        if (access != OverlayAccess.Peek && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts), out var holder) is null)
+            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop that process first");
+        return file;
+    }
+
+    private static LinuxFile? TryOpen(string path, bool writable, bool direct, bool exclusive)
+    {
         try
         {
-            file = OpenPath(path, access == OverlayAccess.Write, direct, exclusive: access == OverlayAccess.Write && IsBlockDevice(path));
+            return OpenPath(path, writable, direct, exclusive);
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {
-            throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first", e);
+            return null;
         }
-        opened.Add(file);
-        if (access != OverlayAccess.Peek && !file.TryLock(OriginFile.LockByte, exclusive: access == OverlayAccess.Write))
-        {
-            var holder = LockHolder.Find(file.Facts) ?? "another process";
-            throw new LincowException($"{overlay}: is in use by {holder}. An overlay has one writer at a time; stop that process first");
-        }
-        return file;
     }
 
     private static bool IsBlockDevice(string path)

@@ -103,7 +103,9 @@ internal static class MapFormat
     private static bool IsSound(ReadOnlySpan<byte> sector, Guid overlay, long page, int index)
     {
         if (BinaryPrimitives.ReadUInt32LittleEndian(sector) != Checksum(sector, overlay, page, index)
-            || BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != Magic)
+            || BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != Magic
+            // A version that could only be followed by zero was never written by counting.
+            || BinaryPrimitives.ReadInt64LittleEndian(sector[8..]) < 0)
             return false;
         foreach (var word in MemoryMarshal.Cast<byte, ulong>(sector[SectorHeaderBytes..]))
         {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
+using System.Text.Unicode;
 using Lincow.Origins;
 
 namespace Lincow.Linear;
@@ -79,6 +80,15 @@ internal sealed record Superblock
     /// <summary>Where the data lies, when it is not in the same file.</summary>
     public string DataPath { get; init; } = "";
 
+    /// <summary>Under whose key the two paths were written (<see cref="HostMark"/>); 0 for nobody's.</summary>
+    public ulong Mark { get; init; }
+
+    /// <summary>The paths in it may be followed: this user wrote them on this machine.</summary>
+    public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, DataPath);
+
+    /// <summary>The same with paths that this user vouches for.</summary>
+    public Superblock Marked() => this with { Mark = HostMark.Of(Uuid, OriginUri, DataPath) };
+
     public Geometry Geometry => new(DeviceBytes, ChunkShift);
     public bool InUse => (Flags & SuperblockFlags.InUse) != 0;
 
@@ -119,6 +129,7 @@ internal sealed record Superblock
         Origin.Encode(block.Slice(128, OriginIdentity.EncodedBytes));
         WriteString(block[192..], OriginUri, MaxOriginUriBytes);
         WriteString(block[2304..], DataPath, MaxDataPathBytes);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[3336..], Mark);
         BinaryPrimitives.WriteUInt32LittleEndian(block[12..], Checksum(block));
     }
 
@@ -159,9 +170,9 @@ internal sealed record Superblock
             Origin = OriginIdentity.Decode(block.Slice(128, OriginIdentity.EncodedBytes)),
             OriginUri = ReadString(block[192..], MaxOriginUriBytes),
             DataPath = ReadString(block[2304..], MaxDataPathBytes),
+            Mark = BinaryPrimitives.ReadUInt64LittleEndian(block[3336..]),
         };
-        if (BinaryPrimitives.ReadUInt32LittleEndian(block[192..]) > MaxOriginUriBytes || BinaryPrimitives.ReadUInt32LittleEndian(block[2304..]) > MaxDataPathBytes
-            || !result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
+        if (!IsPath(block[192..], MaxOriginUriBytes) || !IsPath(block[2304..], MaxDataPathBytes) || !result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
         {
             problem = SlotProblem.Fields;
             return null;
@@ -180,7 +191,7 @@ internal sealed record Superblock
         ChunkShift is >= 9 and <= 26 && Origin.Kind is OriginKind.Zero or OriginKind.File or OriginKind.BlockDevice
         && DeviceBytes is > 0 and <= Geometry.MaxDeviceBytes && DeviceBytes % 512 == 0
         && MaxDeviceBytes >= DeviceBytes && MaxDeviceBytes <= Geometry.MaxDeviceBytes
-        && Generation > 0 && mapOffset == MapOffsetBytes
+        && Generation is > 0 and <= long.MaxValue && Sequence <= long.MaxValue && mapOffset == MapOffsetBytes
         && (Layout == LinearLayout.Front
             ? DataOffset % ShiftUnitBytes == 0 && DataOffset >= ShiftFor(MaxDeviceBytes, ChunkShift) && DataOffset <= Geometry.MaxDeviceBytes
             : Layout == LinearLayout.Separate && DataOffset == 0);
@@ -200,6 +211,13 @@ internal sealed record Superblock
             throw new LincowException($"the path '{text[..40]}...' has {length} bytes, and an overlay can remember {maxBytes}. Use a shorter path, for example through a symbolic link");
         BinaryPrimitives.WriteUInt32LittleEndian(field, (uint)length);
         Encoding.UTF8.GetBytes(text, field[4..]);
+    }
+
+    // No system call takes a NUL in a path, and what isn't UTF-8 would come back longer than it was.
+    private static bool IsPath(ReadOnlySpan<byte> field, int maxBytes)
+    {
+        var length = BinaryPrimitives.ReadUInt32LittleEndian(field);
+        return length <= maxBytes && Utf8.IsValid(field.Slice(4, (int)length)) && !field.Slice(4, (int)length).Contains((byte)0);
     }
 
     private static string ReadString(ReadOnlySpan<byte> field, int maxBytes)

@@ -27,14 +27,17 @@ internal sealed class OriginFile : IDisposable
     public FileFacts? Facts => _file?.Facts;
 
     /// <summary>The form in which an origin is remembered: zero:SIZE as it is, a path made absolute (links are kept).</summary>
-    public static string Normalize(string uri) => uri.StartsWith(ZeroPrefix, StringComparison.Ordinal) ? uri : Path.GetFullPath(uri);
+    public static string Normalize(string uri) => IsPath(uri) ? Path.GetFullPath(uri) : uri;
+
+    /// <summary>Whether it leads to a file.</summary>
+    public static bool IsPath(string uri) => !uri.StartsWith(ZeroPrefix, StringComparison.Ordinal);
 
     /// <summary>Opens it. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.</summary>
     /// <param name="uri">A path, or zero:SIZE.</param>
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     public static OriginFile Open(string uri, bool direct = false)
     {
-        if (uri.StartsWith(ZeroPrefix, StringComparison.Ordinal))
+        if (!IsPath(uri))
         {
             var bytes = SizeText.Parse(uri[ZeroPrefix.Length..], "origin");
             return new OriginFile(uri, new OriginIdentity(OriginKind.Zero, bytes, 0, 0, 0), null);

@@ -66,6 +66,7 @@ public static class OverlayCreator
         };
         // Encoding checks the lengths of the paths, before anything is touched.
         superblock.Encode(new byte[Superblock.SizeBytes]);
+        superblock = superblock.Marked();
         if (options.Map is null && OverlayFiles.FindBeside(Path.GetFullPath(options.Overlay)) is { } beside)
             throw new LincowException($"{beside}: is the map of an earlier overlay at {options.Overlay}, and would be taken for this one's. Remove it, or give another path");
         var made = new List<string>();

@@ -60,7 +60,7 @@ internal sealed class OverlayFiles : IDisposable
             var dataFile = mapFile;
             if (reading.Current!.Layout == LinearLayout.Separate)
             {
-                dataPath ??= FindMoved(reading.Current.DataPath, mapPath);
+                dataPath ??= FindNamed(reading.Current, mapPath);
                 dataFile = OpenOne(dataPath, access, direct, overlay, files);
                 RequireSamePair(mapFile, dataFile, reading.Current, acceptMap);
             }
@@ -124,6 +124,11 @@ internal sealed class OverlayFiles : IDisposable
         var beside = path + ".map";
         return File.Exists(beside) && HasSuperblock(beside) ? beside : null;
     }
+
+    // The map alone was given. One from elsewhere could name any file as its data, and that file would be written to.
+    private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
+        ? FindMoved(superblock.DataPath, mapPath)
+        : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map with --map");
 
     // Files that were moved or copied together find each other: a copy must never find the original's other half.
     private static string FindMoved(string recorded, string sibling)

@@ -145,6 +145,7 @@ public sealed class OverlaySession
                     superblock = superblock with { DataPath = files.DataFile.Path };
                     files.DataFile.TrySetAttribute(OverlayFiles.MapAttribute, files.MapFile.Path);
                 }
+                superblock = superblock.Marked();
             }
             var store = new LinearStore(superblock, storage, loop.Buffers);
             if (!options.ReadOnly)
@@ -162,6 +163,12 @@ public sealed class OverlaySession
     private static OriginFile OpenOrigin(OverlayFiles files, SessionOptions options)
     {
         var superblock = files.Superblock;
+        // Before the path is so much as looked at: to open some devices is to act on them.
+        if (options.Origin is null && OriginFile.IsPath(superblock.OriginUri) && !superblock.IsOwn)
+        {
+            throw new LincowException($"{files.Path}: names {superblock.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
+                + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
+        }
         var origin = OriginFile.Open(options.Origin ?? superblock.OriginUri, options.Direct);
         var difference = origin.Identity.DifferenceFrom(superblock.Origin);
         if (difference is not null && !options.AcceptOrigin)

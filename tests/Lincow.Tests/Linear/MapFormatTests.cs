@@ -61,6 +61,10 @@ public class MapFormatTests
     }
 
     [Fact]
+    public void A_version_that_only_zero_could_follow_is_damage() =>
+        Assert.Equal(SlotCondition.Damaged, MapFormat.Inspect(Page(ulong.MaxValue, 2), Overlay, 3).Condition);
+
+    [Fact]
     public void A_flipped_bit_in_a_page_never_written_is_damage()
     {
         var image = new byte[MapFormat.PageBytes];

@@ -23,6 +23,7 @@ public class SuperblockTests
         Origin = new OriginIdentity(OriginKind.File, 12345 * 512, 1_700_000_000, 999_999_999, UInt128.MaxValue - 5),
         OriginUri = "/images/gölden.img",
         DataPath = layout == LinearLayout.Front ? "" : "/data/work.img",
+        Mark = 0xfedcba9876543210,
     };
 
     private static byte[] Encode(Superblock superblock)
@@ -80,6 +81,10 @@ public class SuperblockTests
     [InlineData(88, 40)]
     [InlineData(92, 7)]
     [InlineData(64, 0)]
+    [InlineData(64, -1)]
+    [InlineData(56, -1)]
+    [InlineData(196, 0)]
+    [InlineData(196, -1)]
     [InlineData(112, 4096)]
     [InlineData(112, -(1L << 20))]
     [InlineData(104, 1)]

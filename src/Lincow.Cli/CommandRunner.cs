@@ -42,13 +42,13 @@ internal static class CommandRunner
         }
     }
 
-    public static void Error(string message) => Console.Error.WriteLine("lincow: error: " + message.ReplaceLineEndings(" "));
+    public static void Error(string message) => Console.Error.WriteLine("lincow: error: " + Printable.Text(message));
 
     public static void Warn(string message)
     {
         try
         {
-            Console.Error.WriteLine("lincow: " + message.ReplaceLineEndings(" "));
+            Console.Error.WriteLine("lincow: " + Printable.Text(message));
         }
         catch (IOException)
         {

@@ -60,7 +60,7 @@ internal static class CheckCommand
         foreach (var finding in report.Findings)
         {
             var range = finding.DeviceStart < 0 ? "" : $", device bytes {finding.DeviceStart} to {finding.DeviceEnd - 1}";
-            Console.Out.WriteLine($"{(finding.Repaired ? "repaired" : "damaged")}: {finding.File} at byte {finding.Offset}{range}: {finding.Problem}");
+            Console.Out.WriteLine(Printable.Text($"{(finding.Repaired ? "repaired" : "damaged")}: {finding.File} at byte {finding.Offset}{range}: {finding.Problem}"));
         }
         if (quiet)
             return;
@@ -70,7 +70,7 @@ internal static class CheckCommand
             Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
         var repaired = report.Findings.Count(finding => finding.Repaired);
         var left = report.Findings.Count - repaired;
-        Console.Out.WriteLine($"{report.Overlay}: {report.PagesChecked} map pages checked, " + (left > 0
+        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} map pages checked, " + (left > 0
             ? $"{left} damaged{(report.Findings.Any(finding => finding is { Repaired: false, Repairable: true }) ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
             : repaired > 0 ? $"{repaired} repaired" : "no damage"));
     }

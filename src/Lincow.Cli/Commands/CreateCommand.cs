@@ -63,6 +63,6 @@ internal static class CreateCommand
     private static void Report(OverlayInfo info)
     {
         var place = info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
-        Console.Out.WriteLine($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}");
+        Console.Out.WriteLine(Printable.Text($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}"));
     }
 }

@@ -48,5 +48,5 @@ internal static class InfoCommand
             Row("damage", $"{info.DamagedPages} map pages; run 'lincow check'");
     }
 
-    private static void Row(string label, string value) => AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {value}");
+    private static void Row(string label, string value) => AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
 }

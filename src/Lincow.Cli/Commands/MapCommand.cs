@@ -50,7 +50,7 @@ internal static class MapCommand
                 Console.Out.WriteLine($"{"Offset",-16}{"Length",-16}{"Mapped to",-16}File");
             isFirst = false;
             if (range.Data)
-                Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}{range.Filename}");
+                Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}{Printable.Text(range.Filename!)}");
         });
     }
 

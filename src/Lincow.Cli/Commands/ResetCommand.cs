@@ -20,7 +20,7 @@ internal static class ResetCommand
             if (result.GetValue(json))
                 Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))
-                Console.Out.WriteLine($"reset {path}: it shows its origin again{(isReturned ? "" : "; the rest of its space is given back while it is next served")}");
+                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin again{(isReturned ? "" : "; the rest of its space is given back while it is next served")}");
             return 0;
         });
         return command.WithExamples("""

@@ -195,6 +195,8 @@ internal sealed unsafe class LinearStore : IDisposable
 
     public void Dispose()
     {
+        foreach (var load in _idleLoads)
+            _buffers.Return(load.Buffer);
         Map.Dispose();
         MapStorage?.Dispose();
     }

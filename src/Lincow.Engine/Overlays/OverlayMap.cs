@@ -28,9 +28,10 @@ public static class OverlayMap
     {
         using var loop = new PosixLoop();
         var session = OverlaySession.Open(options with { ReadOnly = true, Peek = true }, loop);
+        var memory = loop.Buffers.Rent(ExtentsAtOnce * Marshal.SizeOf<BlockExtent>());
         try
         {
-            var request = new ExtentRequest(loop.Buffers.Rent(ExtentsAtOnce * Marshal.SizeOf<BlockExtent>()).Address);
+            var request = new ExtentRequest(memory.Address);
             var device = session.Device;
             var pending = new BlockExtent(0, default);
             long cursor = 0;
@@ -61,6 +62,7 @@ public static class OverlayMap
         }
         finally
         {
+            loop.Buffers.Return(memory);
             session.Close();
         }
     }

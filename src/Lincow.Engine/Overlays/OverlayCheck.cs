@@ -41,6 +41,7 @@ public static class OverlayCheck
             using var files = OverlayFiles.Open(overlay, map, repair ? OverlayAccess.Write : OverlayAccess.Read, acceptMap: acceptMap);
             var findings = new List<CheckFinding>();
             CheckSuperblocks(files, repair, findings);
+            CheckKeptSpace(files, repair, findings);
             var superblock = files.Superblock;
             var held = new DataRanges(superblock.Geometry);
             var (pages, total) = (0L, MapScan.PageCount(superblock));
@@ -82,6 +83,21 @@ public static class OverlayCheck
         // Slots of different updates are a cut between the two writes of one: nothing is damaged, and the next open evens them out.
         if (reading.Damage is { } damage)
             findings.Add(new CheckFinding($"{damage}; its twin is sound", files.MapFile.Path, (1 - reading.CurrentSlot) * Superblock.SizeBytes, -1, -1, true, repair));
+    }
+
+    // Zeroes by the format, and nobody reads them: whatever is there now, a disk or a stray program put it there.
+    private static void CheckKeptSpace(OverlayFiles files, bool repair, List<CheckFinding> findings)
+    {
+        const int start = 2 * Superblock.SizeBytes;
+        var space = new byte[Superblock.MapOffsetBytes - start];
+        files.MapFile.Read(space, start);
+        var at = space.AsSpan().IndexOfAnyExcept((byte)0);
+        // A later version may keep something there, and says so.
+        if (at < 0 || files.Superblock.Compatible != 0)
+            return;
+        if (repair)
+            files.MapFile.Write(new byte[space.Length], start);
+        findings.Add(new CheckFinding("the space between superblocks and map is not zero; nothing is lost", files.MapFile.Path, start + at, -1, -1, true, repair));
     }
 
     private static void CheckPage(OverlayFiles files, long page, ReadOnlySpan<byte> pair, bool repair, List<CheckFinding> findings, DataRanges held)

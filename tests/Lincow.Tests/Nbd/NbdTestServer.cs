@@ -18,7 +18,7 @@ internal sealed class NbdTestServer : IDisposable
     private readonly string _origin = Path.GetTempFileName();
     private readonly CountdownEvent _open = new(1);
 
-    public NbdTestServer(string loop)
+    public NbdTestServer(string loop, bool isReadOnly = false)
     {
         OriginContent = new byte[1 << 20];
         new Random(8).NextBytes(OriginContent);
@@ -35,7 +35,7 @@ internal sealed class NbdTestServer : IDisposable
         _thread.Start();
         made.Wait();
         _loop = running!;
-        _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin }, _loop));
+        _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly }, _loop));
         _exports = new NbdExports([new NbdExport("x", _session.Device, _loop, "test")]);
         _memory = new NbdMemory(_loop);
     }

@@ -44,6 +44,25 @@ public class NbdTransmissionTests
 
     [Theory]
     [MemberData(nameof(Modes))]
+    public void A_read_only_export_refuses_every_write_with_EPERM(string loop, int mode)
+    {
+        using var server = new NbdTestServer(loop, isReadOnly: true);
+        using var client = Connect(server, mode);
+        Assert.Equal(1u, client.Write(4096, new byte[4096]));
+        Assert.Equal(1u, client.Write(0, []));
+        foreach (var flags in new[] { 0, NbdProtocol.FlagFua })
+        {
+            Assert.Equal(1u, client.Command(NbdCommand.Trim, 0, 4096, flags));
+            Assert.Equal(1u, client.Command(NbdCommand.WriteZeroes, 0, 4096, flags));
+            Assert.Equal(1u, client.Command(NbdCommand.WriteZeroes, 0, 4096, flags | NbdProtocol.FlagNoHole));
+            Assert.Equal(1u, client.Command(NbdCommand.WriteZeroes, 0, 4096, flags | NbdProtocol.FlagFastZero));
+        }
+        Assert.Equal(0u, client.Command(NbdCommand.Flush, 0, 0));
+        Assert.Equal(server.OriginContent, client.Read(0, server.OriginContent.Length));
+    }
+
+    [Theory]
+    [MemberData(nameof(Modes))]
     public void Every_kind_of_bad_request_gets_its_errno_and_the_connection_lives(string loop, int mode)
     {
         using var server = new NbdTestServer(loop);

@@ -46,7 +46,8 @@ internal sealed partial class LincowServer : IDisposable
 
     public static LincowServer Start(string[] arguments, int readyLines = 1, Dictionary<string, string>? environment = null)
     {
-        var start = new ProcessStartInfo(Cli.Binary, ["serve", .. arguments])
+        // A shell that runs the tests in the background lets its children ignore SIGINT.
+        var start = new ProcessStartInfo("env", ["--default-signal=INT", Cli.Binary, "serve", .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

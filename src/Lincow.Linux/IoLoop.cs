@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 
 namespace Lincow.Linux;
 
@@ -47,6 +48,9 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>"io_uring" or "posix".</summary>
     public abstract string Name { get; }
 
+    /// <summary>A clock for decisions about durations, in the unit of <see cref="Stopwatch.Frequency"/>.</summary>
+    public virtual long Timestamp => Stopwatch.GetTimestamp();
+
     protected int WakeDescriptor { get; }
 
     /// <summary>A ring where the kernel grants one; otherwise a <see cref="PosixLoop"/>, with the reason.</summary>
@@ -84,7 +88,7 @@ public abstract unsafe class IoLoop : IDisposable
     public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 
     /// <summary>Completes on the loop's next turn: for a result that is known already.</summary>
-    public void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));
+    public virtual void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));
 
     /// <summary>Runs an action on the loop's thread. May be called from any thread.</summary>
     public void Post(Action action)

@@ -33,8 +33,9 @@ public readonly record struct FileFacts(
 /// <summary>
 /// An open file or block device: positioned reads and writes, syncs that report their errors (.NET's own Flush(true) swallows EIO), holes,
 /// locks and extended attributes. The control plane calls it directly; the data path hands <see cref="Descriptor"/> to an <see cref="IoLoop"/>.
+/// What it does to a file is virtual, so that a simulated disk can stand in for the kernel's.
 /// </summary>
-public sealed unsafe class LinuxFile : IDisposable
+public unsafe class LinuxFile : IDisposable
 {
     private int _descriptor;
 
@@ -47,6 +48,13 @@ public sealed unsafe class LinuxFile : IDisposable
         Facts = ReadFacts();
     }
 
+    /// <summary>A file that the kernel knows nothing of: whoever derives answers every call.</summary>
+    protected LinuxFile(string path, FileFacts facts, bool direct)
+    {
+        _descriptor = -1;
+        (Path, Facts, IsWritable, IsDirect) = (path, facts, true, direct);
+    }
+
     public string Path { get; }
     public bool IsWritable { get; }
 
@@ -56,7 +64,7 @@ public sealed unsafe class LinuxFile : IDisposable
     /// <summary>What the file was when it was opened; see <see cref="ReadFacts"/> for now.</summary>
     public FileFacts Facts { get; }
 
-    public int Descriptor => _descriptor >= 0 ? _descriptor : throw new ObjectDisposedException(Path);
+    public virtual int Descriptor => _descriptor >= 0 ? _descriptor : throw new ObjectDisposedException(Path);
 
     /// <summary>Opens an existing file. Throws <see cref="LinuxException"/>.</summary>
     /// <param name="exclusiveDevice">O_EXCL, which claims a block device against mounts and other claimants; ignored for regular files.</param>
@@ -89,7 +97,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Kind, size, allocation and times as they are now.</summary>
-    public FileFacts ReadFacts()
+    public virtual FileFacts ReadFacts()
     {
         StatxBuffer stat = default;
         byte empty = 0;
@@ -121,7 +129,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>The unit that direct I/O must keep to, in bytes.</summary>
-    public int LogicalBlockBytes
+    public virtual int LogicalBlockBytes
     {
         get
         {
@@ -134,7 +142,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Reads up to the buffer's length; returns the bytes read, fewer only at the end of the file.</summary>
-    public int Read(Span<byte> buffer, long byteOffset)
+    public virtual int Read(Span<byte> buffer, long byteOffset)
     {
         var done = 0;
         fixed (byte* start = buffer)
@@ -153,7 +161,7 @@ public sealed unsafe class LinuxFile : IDisposable
         return done;
     }
 
-    public void Write(ReadOnlySpan<byte> buffer, long byteOffset)
+    public virtual void Write(ReadOnlySpan<byte> buffer, long byteOffset)
     {
         var done = 0;
         fixed (byte* start = buffer)
@@ -170,7 +178,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Reads what needs no waiting (preadv2, RWF_NOWAIT): the bytes read, or a negative errno, EAGAIN when the page cache doesn't have it.</summary>
-    public int TryReadCached(nint buffer, int byteCount, long byteOffset)
+    public virtual int TryReadCached(nint buffer, int byteCount, long byteOffset)
     {
         const int noWait = 8;
         var vector = new IoVector { Base = buffer, Length = (nuint)byteCount };
@@ -179,37 +187,37 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>One pwrite: the bytes written, or a negative errno.</summary>
-    public int TryWriteOnce(nint buffer, int byteCount, long byteOffset)
+    public virtual int TryWriteOnce(nint buffer, int byteCount, long byteOffset)
     {
         var result = Libc.pwrite(Descriptor, buffer, byteCount, byteOffset);
         return result >= 0 ? (int)result : -Libc.LastError;
     }
 
     /// <summary>One fdatasync: 0, or a negative errno.</summary>
-    public int TrySyncData() => Libc.fdatasync(Descriptor) == 0 ? 0 : -Libc.LastError;
+    public virtual int TrySyncData() => Libc.fdatasync(Descriptor) == 0 ? 0 : -Libc.LastError;
 
     /// <summary>fsync: data and size on stable storage. An error here means that earlier writes may be lost.</summary>
-    public void Sync()
+    public virtual void Sync()
     {
         if (Retry(() => Libc.fsync(Descriptor)) < 0)
             throw Fail("fsync");
     }
 
     /// <summary>Forgets what the page cache holds of the file, so that the next read shows what is on the disk.</summary>
-    public void DropCache()
+    public virtual void DropCache()
     {
         const int dontNeed = 4;
         _ = Libc.posix_fadvise(Descriptor, 0, 0, dontNeed);
     }
 
-    public void SetLength(long bytes)
+    public virtual void SetLength(long bytes)
     {
         if (Libc.ftruncate(Descriptor, bytes) < 0)
             throw Fail($"setting its length to {bytes} bytes");
     }
 
     /// <summary>Reserves space without changing content; false where the file system can't.</summary>
-    public bool TryReserve(long byteOffset, long byteLength)
+    public virtual bool TryReserve(long byteOffset, long byteLength)
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
@@ -217,7 +225,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Gives a range's space back: it reads as zeroes afterwards. False where the file system or device can't.</summary>
-    public bool TryPunchHole(long byteOffset, long byteLength)
+    public virtual bool TryPunchHole(long byteOffset, long byteLength)
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
@@ -225,7 +233,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Tells a block device that a range is no longer needed (BLKDISCARD); its content is undefined afterwards. False where it can't.</summary>
-    public bool TryDiscardDevice(long byteOffset, long byteLength)
+    public virtual bool TryDiscardDevice(long byteOffset, long byteLength)
     {
         var range = stackalloc ulong[2] { (ulong)byteOffset, (ulong)byteLength };
         const uint blkDiscard = 0x1277;
@@ -236,7 +244,7 @@ public sealed unsafe class LinuxFile : IDisposable
     /// The next range that may hold data, at or after <paramref name="byteOffset"/> and before <paramref name="byteEnd"/> (SEEK_DATA, SEEK_HOLE).
     /// False when there is none. A file system without holes answers with the whole rest.
     /// </summary>
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+    public virtual bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         (dataStart, dataEnd) = (byteOffset, byteEnd);
         if (byteOffset >= byteEnd)
@@ -257,7 +265,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Takes an open-file-description lock on one byte; false when another description holds it (fcntl(2), OFD locks).</summary>
-    public bool TryLock(long byteOffset, bool exclusive)
+    public virtual bool TryLock(long byteOffset, bool exclusive)
     {
         var request = new FileLock { Type = (short)(exclusive ? 1 : 0), Start = byteOffset, Length = 1 };
         if (Libc.fcntl(Descriptor, Libc.FcntlOfdSetLock, (nint)(&request)) == 0)
@@ -266,14 +274,14 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Whether another description holds an exclusive lock on the byte; takes none itself.</summary>
-    public bool IsLockedElsewhere(long byteOffset)
+    public virtual bool IsLockedElsewhere(long byteOffset)
     {
         var request = new FileLock { Type = 0, Start = byteOffset, Length = 1 };
         const short unlocked = 2;
         return Libc.fcntl(Descriptor, Libc.FcntlOfdGetLock, (nint)(&request)) == 0 && request.Type != unlocked;
     }
 
-    public string? GetAttribute(string name)
+    public virtual string? GetAttribute(string name)
     {
         var value = stackalloc byte[4096];
         var length = Libc.fgetxattr(Descriptor, name, (nint)value, 4096);
@@ -281,7 +289,7 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Sets an extended attribute; false where the file system has none.</summary>
-    public bool TrySetAttribute(string name, string value)
+    public virtual bool TrySetAttribute(string name, string value)
     {
         var bytes = Encoding.UTF8.GetBytes(value);
         fixed (byte* start = bytes)
@@ -289,16 +297,17 @@ public sealed unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>Removes an extended attribute, if it is there.</summary>
-    public void RemoveAttribute(string name) => _ = Libc.fremovexattr(Descriptor, name);
+    public virtual void RemoveAttribute(string name) => _ = Libc.fremovexattr(Descriptor, name);
 
     /// <summary>Asks the kernel to read a range ahead; a hint that can't fail.</summary>
-    public void WillNeed(long byteOffset, long byteLength) => _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);
+    public virtual void WillNeed(long byteOffset, long byteLength) => _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);
 
-    public void Dispose()
+    public virtual void Dispose()
     {
         var descriptor = Interlocked.Exchange(ref _descriptor, -1);
         if (descriptor >= 0)
             _ = Libc.close(descriptor);
+        GC.SuppressFinalize(this);
     }
 
     // The runtime's own signals interrupt system calls; that is no failure.

@@ -418,7 +418,8 @@ public sealed class CowDevice
     private void Complete(BlockRequest request, int result)
     {
         InFlight--;
-        request.OnCompleted(result);
+        // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
+        request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
     }
 
     private RequestIo TakeOperation(BlockRequest request, bool changesData)

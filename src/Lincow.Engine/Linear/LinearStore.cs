@@ -142,25 +142,18 @@ internal sealed unsafe class LinearStore : IDisposable
     {
         if (MapStorage is null || FailedBecause is not null)
             return;
+        bool isSound;
         var buffer = _buffers.Rent(MapFormat.PairBytes);
-        var isSound = _wasClean || LoadEveryPage(buffer);
-        foreach (var page in Map.StaleTwins)
+        try
         {
-            Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
-            // Without a current slot the page is empty whichever way it is cut, so both may be written.
-            for (var slot = 0; slot < 2; slot++)
-            {
-                var result = Map.SlotOf(page) == slot ? 0 : MapStorage.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
-                if (Errno.IsLackOfSpace(result))
-                {
-                    _buffers.Return(buffer);
-                    Report?.Invoke($"{MapStorage.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
-                    return;
-                }
-                Check(result);
-            }
+            isSound = _wasClean || LoadEveryPage(buffer);
+            if (!TryEvenTwins(buffer))
+                return;
         }
-        _buffers.Return(buffer);
+        finally
+        {
+            _buffers.Return(buffer);
+        }
         Map.TwinsAreEqual();
         Check(MapStorage.FlushNow());
         var flags = Superblock.Flags;
@@ -169,6 +162,27 @@ internal sealed unsafe class LinearStore : IDisposable
         if (reclaimed)
             flags &= ~SuperblockFlags.ReclaimPending;
         Superblock = SuperblockFile.Update(MapStorage, Superblock with { Flags = flags }, _buffers);
+    }
+
+    // False when there is no space for a second copy.
+    private bool TryEvenTwins(NativeBuffer buffer)
+    {
+        foreach (var page in Map.StaleTwins)
+        {
+            Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+            // Without a current slot the page is empty whichever way it is cut, so both may be written.
+            for (var slot = 0; slot < 2; slot++)
+            {
+                var result = Map.SlotOf(page) == slot ? 0 : MapStorage!.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                if (Errno.IsLackOfSpace(result))
+                {
+                    Report?.Invoke($"{MapStorage!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
+                    return false;
+                }
+                Check(result);
+            }
+        }
+        return true;
     }
 
     private bool LoadEveryPage(NativeBuffer buffer)
@@ -195,9 +209,9 @@ internal sealed unsafe class LinearStore : IDisposable
 
     public void Dispose()
     {
+        Map.Dispose();
         foreach (var load in _idleLoads)
             _buffers.Return(load.Buffer);
-        Map.Dispose();
         MapStorage?.Dispose();
     }
 

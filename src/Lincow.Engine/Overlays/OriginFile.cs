@@ -15,7 +15,7 @@ internal sealed class OriginFile : IDisposable
 
     private readonly LinuxFile? _file;
 
-    private OriginFile(string uri, OriginIdentity identity, LinuxFile? file) => (Uri, Identity, _file) = (uri, identity, file);
+    internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file) => (Uri, Identity, _file) = (uri, identity, file);
 
     /// <summary>An absolute path, or zero:SIZE.</summary>
     public string Uri { get; }

@@ -39,33 +39,38 @@ public static class OverlayCheck
         try
         {
             using var files = OverlayFiles.Open(overlay, map, repair ? OverlayAccess.Write : OverlayAccess.Read, acceptMap: acceptMap);
-            var findings = new List<CheckFinding>();
-            CheckSuperblocks(files, repair, findings);
-            CheckKeptSpace(files, repair, findings);
-            var superblock = files.Superblock;
-            var held = new DataRanges(superblock.Geometry);
-            var (pages, total) = (0L, MapScan.PageCount(superblock));
-            MapScan.ForEach(files.MapFile, superblock, (page, pair) =>
-            {
-                pages++;
-                progress?.Invoke((double)page / total);
-                CheckPage(files, page, pair, repair, findings, held);
-            }, (page, error) =>
-            {
-                var (start, end) = MapPageJudge.DeviceRange(superblock, page);
-                findings.Add(new CheckFinding($"map page {page} can't be read: {error.Reason}", files.MapFile.Path, LinearStore.PageOffset(page, 0), start, end, false, false));
-                held.AddAll(page);
-            });
-            var stale = held.AllocatedOutside(files.DataFile, superblock.DataOffset);
-            if (repair)
-                files.MapFile.Sync();
-            progress?.Invoke(1);
-            return new CheckReport(files.Path, !superblock.InUse, pages, stale, findings);
+            return Run(files, repair, progress);
         }
         catch (LinuxException e)
         {
             throw new LincowException(e.Message, e);
         }
+    }
+
+    internal static CheckReport Run(OverlayFiles files, bool repair, Action<double>? progress = null)
+    {
+        var findings = new List<CheckFinding>();
+        CheckSuperblocks(files, repair, findings);
+        CheckKeptSpace(files, repair, findings);
+        var superblock = files.Superblock;
+        var held = new DataRanges(superblock.Geometry);
+        var (pages, total) = (0L, MapScan.PageCount(superblock));
+        MapScan.ForEach(files.MapFile, superblock, (page, pair) =>
+        {
+            pages++;
+            progress?.Invoke((double)page / total);
+            CheckPage(files, page, pair, repair, findings, held);
+        }, (page, error) =>
+        {
+            var (start, end) = MapPageJudge.DeviceRange(superblock, page);
+            findings.Add(new CheckFinding($"map page {page} can't be read: {error.Reason}", files.MapFile.Path, LinearStore.PageOffset(page, 0), start, end, false, false));
+            held.AddAll(page);
+        });
+        var stale = held.AllocatedOutside(files.DataFile, superblock.DataOffset);
+        if (repair)
+            files.MapFile.Sync();
+        progress?.Invoke(1);
+        return new CheckReport(files.Path, !superblock.InUse, pages, stale, findings);
     }
 
     private static void CheckSuperblocks(OverlayFiles files, bool repair, List<CheckFinding> findings)

@@ -185,7 +185,8 @@ public static class OverlayCreator
             throw new LincowException($"{file.Path}: the block device holds something (its first bytes are not zero). Give --force to overwrite it");
     }
 
-    private static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
+    /// <summary>Lays a new overlay into its files, which are empty or to be overwritten.</summary>
+    internal static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
     {
         foreach (var file in new[] { mapFile, dataFile }.Distinct())
         {

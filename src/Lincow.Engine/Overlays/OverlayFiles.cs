@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Lincow.Linear;
 using Lincow.Linux;
 
@@ -55,8 +56,6 @@ internal sealed class OverlayFiles : IDisposable
         {
             var mapFile = OpenOne(mapPath, access, direct, overlay, files);
             var reading = ReadSuperblock(mapFile);
-            if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
-                throw new LincowException($"{mapPath}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
             var dataFile = mapFile;
             if (reading.Current!.Layout == LinearLayout.Separate)
             {
@@ -68,17 +67,25 @@ internal sealed class OverlayFiles : IDisposable
             {
                 throw new LincowException($"{mapPath}: is an overlay with its map at the front, not a separate map. Leave out --map");
             }
-            if (access == OverlayAccess.Write && reading.Current.InUse)
-                reading = ForgetCache(mapFile, dataFile);
-            var result = new OverlayFiles(path, mapFile, dataFile, reading);
-            result.RequireLengths();
-            return result;
+            return Take(path, mapFile, dataFile, reading, access);
         }
         catch
         {
             files.ForEach(file => file.Dispose());
             throw;
         }
+    }
+
+    /// <summary>Files that are open and locked become an overlay, if they can be one.</summary>
+    internal static OverlayFiles Take(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading, OverlayAccess access)
+    {
+        if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
+            throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
+        if (access == OverlayAccess.Write && reading.Current!.InUse)
+            reading = ForgetCache(mapFile, dataFile);
+        var result = new OverlayFiles(path, mapFile, dataFile, reading);
+        result.RequireLengths();
+        return result;
     }
 
     // Whoever wrote last didn't close. If that was because a sync failed, the page cache may show what the disk never got: what is still
@@ -191,25 +198,29 @@ internal sealed class OverlayFiles : IDisposable
         }
     }
 
-    private static SuperblockReading ReadSuperblock(LinuxFile file)
+    internal static unsafe SuperblockReading ReadSuperblock(LinuxFile file)
     {
-        var both = new byte[2 * Superblock.SizeBytes];
+        // Aligned, for direct I/O.
+        const int bytes = 2 * Superblock.SizeBytes;
+        var buffer = (nint)NativeMemory.AlignedAlloc(bytes, 4096);
+        SuperblockReading reading;
         int length;
-        if (file.IsDirect)
+        try
         {
-            using var plain = OpenPath(file.Path, writable: false, direct: false, exclusive: false);
-            length = plain.Read(both, 0);
-        }
-        else
-        {
+            var both = new Span<byte>((void*)buffer, bytes);
+            both.Clear();
             length = file.Read(both, 0);
+            reading = SuperblockFile.Decode(both, file.Path);
         }
-        var reading = SuperblockFile.Decode(both, file.Path);
+        finally
+        {
+            NativeMemory.AlignedFree((void*)buffer);
+        }
         if (reading.Current is not null)
             return reading;
         if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
             throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew") { IsDamage = true };
-        var hint = length < both.Length ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
+        var hint = length < bytes ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
         throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow create' makes overlays");
     }
 

@@ -22,6 +22,11 @@ public static class OverlayReset
     {
         using var files = OpenUnserved(overlay, map, acceptMap);
         using var loop = new PosixLoop();
+        return Reset(files, loop);
+    }
+
+    internal static bool Reset(OverlayFiles files, IoLoop loop)
+    {
         using var storage = new FileStorage(files.MapFile, loop);
         try
         {
@@ -36,7 +41,7 @@ public static class OverlayReset
             }, loop.Buffers);
             // Without old pages there are no torn ones either, so the overlay is clean whatever it was before.
             var mapIsBlank = files.MapFile.TryPunchHole(LinearStore.PageOffset(0, 0), superblock.MapBytes);
-            var isReclaimed = Reclaim(files.DataFile, superblock);
+            var isReclaimed = Reclaim(files.DataFile, superblock, loop);
             // Both must be on disk before the marks that ask for them go.
             files.MapFile.Sync();
             files.DataFile.Sync();
@@ -64,7 +69,7 @@ public static class OverlayReset
         }
     }
 
-    private static bool Reclaim(LinuxFile data, Superblock superblock)
+    private static bool Reclaim(LinuxFile data, Superblock superblock, IoLoop loop)
     {
         if (data.Facts.Kind == FileKind.BlockDevice)
         {
@@ -72,13 +77,13 @@ public static class OverlayReset
             data.TryDiscardDevice(superblock.DataOffset, superblock.DeviceBytes);
             return true;
         }
-        var clock = Stopwatch.StartNew();
+        var deadline = loop.Timestamp + ReclaimMilliseconds * Stopwatch.Frequency / 1000;
         var end = superblock.DataFileBytes;
         var cursor = superblock.DataOffset;
         while (data.TryFindData(cursor, end, out var start, out var dataEnd))
         {
             var length = Math.Min(dataEnd - start, PunchBytes);
-            if (clock.ElapsedMilliseconds > ReclaimMilliseconds || !data.TryPunchHole(start, length))
+            if (loop.Timestamp > deadline || !data.TryPunchHole(start, length))
                 return false;
             cursor = start + length;
         }

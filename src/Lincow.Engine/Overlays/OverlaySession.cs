@@ -131,31 +131,45 @@ public sealed class OverlaySession
         try
         {
             origin = OpenOrigin(files, options);
-            RequireAlignment(files.Superblock, files.DataFile, origin);
-            var storage = new FileStorage(files.MapFile, loop);
-            var data = ReferenceEquals(files.MapFile, files.DataFile) ? storage : new FileStorage(files.DataFile, loop);
-            var superblock = files.Superblock;
-            if (!options.ReadOnly)
-            {
-                if (files.Reading.NeedsRepair)
-                    SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
-                superblock = superblock with { OriginUri = origin.Uri, Origin = origin.Identity };
-                if (superblock.Layout == LinearLayout.Separate)
-                {
-                    superblock = superblock with { DataPath = files.DataFile.Path };
-                    files.DataFile.TrySetAttribute(OverlayFiles.MapAttribute, files.MapFile.Path);
-                }
-                superblock = superblock.Marked();
-            }
-            var store = new LinearStore(superblock, storage, loop.Buffers);
-            if (!options.ReadOnly)
-                store.MarkInUse();
-            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(overlay));
+            return Open(files, origin, options.ReadOnly, Path.GetFileNameWithoutExtension(overlay), loop);
         }
         catch
         {
             origin?.Dispose();
             files.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Builds the stack on files that are open; marks the overlay as in use before anything else is written.</summary>
+    internal static OverlaySession Open(OverlayFiles files, OriginFile origin, bool readOnly, string name, IoLoop loop)
+    {
+        RequireAlignment(files.Superblock, files.DataFile, origin);
+        var storage = new FileStorage(files.MapFile, loop);
+        var data = ReferenceEquals(files.MapFile, files.DataFile) ? storage : new FileStorage(files.DataFile, loop);
+        var superblock = files.Superblock;
+        if (!readOnly)
+        {
+            if (files.Reading.NeedsRepair)
+                SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
+            superblock = superblock with { OriginUri = origin.Uri, Origin = origin.Identity };
+            if (superblock.Layout == LinearLayout.Separate)
+            {
+                superblock = superblock with { DataPath = files.DataFile.Path };
+                files.DataFile.TrySetAttribute(OverlayFiles.MapAttribute, files.MapFile.Path);
+            }
+            superblock = superblock.Marked();
+        }
+        var store = new LinearStore(superblock, storage, loop.Buffers);
+        try
+        {
+            if (!readOnly)
+                store.MarkInUse();
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), readOnly, name);
+        }
+        catch
+        {
+            store.Dispose();
             throw;
         }
     }

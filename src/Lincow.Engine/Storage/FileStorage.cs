@@ -125,7 +125,7 @@ public sealed class FileStorage : IStorage
     {
         var isShort = _lastSyncTicks < MaxInlineSyncTicks && _unsyncedBytes <= MaxInlineSyncBytes;
         _unsyncedBytes = 0;
-        _syncStarted = Stopwatch.GetTimestamp();
+        _syncStarted = _loop.Timestamp;
         if (isShort && _loop.FileOperations == 1)
         {
             SyncsInPlace++;
@@ -204,7 +204,7 @@ public sealed class FileStorage : IStorage
                 End(operation, 0);
                 return;
             case StorageCall.Flush when result >= 0:
-                _lastSyncTicks = Stopwatch.GetTimestamp() - _syncStarted;
+                _lastSyncTicks = _loop.Timestamp - _syncStarted;
                 End(operation, 0);
                 return;
             case StorageCall.Flush or StorageCall.PunchHole or StorageCall.Reserve when result == -Errno.Interrupted:

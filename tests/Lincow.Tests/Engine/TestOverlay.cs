@@ -4,7 +4,7 @@ using Lincow.Layers;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
-using Lincow.Storage;
+using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Engine;
 
@@ -135,11 +135,12 @@ internal sealed unsafe class TestOverlay : IDisposable
         {
             var length = Math.Min(content.Length - cursor, random.Next(1, 40_000));
             if (random.Next(3) > 0)
+            {
                 random.NextBytes(content.Slice(cursor, length));
+                OriginDisk.CopyIn(cursor, content.Slice(cursor, length));
+            }
             cursor += length;
         }
-        if (content.Length > 0)
-            OriginDisk.CopyIn(0, content);
         OriginDisk.Settle();
     }
 }

@@ -3,7 +3,6 @@ using System.Numerics;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
-using Lincow.Storage;
 
 namespace Lincow.Tests.Linear;
 
@@ -100,41 +99,6 @@ public class SuperblockTests
         Assert.Equal(SlotProblem.Fields, problem);
     }
 
-    [Fact]
-    public void An_update_that_is_cut_anywhere_leaves_the_old_or_the_new_state()
-    {
-        var (before, after) = (0, 0);
-        for (var seed = 0; seed < 3000; seed++)
-        {
-            using var buffers = new BufferPool();
-            var world = new SimulatedWorld(new Random(seed));
-            var disk = new SimulatedStorage(world, 1 << 20, "map");
-            var first = SuperblockFile.Update(disk, Sample(), buffers);
-            var turns = world.Random.Next(8);
-            disk.Fault = (_, _) => turns-- > 0 ? 0 : throw new PowerCut();
-            try
-            {
-                SuperblockFile.Update(disk, first with { Generation = 4 }, buffers);
-            }
-            catch (PowerCut)
-            {
-            }
-            disk.Fault = (_, _) => 0;
-            world.DropPending();
-            disk.Cut();
-            var reading = SuperblockFile.Read(disk, buffers);
-            Assert.True(reading.Current is { Generation: 3 or 4 }, $"seed {seed}: no state is left");
-            if (reading.NeedsRepair)
-                SuperblockFile.Repair(disk, reading, buffers);
-            disk.Cut();
-            var again = SuperblockFile.Read(disk, buffers);
-            Assert.False(again.NeedsRepair, $"seed {seed}: not repaired");
-            Assert.Equal(reading.Current, again.Current);
-            _ = again.Current!.Generation == 3 ? before++ : after++;
-        }
-        Assert.True(before > 100 && after > 100, $"the cuts hit {before} times before and {after} times after the moment");
-    }
-
     private static string Refusal(byte[] block)
     {
         Seal(block);
@@ -150,6 +114,4 @@ public class SuperblockTests
             crc = BitOperations.Crc32C(crc, value);
         BinaryPrimitives.WriteUInt32LittleEndian(block.AsSpan(12), ~crc);
     }
-
-    private sealed class PowerCut : Exception;
 }

@@ -1,0 +1,183 @@
+using Lincow.Linear;
+using Lincow.Linux;
+
+namespace Lincow.Tests.Simulation;
+
+/// <summary>What a simulated overlay's owner is doing.</summary>
+internal enum SimulationPhase
+{
+    Create,
+    Open,
+    Serve,
+    Close,
+    Reset,
+    Check,
+}
+
+/// <summary>What a power cut falls on: the operation that it prevents. Later ones say more of a sync behind them.</summary>
+internal enum SimulationSite
+{
+    /// <summary>Handing over a result that is there.</summary>
+    Result,
+    Read,
+    Gather,
+    Reserve,
+    Discard,
+    DataWrite,
+    DataSync,
+    Length,
+    PunchData,
+    PunchMap,
+    Image,
+    MapSync,
+    Clear,
+    ClearSync,
+    Superblock,
+    SuperblockSync,
+
+    /// <summary>Counted besides: a flush had just been answered.</summary>
+    Reply,
+}
+
+/// <summary>
+/// One computer: its disks, its power, its faults. Whatever touches a disk is an event; a cut falls on the event that it was armed for. From
+/// then on nothing reaches a disk and every operation fails, until it is booted again: so the engine winds down by its own error paths.
+/// </summary>
+internal sealed class SimulatedMachine(SimulationCoverage coverage)
+{
+    private long _events, _cutAt = long.MaxValue;
+    private long _clock;
+
+    public SimulationRandom Random;
+
+    public List<SimulatedDisk> Disks { get; } = [];
+
+    public List<SimulatedFile> Files { get; } = [];
+
+    public SimulatedLoop? Loop { get; set; }
+
+    public SimulationPhase Phase { get; set; }
+
+    public bool IsOff { get; private set; }
+
+    /// <summary>Chance of a failure at each operation, in thousandths.</summary>
+    public int FaultsPerMille { get; set; }
+
+    /// <summary>Failures since somebody last set this to 0.</summary>
+    public int Faults { get; set; }
+
+    /// <summary>Chance, one in so many, of a short transfer or an interrupted call; 0 for never.</summary>
+    public int NuisanceOneIn { get; init; }
+
+    /// <summary>A sync has failed under direct I/O: no page cache hides what is gone.</summary>
+    public bool HasLostCache { get; set; }
+
+    public bool HasJustReplied { get; set; }
+
+    public long Timestamp => _clock += Random.OneIn(8) ? System.Diagnostics.Stopwatch.Frequency / 100 : 100;
+
+    /// <summary>The power goes a number of events from now; 0 for never.</summary>
+    public void Arm(int events) => _cutAt = events > 0 ? _events + events : long.MaxValue;
+
+    public void Boot()
+    {
+        if (!IsOff)
+            return;
+        IsOff = false;
+        Arm(0);
+        FaultsPerMille = 0;
+    }
+
+    /// <summary>True when the operation takes place; false when the power is off, or goes now.</summary>
+    public bool Happens(SimulationSite site)
+    {
+        if (IsOff)
+            return false;
+        if (++_events >= _cutAt)
+        {
+            Cut(site);
+            return false;
+        }
+        HasJustReplied = false;
+        return true;
+    }
+
+    public void Cut(SimulationSite site)
+    {
+        coverage.Hit(Phase, site);
+        if (HasJustReplied)
+            coverage.Hit(Phase, SimulationSite.Reply);
+        Loop?.TearPending();
+        foreach (var disk in Disks)
+            disk.Cut(ref Random);
+        IsOff = true;
+    }
+
+    /// <summary>The process dies; the machine stays, and what the page cache holds.</summary>
+    public void Kill()
+    {
+        coverage.Kills++;
+        Loop?.TearPending();
+        IsOff = true;
+    }
+
+    /// <summary>0, or the negative errno with which an operation fails.</summary>
+    public int Fault(SimulationSite site)
+    {
+        if (FaultsPerMille == 0)
+            return 0;
+        // There are few of them, and much hangs on each.
+        var isTelling = site is SimulationSite.DataSync or SimulationSite.MapSync or SimulationSite.SuperblockSync or SimulationSite.ClearSync or SimulationSite.Image;
+        if (Random.Next(1000) >= (isTelling ? FaultsPerMille * 4 : FaultsPerMille))
+            return 0;
+        Faults++;
+        coverage.Faults++;
+        return site is SimulationSite.DataWrite or SimulationSite.Image or SimulationSite.Reserve && Random.OneIn(2) ? -Errno.NoSpace : -Errno.IO;
+    }
+
+    /// <summary>0, or a negative errno that only asks to try again.</summary>
+    public int Interruption() => NuisanceOneIn > 0 && Random.OneIn(NuisanceOneIn) ? Random.OneIn(2) ? -Errno.Interrupted : -Errno.Again : 0;
+
+    /// <summary>How much of a transfer is made this time: all of it, or whole sectors.</summary>
+    public int Part(long byteOffset, int byteCount)
+    {
+        if (NuisanceOneIn == 0 || !Random.OneIn(NuisanceOneIn))
+            return byteCount;
+        var first = SimulatedDisk.SectorBytes - (int)(byteOffset % SimulatedDisk.SectorBytes);
+        return first >= byteCount ? byteCount : first + Random.Next((byteCount - first) / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes;
+    }
+
+    /// <summary>Any sectors of a write, as a torn or failed one leaves them.</summary>
+    public void WriteSomeOf(SimulatedDisk disk, long byteOffset, ReadOnlySpan<byte> source)
+    {
+        for (var done = 0; done < source.Length;)
+        {
+            var count = (int)Math.Min(SimulatedDisk.SectorBytes - (byteOffset + done) % SimulatedDisk.SectorBytes, source.Length - done);
+            if (Random.OneIn(2))
+                disk.Write(byteOffset + done, source.Slice(done, count));
+            done += count;
+        }
+    }
+
+    public static SimulationSite SiteOf(SimulatedDisk disk, long byteOffset, SimulationSite data, SimulationSite image, SimulationSite superblock)
+    {
+        var site = byteOffset >= disk.MapEnd ? data : byteOffset >= Superblock.MapOffsetBytes ? image : superblock;
+        if (site > disk.WrittenSite)
+            disk.WrittenSite = site;
+        return site;
+    }
+
+    /// <summary>Names a sync by what was written since the last one.</summary>
+    public static SimulationSite SyncSiteOf(SimulatedDisk disk)
+    {
+        var written = disk.WrittenSite;
+        disk.WrittenSite = SimulationSite.Result;
+        return written switch
+        {
+            SimulationSite.Superblock => SimulationSite.SuperblockSync,
+            SimulationSite.Clear => SimulationSite.ClearSync,
+            SimulationSite.Image or SimulationSite.PunchMap => SimulationSite.MapSync,
+            _ => SimulationSite.DataSync,
+        };
+    }
+}

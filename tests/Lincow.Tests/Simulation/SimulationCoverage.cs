@@ -1,0 +1,62 @@
+using System.Text;
+
+namespace Lincow.Tests.Simulation;
+
+/// <summary>What the runs of a simulation have met: on which step of what the power cuts fell.</summary>
+internal sealed class SimulationCoverage
+{
+    private static readonly SimulationPhase[] Phases = Enum.GetValues<SimulationPhase>();
+    private static readonly SimulationSite[] Sites = Enum.GetValues<SimulationSite>();
+    private readonly long[,] _cuts = new long[Phases.Length, Sites.Length];
+
+    public long Seeds { get; set; }
+
+    public long Kills { get; set; }
+
+    public long Faults { get; set; }
+
+    public long Requests { get; set; }
+
+    public long FailedDevices { get; set; }
+
+    public long Verified { get; set; }
+
+    public void Hit(SimulationPhase phase, SimulationSite site) => _cuts[(int)phase, (int)site]++;
+
+    public long Cuts(SimulationPhase phase, SimulationSite site) => _cuts[(int)phase, (int)site];
+
+    public void Add(SimulationCoverage other)
+    {
+        foreach (var phase in Phases)
+        {
+            foreach (var site in Sites)
+                _cuts[(int)phase, (int)site] += other._cuts[(int)phase, (int)site];
+        }
+        Seeds += other.Seeds;
+        Kills += other.Kills;
+        Faults += other.Faults;
+        Requests += other.Requests;
+        FailedDevices += other.FailedDevices;
+        Verified += other.Verified;
+    }
+
+    public override string ToString()
+    {
+        var text = new StringBuilder("power cuts by what they prevented\n");
+        text.Append($"{"",16}");
+        foreach (var phase in Phases)
+            text.Append($"{phase,9}");
+        long total = 0;
+        foreach (var site in Sites)
+        {
+            text.Append($"\n{site,-16}");
+            foreach (var phase in Phases)
+            {
+                var count = Cuts(phase, site);
+                total += site == SimulationSite.Reply ? 0 : count;
+                text.Append(count == 0 ? $"{".",9}" : $"{count,9}");
+            }
+        }
+        return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} failed devices, {Verified} whole devices compared").ToString();
+    }
+}

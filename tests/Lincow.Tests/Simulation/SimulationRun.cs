@@ -1,0 +1,363 @@
+using Lincow.Device;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Overlays;
+
+namespace Lincow.Tests.Simulation;
+
+/// <summary>
+/// Carries out a plan: the product's own create, open, device, close, reset and check, on a simulated machine, and holds everything that it says
+/// and shows against the model. Nothing in here knows how the product keeps its promises.
+/// </summary>
+internal sealed class SimulationRun : IDisposable
+{
+    private readonly SimulationPlan _plan;
+    private readonly SimulationShape _shape;
+    private readonly SimulationCoverage _coverage;
+    private readonly SimulatedMachine _machine;
+    private readonly SimulatedDisk _mapDisk, _dataDisk, _originDisk;
+    private readonly SimulationClient _client;
+    private OverlaySession? _session;
+    private Guid _uuid;
+    private int _created;
+    private Existence _existence = Existence.No;
+    private bool _isClean, _resetIsPending;
+
+    public SimulationRun(SimulationPlan plan, SimulationCoverage coverage)
+    {
+        (_plan, _shape, _coverage) = (plan, plan.Shape, coverage);
+        _machine = new SimulatedMachine(coverage) { NuisanceOneIn = _shape.NuisanceOneIn, Random = new SimulationRandom(plan.Seed, 0) };
+        _machine.Loop = new SimulatedLoop(_machine);
+        _mapDisk = NewDisk("map");
+        _dataDisk = _shape.IsSeparate ? NewDisk("data") : _mapDisk;
+        _originDisk = new SimulatedDisk("origin", FileKind.Regular, _shape.HoleBytes);
+        _client = new SimulationClient(_shape, _machine, coverage, _originDisk);
+        var superblock = NewSuperblock();
+        _mapDisk.MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes;
+        _mapDisk.Blank(_shape.IsBlockDevice ? superblock.MapFileBytes : 0);
+        if (_shape.IsSeparate)
+            _dataDisk.Blank(_shape.IsBlockDevice ? superblock.DataFileBytes : 0);
+    }
+
+    private enum Existence
+    {
+        /// <summary>No create has begun, or one has left nothing.</summary>
+        No,
+
+        /// <summary>A create was cut off: there may be nothing, or a new overlay.</summary>
+        Perhaps,
+        Yes,
+    }
+
+    public void Play()
+    {
+        foreach (var step in _plan.Steps)
+        {
+            _machine.Random = new SimulationRandom(_plan.Seed, (ulong)step.Id);
+            Do(step);
+        }
+        // However it went, the overlay is well in the end.
+        EndSession(kill: _machine.IsOff);
+        (_machine.FaultsPerMille, _machine.Faults) = (0, 0);
+        _machine.Boot();
+        _machine.Arm(0);
+        Open();
+        Verify();
+        Close();
+        Check(repair: false);
+        Open();
+        Verify();
+        Close();
+    }
+
+    public void Dispose()
+    {
+        // Whatever state a failed run was in.
+        _session?.Device.Stack.Overlay.Dispose();
+        _client.Dispose();
+        _machine.Loop!.Dispose();
+    }
+
+    private void Do(SimulationStep step)
+    {
+        switch (step.Action)
+        {
+            case SimulationAction.Open:
+                Open();
+                break;
+            case SimulationAction.Submit:
+                if (_session is not null && !_machine.IsOff)
+                    _client.Submit(step);
+                break;
+            case SimulationAction.Run:
+                for (var turns = step.Amount; turns > 0 && _session is not null && !_machine.IsOff && _machine.Loop!.PendingCount > 0; turns--)
+                    _machine.Loop.RunOnce();
+                break;
+            case SimulationAction.Drain:
+                _client.Drain();
+                break;
+            case SimulationAction.Verify:
+                Verify();
+                break;
+            case SimulationAction.Faults:
+                _machine.FaultsPerMille = step.Amount;
+                break;
+            case SimulationAction.Arm:
+                _machine.Arm(step.Amount);
+                break;
+            case SimulationAction.Kill:
+                if (_session is not null && !_machine.IsOff)
+                    _machine.Kill();
+                break;
+            case SimulationAction.Close:
+                Close();
+                break;
+            case SimulationAction.Reset:
+                Reset();
+                break;
+            case SimulationAction.Recreate:
+                if (BeginOffline(SimulationPhase.Create) && _existence == Existence.Yes)
+                    Create();
+                break;
+            default:
+                Check(step.Action == SimulationAction.Repair);
+                break;
+        }
+        if (_machine.IsOff)
+            EndSession(kill: true);
+    }
+
+    private SimulatedDisk NewDisk(string name)
+    {
+        var disk = new SimulatedDisk(name, _shape.IsBlockDevice ? FileKind.BlockDevice : FileKind.Regular, _shape.HoleBytes) { CanPunch = _shape.CanPunch };
+        _machine.Disks.Add(disk);
+        return disk;
+    }
+
+    private Superblock NewSuperblock() => new()
+    {
+        Uuid = new Guid(++_created, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
+        Generation = 1,
+        DeviceBytes = _shape.DeviceBytes,
+        MaxDeviceBytes = _shape.DeviceBytes,
+        ChunkShift = _shape.ChunkShift,
+        Layout = _shape.IsSeparate ? LinearLayout.Separate : LinearLayout.Front,
+        DataOffset = _shape.IsSeparate ? 0 : Superblock.ShiftFor(_shape.DeviceBytes, _shape.ChunkShift),
+        Origin = OriginIdentity,
+        OriginUri = "/origin",
+        DataPath = _shape.IsSeparate ? "/data" : "",
+    };
+
+    private OriginIdentity OriginIdentity => new(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
+
+    private (SimulatedFile Map, SimulatedFile Data) OpenFiles(int directBlockBytes = 0)
+    {
+        _machine.Files.Clear();
+        var map = new SimulatedFile(_machine, _mapDisk, directBlockBytes);
+        return (map, _shape.IsSeparate ? new SimulatedFile(_machine, _dataDisk, directBlockBytes) : map);
+    }
+
+    /// <summary>Ready for a command on an overlay that nobody serves.</summary>
+    private bool BeginOffline(SimulationPhase phase)
+    {
+        if (_session is not null)
+            return false;
+        _machine.Boot();
+        (_machine.Phase, _machine.Faults, _machine.HasLostCache) = (phase, 0, false);
+        return true;
+    }
+
+    private void Create()
+    {
+        _machine.Phase = SimulationPhase.Create;
+        var superblock = NewSuperblock();
+        _uuid = superblock.Uuid;
+        (_isClean, _resetIsPending) = (false, false);
+        var (map, data) = OpenFiles();
+        try
+        {
+            // As the command does with files that are there.
+            foreach (var file in new[] { data, map }.Distinct())
+            {
+                if (!_shape.IsBlockDevice && file.Facts.SizeBytes > 0)
+                    file.SetLength(0);
+            }
+            OverlayCreator.Lay(superblock, map, data, preallocate: false);
+            _existence = Existence.Yes;
+            _client.Model.BecomeOrigin();
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            RequireExcuse(e, "create");
+            _existence = Existence.Perhaps;
+            if (_machine.IsOff || _shape.IsBlockDevice)
+                return;
+            // The command removes what it made.
+            _mapDisk.Blank(0);
+            _dataDisk.Blank(0);
+            _existence = Existence.No;
+        }
+        _machine.FaultsPerMille = 0;
+    }
+
+    private void Open()
+    {
+        if (!BeginOffline(SimulationPhase.Open))
+            return;
+        if (_existence == Existence.No)
+            Create();
+        if (_existence == Existence.No || _machine.IsOff)
+            return;
+        (_machine.Phase, _isClean) = (SimulationPhase.Open, false);
+        var block = _machine.Random.Next(3) switch
+        {
+            0 => 512,
+            1 when _shape.ChunkShift >= 12 && _shape.DeviceBytes % 4096 == 0 => 4096,
+            _ => 0,
+        };
+        var (map, data) = OpenFiles(block);
+        try
+        {
+            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), OverlayAccess.Write);
+            if (_existence == Existence.Perhaps && files.Superblock.Uuid != _uuid)
+            {
+                // The overlay that a forced create was to replace. Nobody has a claim to it.
+                _existence = Existence.No;
+                return;
+            }
+            var originFile = new SimulatedFile(_machine, _originDisk, _shape.OriginBytes % 512 == 0 && block == 512 ? block : 0);
+            // Another path each time, so that superblocks differ in more than their first sector.
+            var uri = "/origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
+            var session = OverlaySession.Open(files, new OriginFile(uri, OriginIdentity, originFile), false, "overlay", _machine.Loop!);
+            session.Report = report =>
+            {
+                if (report.Contains("lincow check", StringComparison.Ordinal))
+                    throw new SimulationFailure($"damage where there is none: {report}");
+            };
+            if (_existence == Existence.Perhaps)
+                _client.Model.BecomeOrigin();
+            _existence = Existence.Yes;
+            _session = session;
+            _machine.Phase = SimulationPhase.Serve;
+            _client.Begin(session);
+            session.StartReclaiming();
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            if (_existence == Existence.Perhaps && !_machine.IsOff && _machine.Faults == 0)
+                _existence = Existence.No;
+            else
+                RequireExcuse(e, "open");
+            _machine.FaultsPerMille = 0;
+            return;
+        }
+        if (_resetIsPending && _client.TryVerifyReset())
+            _resetIsPending = false;
+    }
+
+    private void Verify()
+    {
+        if (_session is null || _machine.IsOff || _resetIsPending)
+            return;
+        _client.Verify();
+    }
+
+    private void Close()
+    {
+        if (_session is not { } session)
+            return;
+        _machine.Phase = SimulationPhase.Close;
+        _session = null;
+        try
+        {
+            session.Close();
+            _client.Closed();
+            _isClean = _machine.Faults == 0;
+        }
+        catch (LincowException e)
+        {
+            RequireExcuse(e, "close");
+        }
+        Ended();
+    }
+
+    /// <summary>The power is off, or the process is gone: the engine winds down in a world where nothing works any more.</summary>
+    private void EndSession(bool kill)
+    {
+        if (_session is not { } session)
+            return;
+        if (!kill)
+        {
+            Close();
+            return;
+        }
+        _session = null;
+        try
+        {
+            session.Close();
+            throw new SimulationFailure("a clean close without power");
+        }
+        catch (LincowException)
+        {
+        }
+        Ended();
+    }
+
+    private void Ended()
+    {
+        _client.End();
+        _machine.FaultsPerMille = 0;
+        if (_machine.Loop!.PendingCount > 0 || _machine.Loop.Buffers.RentedBytes > 0)
+            throw new SimulationFailure($"after the end {_machine.Loop.PendingCount} operations are on their way and {_machine.Loop.Buffers.RentedBytes} bytes are out on loan");
+    }
+
+    private void Reset()
+    {
+        if (!BeginOffline(SimulationPhase.Reset) || _existence != Existence.Yes)
+            return;
+        var (map, data) = OpenFiles();
+        try
+        {
+            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), OverlayAccess.Write);
+            (_resetIsPending, _isClean) = (true, false);
+            OverlayReset.Reset(files, _machine.Loop!);
+            _client.Model.BecomeOrigin();
+            (_resetIsPending, _isClean) = (false, _shape.CanPunch);
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            RequireExcuse(e, "reset");
+        }
+        _machine.FaultsPerMille = 0;
+    }
+
+    private void Check(bool repair)
+    {
+        if (!BeginOffline(SimulationPhase.Check) || _existence != Existence.Yes)
+            return;
+        var access = repair ? OverlayAccess.Write : OverlayAccess.Read;
+        var (map, data) = OpenFiles();
+        try
+        {
+            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), access);
+            var report = OverlayCheck.Run(files, repair);
+            // A cut may tear a superblock; a map page never needs mending.
+            if (_machine.Faults == 0 && !_machine.IsOff && report.Findings.Any(finding => _isClean || finding.DeviceStart >= 0))
+                throw new SimulationFailure($"check of {(_isClean ? "a clean" : "an unclean")} overlay found: {string.Join("; ", report.Findings.Select(finding => finding.Problem))}");
+            if (_isClean && !report.Clean)
+                throw new SimulationFailure("check says that the overlay wasn't closed cleanly");
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            RequireExcuse(e, "check");
+        }
+        _machine.FaultsPerMille = 0;
+    }
+
+    private void RequireExcuse(Exception e, string what)
+    {
+        if (!_machine.IsOff && _machine.Faults == 0)
+            throw new SimulationFailure($"{what} failed for no reason: {e.Message}", e);
+    }
+}

@@ -79,14 +79,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     /// <summary>The power goes a number of events from now; 0 for never.</summary>
     public void Arm(int events) => _cutAt = events > 0 ? _events + events : long.MaxValue;
 
-    public void Boot()
-    {
-        if (!IsOff)
-            return;
-        IsOff = false;
-        Arm(0);
-        FaultsPerMille = 0;
-    }
+    public void Boot() => IsOff = false;
 
     /// <summary>True when the operation takes place; false when the power is off, or goes now.</summary>
     public bool Happens(SimulationSite site)
@@ -110,7 +103,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         Loop?.TearPending();
         foreach (var disk in Disks)
             disk.Cut(ref Random);
-        IsOff = true;
+        TurnOff();
     }
 
     /// <summary>The process dies; the machine stays, and what the page cache holds.</summary>
@@ -118,7 +111,15 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     {
         coverage.Kills++;
         Loop?.TearPending();
+        TurnOff();
+    }
+
+    // What is armed from here on is for the next start.
+    private void TurnOff()
+    {
         IsOff = true;
+        Arm(0);
+        (FaultsPerMille, HasJustReplied) = (0, false);
     }
 
     /// <summary>0, or the negative errno with which an operation fails.</summary>

@@ -82,7 +82,7 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
 
         private SimulationShape MakeShape()
         {
-            var isLarge = _random.OneIn(12);
+            var isLarge = _random.OneIn(8);
             var chunkShift = isLarge ? 9 : _random.Next(9, 17);
             var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12) ? _random.Next(300, 900) : _random.Next(1, 130);
             var device = sectors * 512;

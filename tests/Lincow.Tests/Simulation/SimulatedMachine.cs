@@ -74,6 +74,9 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     public bool HasJustReplied { get; set; }
 
+    /// <summary>The power goes at the next sync behind map pages, whenever that is.</summary>
+    public bool CutsAtMapSync { get; set; }
+
     public long Timestamp => _clock += Random.OneIn(8) ? System.Diagnostics.Stopwatch.Frequency / 100 : 100;
 
     /// <summary>The power goes a number of events from now; 0 for never.</summary>
@@ -86,7 +89,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     {
         if (IsOff)
             return false;
-        if (++_events >= _cutAt)
+        if (++_events >= _cutAt || (CutsAtMapSync && site == SimulationSite.MapSync))
         {
             Cut(site);
             return false;
@@ -119,7 +122,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     {
         IsOff = true;
         Arm(0);
-        (FaultsPerMille, HasJustReplied) = (0, false);
+        (FaultsPerMille, HasJustReplied, CutsAtMapSync) = (0, false, false);
     }
 
     /// <summary>0, or the negative errno with which an operation fails.</summary>

@@ -23,6 +23,9 @@ internal enum SimulationAction
 
     /// <summary>Cuts the power a number of events from now.</summary>
     Arm,
+
+    /// <summary>Cuts the power at the next sync behind map pages, so that these are torn.</summary>
+    ArmMapSync,
     Kill,
     Close,
     Reset,
@@ -112,6 +115,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
                 Add(SimulationAction.Faults, 1 << _random.Next(5));
             if (_random.OneIn(2))
                 Add(SimulationAction.Arm, _random.Next(1, 250));
+            else if (_random.OneIn(3))
+                Add(SimulationAction.ArmMapSync);
             var depth = _random.Next(2, 13);
             for (var requests = _random.Next(1, 40); requests > 0; requests--)
             {

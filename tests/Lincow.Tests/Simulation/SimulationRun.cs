@@ -62,6 +62,7 @@ internal sealed class SimulationRun : IDisposable
         (_machine.FaultsPerMille, _machine.Faults) = (0, 0);
         _machine.Boot();
         _machine.Arm(0);
+        _machine.CutsAtMapSync = false;
         Open();
         Verify();
         Close();
@@ -105,6 +106,9 @@ internal sealed class SimulationRun : IDisposable
                 break;
             case SimulationAction.Arm:
                 _machine.Arm(step.Amount);
+                break;
+            case SimulationAction.ArmMapSync:
+                _machine.CutsAtMapSync = true;
                 break;
             case SimulationAction.Kill:
                 if (_session is not null && !_machine.IsOff)

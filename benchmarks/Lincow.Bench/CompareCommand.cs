@@ -15,7 +15,7 @@ internal static class CompareCommand
     private const double Seconds = 2, QuickSeconds = 1;
     private const int Interrupted = 130;
 
-    public static Command Build()
+    public static RootCommand Build()
     {
         var quick = new Option<bool>("--quick") { Description = "One round of a second for each cell, and fewer subjects and rows: a look, not a result" };
         var rows = new Option<string?>("--rows") { Description = "Only these rows: names with * and ?, or words of titles, separated by commas", HelpName = "PATTERN" };
@@ -25,7 +25,7 @@ internal static class CompareCommand
         var output = new Option<string>("--output") { Description = "Where bench-results.json, .md and .svg go", HelpName = "DIR", DefaultValueFactory = _ => "." };
         var work = new Option<string?>("--work") { Description = "A directory on the disk to measure, with 6 GiB free [default: $TMPDIR, or /var/tmp]", HelpName = "DIR" };
         var list = new Option<bool>("--list") { Description = "Name the rows and the subjects, and measure nothing" };
-        var command = new Command("compare", "Compare lincow with its peers: same origin, same disk, same client.") { quick, rows, subjects, rounds, seconds, output, work, list };
+        var command = new RootCommand("./bench: compare lincow with its peers: same origin, same disk, same client.") { quick, rows, subjects, rounds, seconds, output, work, list };
         command.SetAction(result =>
         {
             var isQuick = result.GetValue(quick);

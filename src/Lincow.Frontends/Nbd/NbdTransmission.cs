@@ -142,8 +142,8 @@ internal sealed unsafe class NbdTransmission
         var header = new ReadOnlySpan<byte>((byte*)_input.Address + _inputStart, HeaderBytes);
         if (BinaryPrimitives.ReadUInt32BigEndian(header) != (_extended ? NbdProtocol.ExtendedRequestMagic : NbdProtocol.RequestMagic))
         {
-            // The framing is lost: nothing that follows can be trusted.
-            Break();
+            // The framing is lost: nothing that follows can be trusted. What was asked before is still answered.
+            End();
             return false;
         }
         var length = _extended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..]) : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
@@ -185,7 +185,7 @@ internal sealed unsafe class NbdTransmission
         {
             // Reading it all only to refuse it would be a way to keep us busy (proto.md, "Size constraints").
             PutBack(request);
-            Break();
+            End();
             return false;
         }
         var error = NbdValidation.Check(request, length, hasPayload, _extended, _device, _baseContext || _overlayContext);
@@ -393,7 +393,7 @@ internal sealed unsafe class NbdTransmission
         CloseIfDone();
     }
 
-    /// <summary>Ends the connection without a word: its framing or its peer is gone. Requests in the device still finish.</summary>
+    /// <summary>Ends the connection without a word: its peer is gone. Requests in the device still finish.</summary>
     public void Break()
     {
         _isBroken = _isEnding = true;

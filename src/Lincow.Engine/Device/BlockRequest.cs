@@ -93,6 +93,9 @@ public abstract class BlockRequest
     internal bool Started;
     internal bool IsLocked;
     internal bool InFlushRound;
+
+    /// <summary>Queued in the exception store until a place is known.</summary>
+    internal bool IsWaiting;
     internal int Outstanding;
     internal int Error;
     internal long Ticket;
@@ -103,8 +106,13 @@ public abstract class BlockRequest
     internal bool HeadBecomesData, TailBecomesData;
     internal NativeBuffer Scratch;
 
+    // What the exception store has reserved: from which data chunk on, how many, and how many of them lie before PlaceChunk.
+    internal long ReservedFrom, ReservedCount, ReservedBefore, PlaceChunk;
+
     /// <summary>Links the request into the one queue that it waits in.</summary>
     internal BlockRequest? Next;
+
+    internal bool CanGoOn => Outstanding == 0 && Error == 0 && !IsWaiting;
 
     internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
 
@@ -112,8 +120,9 @@ public abstract class BlockRequest
 
     internal void ResetState()
     {
-        Started = IsLocked = InFlushRound = HeadBecomesData = TailBecomesData = false;
+        Started = IsLocked = InFlushRound = IsWaiting = HeadBecomesData = TailBecomesData = false;
         Outstanding = Error = 0;
+        ReservedCount = 0;
         Stage = RequestStage.Next;
         Next = null;
     }
@@ -127,8 +136,11 @@ internal enum RequestStage
     /// <summary>Read what the piece holds now into the scratch buffer.</summary>
     Fill,
 
-    /// <summary>The scratch buffer is ready: merge the request's bytes into it and write it.</summary>
+    /// <summary>The scratch buffer is ready: merge the request's bytes into it.</summary>
     Merge,
+
+    /// <summary>Write the scratch buffer.</summary>
+    Store,
 }
 
 /// <summary>A first-in-first-out queue through <see cref="BlockRequest.Next"/>: waiting allocates nothing.</summary>

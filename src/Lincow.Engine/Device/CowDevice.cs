@@ -105,6 +105,7 @@ public sealed class CowDevice
 
     private void Resume(BlockRequest request)
     {
+        request.IsWaiting = false;
         if (request.Started)
             Step(request);
         else
@@ -207,7 +208,13 @@ public sealed class CowDevice
             var run = _stack.RunAt(request.Cursor, byteEnd);
             var address = target + (nint)request.Cursor;
             if (run.Source == RunSource.Data)
-                StartRead(_stack.Data, request, _stack.DataOffset(request.Cursor), address, run.ByteLength);
+            {
+                var place = _stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
+                if (place.ByteLength == 0)
+                    return request.Error < 0 && request.Outstanding == 0;
+                run = run with { ByteLength = place.ByteLength };
+                StartRead(_stack.Data, request, place.DataOffset, address, run.ByteLength);
+            }
             else if (run.Source == RunSource.Origin)
                 StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
             else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
@@ -223,46 +230,56 @@ public sealed class CowDevice
         storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
     }
 
-    internal void StartWrite(BlockRequest request, long deviceOffset, nint address, long byteLength)
+    /// <summary>
+    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in memory.
+    /// True when everything has been started; the cursor tells how far it came.
+    /// </summary>
+    internal bool TryWriteRuns(BlockRequest request, nint source, long byteEnd)
     {
-        request.Outstanding++;
-        _stack.Data.Write(_stack.DataOffset(deviceOffset), address, checked((int)byteLength), TakeOperation(request, changesData: true));
+        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
+        {
+            var place = _stack.Overlay.Locate(request, request.Cursor, byteEnd);
+            if (place.ByteLength == 0)
+                return false;
+            request.Outstanding++;
+            _stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
+            request.Cursor += place.ByteLength;
+        }
+        return request.Cursor >= byteEnd;
     }
 
     private bool StepWrite(BlockRequest request)
     {
-        while (request.Outstanding == 0 && request.Error == 0)
+        while (request.CanGoOn)
         {
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
                 // The only place where a write changes the map: everything in the locked range is in the overlay now.
-                var first = Geometry.ChunkAt(request.LockStart);
-                _stack.Map.Set(first, Geometry.ChunkFrom(request.LockEnd) - first, ChunkState.Data);
+                _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
                 return true;
             }
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
             {
-                StartWrite(request, request.Cursor, request.Buffer + (nint)(request.Cursor - request.ByteOffset), request.BodyEnd - request.Cursor);
-                request.Cursor = request.BodyEnd;
+                TryWriteRuns(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
             }
             else
             {
                 _edges.Step(request);
             }
         }
-        return request.Outstanding == 0;
+        return request is { Outstanding: 0, IsWaiting: false };
     }
 
     private bool StepZero(BlockRequest request)
     {
-        while (request.Outstanding == 0 && request.Error == 0)
+        while (request.CanGoOn)
         {
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
                 if (request.HeadBecomesData)
-                    _stack.Map.Set(Geometry.ChunkAt(request.LockStart), 1, ChunkState.Data);
+                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkAt(request.LockStart) + 1);
                 if (request.TailBecomesData)
-                    _stack.Map.Set(Geometry.ChunkAt(request.LockEnd - 1), 1, ChunkState.Data);
+                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockEnd - 1), Geometry.ChunkAt(request.LockEnd - 1) + 1);
                 return true;
             }
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
@@ -275,7 +292,7 @@ public sealed class CowDevice
                 _edges.Step(request);
             }
         }
-        return request.Outstanding == 0;
+        return request is { Outstanding: 0, IsWaiting: false };
     }
 
     /// <summary>Zeroes whole chunks up to the end of a map page. False when the page has to be read first.</summary>
@@ -295,7 +312,7 @@ public sealed class CowDevice
         if ((request.Flags & BlockFlags.NoHole) != 0)
         {
             request.Outstanding++;
-            _stack.Data.Reserve(_stack.DataOffset(request.Cursor), byteEnd - request.Cursor, TakeOperation(request, changesData: true));
+            _stack.Data.Reserve(_stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, TakeOperation(request, changesData: true));
         }
         else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
         {
@@ -328,7 +345,7 @@ public sealed class CowDevice
     {
         request.Outstanding++;
         var start = Geometry.StartOf(first);
-        _stack.Data.PunchHole(_stack.DataOffset(start), Geometry.EndOf(end + -1) - start, TakeOperation(request, changesData: true));
+        _stack.Data.PunchHole(_stack.Overlay.Locate(request, start, Geometry.EndOf(end + -1)).DataOffset, Geometry.EndOf(end + -1) - start, TakeOperation(request, changesData: true));
     }
 
     /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
@@ -382,8 +399,8 @@ public sealed class CowDevice
         while (cursor < request.End)
         {
             var run = _stack.RunAt(cursor, request.End);
-            if (run.Source == RunSource.Data)
-                _stack.Data.WillNeed(_stack.DataOffset(cursor), run.ByteLength);
+            if (run.Source == RunSource.Data && _stack.Overlay.KnowsZeroes)
+                _stack.Data.WillNeed(_stack.Overlay.Locate(request, cursor, cursor + run.ByteLength).DataOffset, run.ByteLength);
             else if (run.Source == RunSource.Origin)
                 _stack.Origin.Storage.WillNeed(cursor, run.ByteLength);
             cursor += run.ByteLength;

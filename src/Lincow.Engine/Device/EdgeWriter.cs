@@ -65,8 +65,14 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
                 if (device.TryReadRuns(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd, mayReportZeroes: false))
                     request.Stage = RequestStage.Merge;
                 break;
+            case RequestStage.Merge:
+                Merge(request);
+                request.Cursor = request.PieceStart;
+                request.Stage = RequestStage.Store;
+                goto default;
             default:
-                WritePiece(request);
+                if (device.TryWriteRuns(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd))
+                    request.Stage = RequestStage.Next;
                 break;
         }
     }
@@ -130,20 +136,16 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
         request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
     }
 
-    private void WritePiece(BlockRequest request)
+    private static void Merge(BlockRequest request)
     {
         var from = Math.Max(request.PieceStart, request.ByteOffset);
         var count = Math.Min(request.PieceEnd, request.End) - from;
-        if (count > 0)
-        {
-            var target = (void*)(request.Scratch.Address + (nint)(from - request.PieceStart));
-            if (request.Operation == BlockOperation.Write)
-                NativeMemory.Copy((void*)(request.Buffer + (nint)(from - request.ByteOffset)), target, (nuint)count);
-            else
-                NativeMemory.Clear(target, (nuint)count);
-        }
-        device.StartWrite(request, request.PieceStart, request.Scratch.Address, request.PieceEnd - request.PieceStart);
-        request.Cursor = request.PieceEnd;
-        request.Stage = RequestStage.Next;
+        if (count <= 0)
+            return;
+        var target = (void*)(request.Scratch.Address + (nint)(from - request.PieceStart));
+        if (request.Operation == BlockOperation.Write)
+            NativeMemory.Copy((void*)(request.Buffer + (nint)(from - request.ByteOffset)), target, (nuint)count);
+        else
+            NativeMemory.Clear(target, (nuint)count);
     }
 }

@@ -6,12 +6,12 @@ using Lincow.Storage;
 namespace Lincow.Layers;
 
 /// <summary>
-/// Which layer holds a byte? The only place that decides where data lives: an overlay's chunk lies at byte offset + shift of its data file,
-/// everything else at the same offset of the origin.
+/// Which layer holds a byte? The only place that decides where data lives: an overlay's chunk lies where its exception store says (in a linear
+/// one at byte offset + shift), everything else at the same offset of the origin.
 /// </summary>
-internal sealed class LayerStack(LinearStore overlay, IStorage data, long shift, Origin origin)
+internal sealed class LayerStack(ExceptionStore overlay, IStorage data, Origin origin)
 {
-    public LinearStore Overlay { get; } = overlay;
+    public ExceptionStore Overlay { get; } = overlay;
 
     public ChunkMap Map { get; } = overlay.Map;
 
@@ -23,9 +23,6 @@ internal sealed class LayerStack(LinearStore overlay, IStorage data, long shift,
 
     /// <summary>Direct I/O on either layer makes its unit the device's.</summary>
     public int AlignmentBytes { get; } = Math.Max(data.AlignmentBytes, origin.AlignmentBytes);
-
-    /// <summary>Where the device's byte lies in the overlay's data: the linear promise, in one line.</summary>
-    public long DataOffset(long byteOffset) => byteOffset + shift;
 
     /// <summary>The source of the bytes from an offset on, and how many share it, up to <paramref name="byteEnd"/>. The map page is loaded.</summary>
     public BlockExtent RunAt(long byteOffset, long byteEnd)

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Lincow.Device;
+using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Storage;
 
@@ -9,7 +10,7 @@ namespace Lincow.Linear;
 /// The linear exception store of one open overlay: its superblock, its chunk map, the loading of map pages on demand and the state of its
 /// health. Without a map storage it is transient: the map lives in memory only.
 /// </summary>
-internal sealed unsafe class LinearStore : IDisposable
+internal sealed unsafe class LinearStore : ExceptionStore
 {
     /// <summary>Map pages being read at once; more wait for one of these to end.</summary>
     private const int MaxLoads = 32;
@@ -21,53 +22,31 @@ internal sealed unsafe class LinearStore : IDisposable
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
     private long _blankStart, _blankEnd;
+    private List<long> _roundPages = [];
+    private int _nextPage;
 
     public LinearStore(Superblock superblock, IStorage? mapStorage, BufferPool buffers)
+        : base(new ChunkMap(superblock.Geometry, startsEmpty: mapStorage is null), mapStorage, knowsZeroes: true)
     {
         Superblock = superblock;
-        MapStorage = mapStorage;
         _buffers = buffers;
         _wasClean = !superblock.InUse;
-        Map = new ChunkMap(superblock.Geometry, startsEmpty: mapStorage is null);
         for (var i = 0; i < MaxLoads; i++)
             _idleLoads.Push(new PageLoad(this));
     }
 
     public Superblock Superblock { get; set; }
 
-    /// <summary>Where superblocks and map pages lie; null for a transient overlay.</summary>
-    public IStorage? MapStorage { get; }
-
-    public ChunkMap Map { get; }
-
-    /// <summary>
-    /// Set by a failed metadata write or a failed sync: what is on disk is no longer known, so everything later is EIO until the overlay is
-    /// opened again. A sync that failed once may "succeed" when repeated although its data is gone; so it is never repeated.
-    /// </summary>
-    public string? FailedBecause { get; private set; }
-
     /// <summary>No map page is being read.</summary>
-    public bool IsIdle => _loads.Count == 0;
+    public override bool IsIdle => _loads.Count == 0;
 
-    /// <summary>Told once of each thing that a person should know: damage found, device failed.</summary>
-    public Action<string>? Report { get; set; }
-
-    /// <summary>Called when the pages that a request waited for may be there.</summary>
-    public Action<BlockRequest>? Resume { get; set; }
-
-    public void Fail(string reason)
-    {
-        if (FailedBecause is not null)
-            return;
-        FailedBecause = reason;
-        Report?.Invoke($"{MapStorage?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an error until it is opened again");
-    }
+    public override bool HasUncommitted => Map.DirtyCount > 0;
 
     /// <summary>
     /// True when every map page of a run of chunks is in memory. Otherwise starts reading what is missing and false: the request is resumed
     /// when a page has come.
     /// </summary>
-    public bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request)
+    public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request)
     {
         var lastPage = MapFormat.PageOf(end.Value - 1);
         var isWaiting = false;
@@ -103,7 +82,7 @@ internal sealed unsafe class LinearStore : IDisposable
                 return false;
             var mapEnd = PageOffset(Map.PageCount, 0);
             _blankStart = start;
-            _blankEnd = MapStorage!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
+            _blankEnd = MetadataStorage!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
             if (end > _blankEnd)
                 return false;
         }
@@ -112,7 +91,7 @@ internal sealed unsafe class LinearStore : IDisposable
     }
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
-    public bool IsDamaged(ChunkIndex first, ChunkIndex end)
+    public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
     {
         var lastPage = MapFormat.PageOf(end.Value - 1);
         for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
@@ -123,14 +102,58 @@ internal sealed unsafe class LinearStore : IDisposable
         return false;
     }
 
+    /// <summary>Chunks have their place already.</summary>
+    public override int Reserve(BlockRequest request) => 0;
+
+    public override Place Locate(BlockRequest request, long byteOffset, long byteEnd) => LocateNow(byteOffset, byteEnd);
+
+    /// <summary>Where the device's byte lies in the overlay's data: the linear promise, in one line.</summary>
+    public override Place LocateNow(long byteOffset, long byteEnd) => new(byteOffset + Superblock.DataOffset, byteEnd - byteOffset);
+
+    public override void Record(BlockRequest request, ChunkIndex first, ChunkIndex end) => Map.Set(first, end - first, ChunkState.Data);
+
+    public override void GiveUp(BlockRequest request)
+    {
+    }
+
+    public override void BeginRound()
+    {
+        _roundPages = Map.TakeDirty();
+        _nextPage = 0;
+    }
+
+    /// <summary>The next dirty page, for the slot that doesn't count.</summary>
+    public override bool TryTakeImage(MetadataImage image)
+    {
+        if (_nextPage == _roundPages.Count)
+            return false;
+        image.Page = _roundPages[_nextPage++];
+        image.Image = _buffers.Rent(MapFormat.PageBytes);
+        image.ImageBytes = MapFormat.PageBytes;
+        image.Slot = Map.Snapshot(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+        image.TargetOffset = PageOffset(image.Page, image.Slot);
+        return true;
+    }
+
+    public override void Committed(MetadataImage image) => Map.Committed(image.Page, image.Slot);
+
+    // The slots that were written to are not the current ones, so nothing is lost.
+    public override void KeepForLater(List<MetadataImage> batch)
+    {
+        foreach (var image in batch)
+            Map.MarkDirty(image.Page);
+        for (; _nextPage < _roundPages.Count; _nextPage++)
+            Map.Requeue(_roundPages[_nextPage]);
+    }
+
     /// <summary>
     /// Marks the overlay as used by a writer, before it changes anything: from now on twins alternate, so damage is judged more strictly
     /// until a clean close.
     /// </summary>
     public void MarkInUse()
     {
-        if (MapStorage is not null)
-            Superblock = SuperblockFile.Update(MapStorage, Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse }, _buffers);
+        if (MetadataStorage is not null)
+            Superblock = SuperblockFile.Update(MetadataStorage, Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse }, _buffers);
     }
 
     /// <summary>
@@ -140,7 +163,7 @@ internal sealed unsafe class LinearStore : IDisposable
     /// </summary>
     public void CloseCleanly(bool reclaimed)
     {
-        if (MapStorage is null || FailedBecause is not null)
+        if (MetadataStorage is null || FailedBecause is not null)
             return;
         bool isSound;
         var buffer = _buffers.Rent(MapFormat.PairBytes);
@@ -155,13 +178,13 @@ internal sealed unsafe class LinearStore : IDisposable
             _buffers.Return(buffer);
         }
         Map.TwinsAreEqual();
-        Check(MapStorage.FlushNow());
+        Check(MetadataStorage.FlushNow());
         var flags = Superblock.Flags;
         if (isSound && !_hasDamage)
             flags &= ~SuperblockFlags.InUse;
         if (reclaimed)
             flags &= ~SuperblockFlags.ReclaimPending;
-        Superblock = SuperblockFile.Update(MapStorage, Superblock with { Flags = flags }, _buffers);
+        Superblock = SuperblockFile.Update(MetadataStorage, Superblock with { Flags = flags }, _buffers);
     }
 
     // False when there is no space for a second copy.
@@ -173,10 +196,10 @@ internal sealed unsafe class LinearStore : IDisposable
             // Without a current slot the page is empty whichever way it is cut, so both may be written.
             for (var slot = 0; slot < 2; slot++)
             {
-                var result = Map.SlotOf(page) == slot ? 0 : MapStorage!.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                var result = Map.SlotOf(page) == slot ? 0 : MetadataStorage!.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
-                    Report?.Invoke($"{MapStorage!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
+                    Report?.Invoke($"{MetadataStorage!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
                     return false;
                 }
                 Check(result);
@@ -189,14 +212,14 @@ internal sealed unsafe class LinearStore : IDisposable
     {
         var mapEnd = Superblock.MapOffsetBytes + Map.PageCount * MapFormat.PairBytes;
         var cursor = Superblock.MapOffsetBytes;
-        while (MapStorage!.TryFindData(cursor, mapEnd, out var start, out var end))
+        while (MetadataStorage!.TryFindData(cursor, mapEnd, out var start, out var end))
         {
             var page = (start - Superblock.MapOffsetBytes) / MapFormat.PairBytes;
             for (; PageOffset(page, 0) < end; page++)
             {
                 if (Map.IsLoaded(page))
                     continue;
-                Check(MapStorage.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
+                Check(MetadataStorage.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
                 TakePage(page, buffer);
             }
             cursor = PageOffset(page, 0);
@@ -207,18 +230,18 @@ internal sealed unsafe class LinearStore : IDisposable
     /// <summary>The byte offset of a page's slot in the map storage.</summary>
     public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page) + slot * MapFormat.PageBytes;
 
-    public void Dispose()
+    public override void Dispose()
     {
         Map.Dispose();
         foreach (var load in _idleLoads)
             _buffers.Return(load.Buffer);
-        MapStorage?.Dispose();
+        MetadataStorage?.Dispose();
     }
 
     private void Check(int result)
     {
         if (result < 0)
-            throw new LinuxException("write or sync of the map", MapStorage!.Name, -result);
+            throw new LinuxException("write or sync of the map", MetadataStorage!.Name, -result);
     }
 
     private PageLoad? FindLoad(long page)
@@ -236,7 +259,7 @@ internal sealed unsafe class LinearStore : IDisposable
         _loads.Remove(load);
         _idleLoads.Push(load);
         if (result < 0)
-            Report?.Invoke($"{MapStorage!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
+            Report?.Invoke($"{MetadataStorage!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
         else
             TakePage(load.Page, load.Buffer);
         var waiters = load.Waiters;
@@ -263,7 +286,7 @@ internal sealed unsafe class LinearStore : IDisposable
         Map.Load(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
         _hasDamage |= verdict.IsDamaged;
         if (verdict.Finding is not null)
-            Report?.Invoke(MapPageJudge.Describe(verdict, Superblock, page, MapStorage!.Name));
+            Report?.Invoke(MapPageJudge.Describe(verdict, Superblock, page, MetadataStorage!.Name));
     }
 
     private sealed class PageLoad(LinearStore store) : StorageOperation
@@ -279,7 +302,7 @@ internal sealed unsafe class LinearStore : IDisposable
             Page = page;
             if (Buffer.IsEmpty)
                 Buffer = store._buffers.Rent(MapFormat.PairBytes);
-            store.MapStorage!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
+            store.MetadataStorage!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
         }
 
         public override void End(int result) => store.Loaded(this, result);

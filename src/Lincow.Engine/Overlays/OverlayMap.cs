@@ -56,8 +56,12 @@ public static class OverlayMap
 
             void Visit()
             {
-                if (pending.ByteLength > 0)
-                    visit(Range(session, cursor - pending.ByteLength, pending));
+                for (long start = cursor - pending.ByteLength, done = 0; start + done < cursor;)
+                {
+                    var range = Range(session, start + done, pending.ByteLength - done, pending.Source);
+                    visit(range);
+                    done += range.Length;
+                }
             }
         }
         finally
@@ -67,16 +71,21 @@ public static class OverlayMap
         }
     }
 
-    private static MapRange Range(OverlaySession session, long start, BlockExtent extent)
+    private static MapRange Range(OverlaySession session, long start, long length, RunSource source)
     {
         var stack = session.Device.Stack;
-        return extent.Source switch
+        switch (source)
         {
-            RunSource.Data => new MapRange(start, extent.ByteLength, 0, true, false, true, stack.DataOffset(start), stack.Data.Name),
-            RunSource.Zero => new MapRange(start, extent.ByteLength, 0, true, true, false, null, null),
-            RunSource.Origin => new MapRange(start, extent.ByteLength, 1, true, false, true, start, stack.Origin.Uri),
-            _ => new MapRange(start, extent.ByteLength, 1, start < stack.Origin.SizeBytes, true, false, null, null),
-        };
+            case RunSource.Data:
+                var place = stack.Overlay.LocateNow(start, start + length);
+                return new MapRange(start, place.ByteLength, 0, true, false, true, place.DataOffset, stack.Data.Name);
+            case RunSource.Zero:
+                return new MapRange(start, length, 0, true, true, false, null, null);
+            case RunSource.Origin:
+                return new MapRange(start, length, 1, true, false, true, start, stack.Origin.Uri);
+            default:
+                return new MapRange(start, length, 1, start < stack.Origin.SizeBytes, true, false, null, null);
+        }
     }
 
     private sealed class ExtentRequest(nint buffer) : BlockRequest

@@ -56,7 +56,7 @@ public sealed class OverlaySession
     private OverlaySession(IoLoop loop, LinearStore store, IStorage data, Origin origin, bool isReadOnly, string name)
     {
         (_loop, _store, _data, _origin, Name) = (loop, store, data, origin, name);
-        Device = new CowDevice(new LayerStack(store, data, store.Superblock.DataOffset, origin), loop.Buffers, isReadOnly);
+        Device = new CowDevice(new LayerStack(store, data, origin), loop.Buffers, isReadOnly);
         if (!isReadOnly && (store.Superblock.Flags & SuperblockFlags.ReclaimPending) != 0)
             _reclaimer = new Reclaimer(Device, data, store.Superblock.DataOffset);
     }

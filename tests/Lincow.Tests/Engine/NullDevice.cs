@@ -44,7 +44,7 @@ internal sealed class NullDevice : IDisposable
             OriginUri = "zero:1G",
         };
         var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _storage);
-        _device = new CowDevice(new LayerStack(new LinearStore(superblock, null, _buffers), _storage, 0, origin), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(new LinearStore(superblock, null, _buffers), _storage, origin), _buffers, isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);
     }

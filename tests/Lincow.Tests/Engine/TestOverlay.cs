@@ -67,7 +67,7 @@ internal sealed unsafe class TestOverlay : IDisposable
         Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = Reports.Add };
         Store.MarkInUse();
         var identity = new OriginIdentity(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
-        Device = new CowDevice(new LayerStack(Store, DataDisk, Store.Superblock.DataOffset, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
+        Device = new CowDevice(new LayerStack(Store, DataDisk, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
     }
 
     /// <summary>Flushes and closes as a session does.</summary>

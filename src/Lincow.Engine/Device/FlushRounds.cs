@@ -1,42 +1,41 @@
-using Lincow.Device;
+using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Storage;
 
-namespace Lincow.Linear;
+namespace Lincow.Device;
 
 /// <summary>
-/// Makes acknowledged flushes true. A round is: data to stable storage, then the map pages that point at it, then stable storage again, then
+/// Makes acknowledged flushes true. A round is: data to stable storage, then the metadata that points at it, then stable storage again, then
 /// the replies. One round runs at a time, and everybody who asks while it runs shares the next one, because a write that completed after the
 /// round's first sync may not be covered by it.
 ///
-///     idle --join--> gather --> sync data --no page dirty--> reply
-///                                   |
-///                                   +--> write page images to their other slots --> sync map --> reply
+///     idle --join--> gather --> (early images) --> sync data --nothing to commit--> reply
+///                                                      |
+///                                                      +--> write images --> sync metadata --> reply
 ///
-/// Invariants: page images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
-/// never overwrites the slot that holds the last acknowledged state; after any failed sync the store is failed for good.
+/// Invariants: images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
+/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the store is failed for good.
 /// </summary>
-internal sealed unsafe class FlushRounds
+internal sealed class FlushRounds
 {
-    /// <summary>Page images in memory at once (4 MiB); a round with more goes in batches, each with a data sync of its own.</summary>
+    /// <summary>Images in memory at once (map pages: 4 MiB); a round with more goes in batches, each with a data sync of its own.</summary>
     private const int MaxImages = 1024;
 
-    private readonly LinearStore _store;
+    private readonly ExceptionStore _store;
     private readonly IStorage _data;
     private readonly BufferPool _buffers;
     private readonly SyncOperation _gather, _dataSync, _mapSync;
     private readonly Stack<ImageWrite> _idleWrites = new(64);
-    private readonly List<ImageWrite> _batch = new(64);
+    private readonly List<MetadataImage> _batch = new(64);
     private readonly Action<BlockRequest, int> _complete;
     private RequestQueue _current, _next;
-    private List<long> _pages = [];
-    private int _nextPage, _writesInFlight, _batchError;
-    private bool _isRunning;
+    private int _writesInFlight, _batchError;
+    private bool _isRunning, _isEarly, _hasMore;
 
     // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
     private bool _hasUnsyncedData = true;
 
-    public FlushRounds(LinearStore store, IStorage data, BufferPool buffers, Action<BlockRequest, int> complete)
+    public FlushRounds(ExceptionStore store, IStorage data, BufferPool buffers, Action<BlockRequest, int> complete)
     {
         (_store, _data, _buffers, _complete) = (store, data, buffers, complete);
         _gather = new SyncOperation(_ => StartRound());
@@ -57,7 +56,7 @@ internal sealed unsafe class FlushRounds
             _complete(request, -Errno.IO);
             return;
         }
-        if (_store.MapStorage is null)
+        if (_store.MetadataStorage is null)
         {
             // Transient: nothing is promised beyond this process, so there is nothing to wait for.
             _complete(request, 0);
@@ -74,14 +73,13 @@ internal sealed unsafe class FlushRounds
     private void StartRound()
     {
         (_current, _next) = (_next, default);
-        if (!_hasUnsyncedData && _store.Map.DirtyCount == 0)
+        if (!_hasUnsyncedData && !_store.HasUncommitted)
         {
             EndRound(0);
             return;
         }
         _isRunning = true;
-        _pages = _store.Map.TakeDirty();
-        _nextPage = 0;
+        _store.BeginRound();
         StartBatch();
     }
 
@@ -90,14 +88,38 @@ internal sealed unsafe class FlushRounds
         _hasUnsyncedData = false;
         _batchError = 0;
         _batch.Clear();
-        for (; _nextPage < _pages.Count && _batch.Count < MaxImages; _nextPage++)
+        _hasMore = true;
+        while (_batch.Count < MaxImages && _hasMore)
         {
             if (!_idleWrites.TryPop(out var write))
                 write = new ImageWrite(this);
-            write.Take(_pages[_nextPage]);
-            _batch.Add(write);
+            _hasMore = _store.TryTakeImage(write);
+            if (_hasMore)
+                _batch.Add(write);
+            else
+                _idleWrites.Push(write);
         }
-        _data.Flush(_dataSync);
+        if (!StartWrites(early: true))
+            _data.Flush(_dataSync);
+    }
+
+    // False when the batch has none of that kind.
+    private bool StartWrites(bool early)
+    {
+        _isEarly = early;
+        foreach (var write in _batch)
+        {
+            if (write.IsEarly == early)
+                _writesInFlight++;
+        }
+        if (_writesInFlight == 0)
+            return false;
+        foreach (var write in _batch)
+        {
+            if (write.IsEarly == early)
+                ((ImageWrite)write).Start();
+        }
+        return true;
     }
 
     private void DataSynced(int result)
@@ -107,15 +129,9 @@ internal sealed unsafe class FlushRounds
             _store.Fail($"syncing {_data.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
         }
-        else if (_batch.Count == 0)
+        else if (!StartWrites(early: false))
         {
             EndBatch(0);
-        }
-        else
-        {
-            _writesInFlight = _batch.Count;
-            foreach (var write in _batch)
-                write.Start();
         }
     }
 
@@ -126,24 +142,24 @@ internal sealed unsafe class FlushRounds
             _batchError = result;
         if (--_writesInFlight > 0)
             return;
-        if (_batchError == 0)
-            _store.MapStorage!.Flush(_mapSync);
+        if (_batchError == 0 && _isEarly)
+            _data.Flush(_dataSync);
+        else if (_batchError == 0)
+            _store.MetadataStorage!.Flush(_mapSync);
         else if (Errno.IsLackOfSpace(_batchError))
             KeepForLater();
         else
         {
-            _store.Fail($"writing a map page failed ({Errno.Describe(-_batchError)})");
+            _store.Fail($"writing metadata failed ({Errno.Describe(-_batchError)})");
             EndBatch(-Errno.IO);
         }
     }
 
-    // The slots that were written to are not the current ones, so nothing is lost; the flush fails, and the next one tries again.
+    // Nothing that was acknowledged is lost; the flush fails, and the next one tries again.
     private void KeepForLater()
     {
-        foreach (var write in _batch)
-            _store.Map.MarkDirty(write.Page);
-        for (; _nextPage < _pages.Count; _nextPage++)
-            _store.Map.Requeue(_pages[_nextPage]);
+        _store.KeepForLater(_batch);
+        _hasMore = false;
         EndBatch(-Errno.NoSpace);
     }
 
@@ -151,21 +167,21 @@ internal sealed unsafe class FlushRounds
     {
         if (result < 0)
         {
-            _store.Fail($"syncing {_store.MapStorage!.Name} failed ({Errno.Describe(-result)})");
+            _store.Fail($"syncing {_store.MetadataStorage!.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
             return;
         }
         foreach (var write in _batch)
-            _store.Map.Committed(write.Page, write.Slot);
+            _store.Committed(write);
         EndBatch(0);
     }
 
     private void EndBatch(int result)
     {
         foreach (var write in _batch)
-            write.Release();
+            ((ImageWrite)write).Release();
         _batch.Clear();
-        if (result == 0 && _nextPage < _pages.Count)
+        if (result == 0 && _hasMore)
             StartBatch();
         else
             EndRound(result);
@@ -191,28 +207,14 @@ internal sealed unsafe class FlushRounds
         public override void End(int result) => ended(result);
     }
 
-    private sealed class ImageWrite(FlushRounds rounds) : StorageOperation
+    private sealed class ImageWrite(FlushRounds rounds) : MetadataImage
     {
-        private NativeBuffer _image;
-
-        public long Page { get; private set; }
-
-        public int Slot { get; private set; }
-
-        public void Take(long page)
-        {
-            Page = page;
-            _image = rounds._buffers.Rent(MapFormat.PageBytes);
-            var superblock = rounds._store.Superblock;
-            Slot = rounds._store.Map.Snapshot(page, new Span<byte>((void*)_image.Address, MapFormat.PageBytes), superblock.Uuid, superblock.Generation);
-        }
-
-        public void Start() =>
-            rounds._store.MapStorage!.Write(LinearStore.PageOffset(Page, Slot), _image.Address, MapFormat.PageBytes, this);
+        public void Start() => rounds._store.MetadataStorage!.Write(TargetOffset, Image.Address, ImageBytes, this);
 
         public void Release()
         {
-            rounds._buffers.Return(_image);
+            rounds._buffers.Return(Image);
+            Image = default;
             rounds._idleWrites.Push(this);
         }
 

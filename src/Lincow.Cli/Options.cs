@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Lincow.Overlays;
 
 namespace Lincow.Cli;
 
@@ -15,9 +16,28 @@ internal static class Options
 
     public static Option<string?> Table() => new("--table")
     {
-        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]'",
+        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'",
         HelpName = "TABLE",
     };
+
+    /// <summary>For commands that only look: a store of the kernel's doesn't say what its origin is.</summary>
+    public static Option<string?> StoreOrigin() => Origin("The origin of a dm-snapshot store that lincow has no note of");
+
+    public static Option<StoreKind> Store(string description)
+    {
+        var option = new Option<StoreKind>("--store")
+        {
+            Description = description,
+            HelpName = "linear|snapshot",
+            CustomParser = result => result.Tokens.Single().Value switch
+            {
+                "linear" => StoreKind.Linear,
+                "snapshot" => StoreKind.Snapshot,
+                var other => Refuse(result, $"--store '{other}' is unknown; use linear or snapshot"),
+            },
+        };
+        return option;
+    }
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on standard output" };
 
@@ -34,6 +54,12 @@ internal static class Options
         HelpName = "SIZE",
         CustomParser = result => ParseSize(result, name),
     };
+
+    private static StoreKind Refuse(ArgumentResult result, string error)
+    {
+        result.AddError(error);
+        return default;
+    }
 
     private static long? ParseSize(ArgumentResult result, string name)
     {

@@ -13,17 +13,18 @@ internal static class CheckCommand
         var repair = new Option<bool>("--repair") { Description = "Rebuild what is damaged from its sound twin" };
         var quiet = Options.Quiet();
         var acceptMap = Options.AcceptMap();
+        var origin = Options.StoreOrigin();
         var json = Options.Json();
         var command = new Command("check", "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not repaired).")
         {
-            overlay, map, repair, acceptMap, quiet, json,
+            overlay, map, repair, acceptMap, origin, quiet, json,
         };
         command.SetAction(result =>
         {
             CheckReport report;
             try
             {
-                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(quiet));
+                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(quiet), result.GetValue(origin));
             }
             catch (LincowException e) when (e.IsDamage)
             {
@@ -43,15 +44,15 @@ internal static class CheckCommand
             """);
     }
 
-    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool acceptMap, bool quiet)
+    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool acceptMap, bool quiet, string? origin)
     {
         if (quiet || Console.IsErrorRedirected)
-            return OverlayCheck.Run(overlay, map, repair, acceptMap);
+            return OverlayCheck.Run(overlay, map, repair, acceptMap, origin: origin);
         var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
         return console.Progress().AutoClear(true).Start(context =>
         {
             var task = context.AddTask("map pages", maxValue: 1);
-            return OverlayCheck.Run(overlay, map, repair, acceptMap, fraction => task.Value = fraction);
+            return OverlayCheck.Run(overlay, map, repair, acceptMap, fraction => task.Value = fraction, origin);
         });
     }
 

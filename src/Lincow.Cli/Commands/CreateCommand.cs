@@ -13,13 +13,14 @@ internal static class CreateCommand
         var chunk = Options.Size("--chunk", "Chunk size: a power of two from 512 to 64M [default: 4K]");
         var size = Options.Size("--size", "Size of the device; beyond the origin's end it reads zeroes [default: the origin's]");
         var maxSize = Options.Size("--max-size", "Leave room to grow to this size [default: --size]");
-        var store = new Option<string>("--store") { Description = "Exception store: linear", DefaultValueFactory = _ => "linear", HelpName = "linear" };
+        var store = Options.Store("linear: each chunk at its own offset; snapshot: as dm-snapshot keeps it [default: linear]");
+        var storeSize = Options.Size("--store-size", "Size of a snapshot store's file [default: room for every chunk, sparse]");
         var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
         var force = new Option<bool>("--force") { Description = "Replace what is at OVERLAY" };
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store, preallocate, force, table, quiet, json };
+        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store, storeSize, preallocate, force, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -32,9 +33,13 @@ internal static class CreateCommand
                     ChunkBytes = result.GetValue(chunk) ?? 4096,
                     SizeBytes = result.GetValue(size),
                     MaxSizeBytes = result.GetValue(maxSize),
+                    Store = result.GetValue(store),
+                    StoreBytes = result.GetValue(storeSize),
                 };
-            if (result.GetValue(store) is var kind && kind != "linear")
-                throw new UsageException(kind == "snapshot" ? "--store snapshot is not there yet; use linear" : $"--store '{kind}' is unknown; use linear");
+            if (options.Store == StoreKind.Snapshot && (options.Map is not null || options.MaxSizeBytes is not null))
+                throw new UsageException("a snapshot store has its table inside and no room to grow: leave out --map and --max-size");
+            if (options.Store == StoreKind.Linear && options.StoreBytes is not null)
+                throw new UsageException("--store-size goes with --store snapshot; a linear overlay has its device's size");
             OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
             if (result.GetValue(json))
                 Json.Write(OverlayInfo.Read(options.Overlay, options.Map), Json.Default.OverlayInfo);
@@ -47,6 +52,7 @@ internal static class CreateCommand
               lincow create work.img --origin golden.img --map work.map   # map apart: work.img has the device's own layout
               lincow create /dev/vg/cow --origin /dev/sdb --chunk 64K     # on block devices
               lincow create empty.cow --origin zero:100G                  # over nothing
+              lincow create work.snap --origin golden.img --store snapshot --store-size 1G    # a store for dm-snapshot, too
               lincow create --table '0 2097152 cow golden.img work.cow P 8'
             """);
     }
@@ -58,11 +64,13 @@ internal static class CreateCommand
         Map = table.Map,
         ChunkBytes = table.ChunkBytes,
         SizeBytes = table.SizeBytes,
+        Store = table.Store,
     };
 
     private static void Report(OverlayInfo info)
     {
-        var place = info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
+        var place = info.Store == "snapshot" ? $"a dm-snapshot store of {SizeText.Format(info.StoreBytes ?? 0)}"
+            : info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
         Console.Out.WriteLine(Printable.Text($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}"));
     }
 }

@@ -11,12 +11,16 @@ internal static class InfoCommand
         var overlay = Options.Overlay();
         var map = Options.Map();
         var acceptMap = Options.AcceptMap();
+        var origin = Options.StoreOrigin();
+        var dm = new Option<bool>("--dm") { Description = "Print the device-mapper table alone" };
         var json = Options.Json();
-        var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, acceptMap, json };
+        var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, acceptMap, origin, dm, json };
         command.SetAction(result =>
         {
-            var info = OverlayInfo.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap));
-            if (result.GetValue(json))
+            var info = OverlayInfo.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(origin));
+            if (result.GetValue(dm))
+                Console.Out.WriteLine(info.DmTable ?? throw new LincowException($"{info.Overlay}: the device's size isn't known without its origin. Give it with --origin PATH"));
+            else if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else
                 Print(info);
@@ -30,15 +34,19 @@ internal static class InfoCommand
 
     private static void Print(OverlayInfo info)
     {
-        var percent = 100.0 * info.MapBytes / info.Size;
         Row("overlay", info.Overlay);
         Row("uuid", info.Uuid);
-        Row("origin", $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
+        Row("origin", info.Origin.Uri.Length == 0 ? "not known; give it with --origin" : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
         Row("size", $"{SizeText.Format(info.Size)} ({info.Size} bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
+        if (info.StoreBytes is { } storeBytes)
+        {
+            PrintStore(info, storeBytes);
+            return;
+        }
         Row("chunk size", SizeText.Format(info.ChunkSize));
         Row("store", $"{info.Store}, map {(info.Layout == "front" ? "in front of the data" : "apart")}, {info.Mode}");
         Row("data", $"{info.DataPath}, shift {SizeText.Format(info.DataOffset)} ({info.DataOffset} bytes)");
-        Row("map", $"{info.MapPath} at byte {info.MapOffset}, {SizeText.Format(info.MapBytes)} ({info.MapBytes} bytes, {percent:0.####} % of the device)");
+        Row("map", $"{info.MapPath} at byte {info.MapOffset}, {SizeText.Format(info.MapBytes)} ({info.MapBytes} bytes, {100.0 * info.MapBytes / info.Size:0.####} % of the device)");
         Row("chunks", $"{info.Chunks.Data} data, {info.Chunks.Zero} zero, {info.Chunks.Origin} origin, {info.Chunks.Total} in all");
         if (info.AllocatedBytes is { } allocated)
             Row("space used", SizeText.Format(allocated));
@@ -46,6 +54,20 @@ internal static class InfoCommand
         Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Clean ? "clean" : "not closed cleanly; the next open mends it");
         if (info.DamagedPages > 0)
             Row("damage", $"{info.DamagedPages} map pages; run 'lincow check'");
+    }
+
+    private static void PrintStore(OverlayInfo info, long storeBytes)
+    {
+        Row("chunk size", SizeText.Format(info.ChunkSize));
+        Row("store", $"dm-snapshot, persistent, version 1, {SizeText.Format(storeBytes)} ({storeBytes} bytes), chunks in order of arrival");
+        Row("dm status", info.DmStatus ?? "");
+        Row("areas", $"{info.MapPath} from byte {info.MapOffset} on, {SizeText.Format(info.MapBytes)} with the header");
+        Row("chunks", $"{info.Chunks.Data} data, {info.Chunks.Origin} origin, {info.Chunks.Total} in all");
+        if (info.AllocatedBytes is { } allocated)
+            Row("space used", SizeText.Format(allocated));
+        Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Valid == false ? "invalid: given up, because it was full or its disk failed" : info.Clean ? "valid" : "valid; a cut has left something behind the list, which the next open clears");
+        if (info.DamagedPages > 0)
+            Row("damage", $"{info.DamagedPages} entries; run 'lincow check'");
     }
 
     private static void Row(string label, string value) => AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");

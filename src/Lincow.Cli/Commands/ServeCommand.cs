@@ -94,11 +94,15 @@ internal sealed class SessionArguments
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
+    private readonly Option<StoreKind> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
+    private readonly Option<long?> _areaCache = Options.Size("--area-cache", "dm-snapshot stores: memory for areas of the list [default: 16M]");
+    private readonly Option<bool> _giveUp = new("--give-up-when-full") { Description = "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on" };
+    private readonly Option<bool> _rescue = new("--rescue") { Description = "dm-snapshot stores, with --read-only: show what is sound of one that is invalid or damaged" };
 
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue })
             command.Add(option);
     }
 
@@ -115,6 +119,10 @@ internal sealed class SessionArguments
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
             TransientData = result.GetValue(_overlayData),
+            Store = result.GetValue(_store),
+            AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,
+            GiveUpWhenFull = result.GetValue(_giveUp),
+            Rescue = result.GetValue(_rescue),
         };
         if (result.GetValue(_table) is { } line)
             return overlays.Length > 0 ? throw new UsageException("--table names the overlay; leave out OVERLAY") : [FromTable(DmTable.Parse(line), common)];
@@ -130,14 +138,26 @@ internal sealed class SessionArguments
     // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
     private static SessionOptions FromTable(DmTable table, SessionOptions common)
     {
+        common = common with { Origin = table.Origin, Store = table.Store, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store == StoreKind.Snapshot && table.Kind != "PO") };
         if (!table.IsPersistent)
-            return common with { Origin = table.Origin, TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
+            return common with { TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
         if (IsBlank(table.Map ?? table.Overlay))
-            OverlayCreator.Create(CreateCommand.FromTable(table));
-        var info = OverlayInfo.Read(table.Overlay, table.Map);
+        {
+            // An empty file of a given size is a store of that size.
+            var room = table.Store == StoreKind.Snapshot && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
+            OverlayCreator.Create(CreateCommand.FromTable(table) with { StoreBytes = room > 0 ? room : null, Force = room > 0 });
+        }
+        var info = OverlayInfo.Read(table.Overlay, table.Map, origin: table.Origin);
+        if (table.Store == StoreKind.Snapshot)
+        {
+            // The header's chunk size counts, as in the kernel.
+            return info.Store != "snapshot"
+                ? throw new LincowException($"{table.Overlay}: is a linear overlay; its target is 'cow'")
+                : common with { Overlay = table.Overlay, SizeBytes = table.SizeBytes };
+        }
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)
             throw new LincowException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table says {table.SizeBytes / 512} in chunks of {table.ChunkBytes / 512}");
-        return common with { Overlay = table.Overlay, Map = table.Map, Origin = table.Origin };
+        return common with { Overlay = table.Overlay, Map = table.Map };
     }
 
     private static bool IsBlank(string path)

@@ -20,6 +20,9 @@ public enum BlockOperation
     /// <summary>A hint that the range will be read soon.</summary>
     Cache,
 
+    /// <summary>Makes the overlay hold the chunks of the range that it doesn't hold, as they are: their content doesn't change.</summary>
+    CopyUp,
+
     /// <summary>Internal: gives back the space of chunks that an earlier generation left behind.</summary>
     Reclaim,
 }
@@ -59,7 +62,7 @@ public enum RunSource
 
 /// <summary>
 /// One operation on a device: a state machine that its owner allocates once and uses again and again. The owner fills in the public
-/// properties and calls <see cref="CowDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
+/// properties and calls <see cref="BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
 /// </summary>
 public abstract class BlockRequest
 {
@@ -116,7 +119,7 @@ public abstract class BlockRequest
 
     internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
 
-    internal bool NeedsExclusiveRange => IsWrite || Operation == BlockOperation.Reclaim;
+    internal bool NeedsExclusiveRange => IsWrite || Operation is BlockOperation.CopyUp or BlockOperation.Reclaim;
 
     internal void ResetState()
     {

@@ -28,7 +28,7 @@ namespace Lincow.Device;
 /// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by sector.
 /// While a chunk's state may change, its whole range is locked; otherwise only the bytes that are touched.
 /// </summary>
-public sealed class CowDevice
+public sealed class CowDevice : BlockDevice
 {
     /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
     private const int MaxOperationsPerRequest = 64;
@@ -39,6 +39,7 @@ public sealed class CowDevice
     private readonly BufferPool _buffers;
     private readonly EdgeWriter _edges;
     private readonly Stack<RequestIo> _idleOperations = new(256);
+    private readonly Stack<ZeroFill> _idleFills = new();
     private RequestQueue _runnable;
     private bool _isDraining;
     private long _lastTicket;
@@ -53,38 +54,34 @@ public sealed class CowDevice
         stack.Overlay.Resume = Resume;
     }
 
-    public Geometry Geometry => _stack.Geometry;
+    public override Geometry Geometry => _stack.Geometry;
 
-    public long SizeBytes => Geometry.DeviceBytes;
+    public override bool IsReadOnly { get; }
 
-    public bool IsReadOnly { get; }
+    public override bool CanDiscard => _stack.Overlay.KnowsZeroes;
 
     /// <summary>The longest zeroing or discard: bounds the map pages that one request can make. 4096 pages are 244 GiB at 4 KiB chunks.</summary>
-    public long MaxZeroBytes => 4096L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+    public override long MaxZeroBytes => 4096L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
 
     /// <summary>The longest range of extents or read-ahead: bounds the map pages that one request loads.</summary>
-    public long MaxExtentsBytes => 64L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+    public override long MaxExtentsBytes => 64L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
 
     /// <summary>Whether zeroing a range costs less than writing it: true for whole chunks, whose map entry is all that changes.</summary>
-    public bool IsFastToZero(long byteOffset, long byteLength) =>
-        byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
+    public override bool IsFastToZero(long byteOffset, long byteLength) => _stack.Overlay.KnowsZeroes
+        && byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
 
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
 
     /// <summary>Requests submitted since the device was opened.</summary>
-    public long RequestCount => _lastTicket;
+    public override long RequestCount => _lastTicket;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
+    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
 
     internal LayerStack Stack => _stack;
 
-    /// <summary>
-    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno in
-    /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or damaged map page, ENOSPC, or what the storage said.
-    /// </summary>
-    public void Submit(BlockRequest request)
+    public override void Submit(BlockRequest request)
     {
         if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
             throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
@@ -97,10 +94,20 @@ public sealed class CowDevice
             Complete(request, -Errno.Perm);
         else if (request.Operation == BlockOperation.Flush)
             _rounds.Join(request);
+        else if (request.Operation == BlockOperation.Discard && !CanDiscard)
+            Complete(request, -Errno.NotSupported);
         else if (request.ByteLength == 0)
             Complete(request, 0);
+        else if (request.Operation == BlockOperation.WriteZeroes && !_stack.Overlay.KnowsZeroes)
+            (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack)).Start(request);
         else
             Admit(request);
+    }
+
+    internal void ZeroFillEnded(ZeroFill fill, BlockRequest request, int result)
+    {
+        _idleFills.Push(fill);
+        End(request, result);
     }
 
     private void Resume(BlockRequest request)
@@ -123,10 +130,10 @@ public sealed class CowDevice
             return;
         if (request.Operation is BlockOperation.Extents or BlockOperation.Cache)
         {
-            Complete(request, request.Operation == BlockOperation.Extents ? FillExtents(request) : ReadAhead(request));
+            Complete(request, request.Operation == BlockOperation.Extents ? Lookups.FillExtents(_stack, request) : Lookups.ReadAhead(_stack, request));
             return;
         }
-        if (request.Operation == BlockOperation.Write && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
+        if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
         {
             Complete(request, -Errno.IO);
             return;
@@ -138,6 +145,8 @@ public sealed class CowDevice
         request.Cursor = request.LockStart;
         if (request.Operation == BlockOperation.Read)
             BeginRead(request);
+        else if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp)
+            request.Error = _stack.Overlay.Reserve(request);
         Step(request);
     }
 
@@ -165,7 +174,7 @@ public sealed class CowDevice
         var isDone = request.Operation switch
         {
             BlockOperation.Read => StepRead(request),
-            BlockOperation.Write => StepWrite(request),
+            BlockOperation.Write or BlockOperation.CopyUp => StepWrite(request),
             BlockOperation.Reclaim => StepReclaim(request),
             _ => StepZero(request),
         };
@@ -255,7 +264,7 @@ public sealed class CowDevice
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
                 // The only place where a write changes the map: everything in the locked range is in the overlay now.
-                _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
+                Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
                 return true;
             }
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
@@ -268,6 +277,21 @@ public sealed class CowDevice
             }
         }
         return request is { Outstanding: 0, IsWaiting: false };
+    }
+
+    private void Record(BlockRequest request, ChunkIndex first, ChunkIndex end)
+    {
+        if (request.Operation == BlockOperation.Write)
+        {
+            _stack.Overlay.Record(request, first, end);
+            return;
+        }
+        // A copy-up changes nothing but what was the origin's.
+        while (TryFindRun(first, end, ChunkState.Origin, out var from, out _))
+        {
+            first = from + _stack.Map.RunAt(from, end - from).ChunkCount;
+            _stack.Overlay.Record(request, from, first);
+        }
     }
 
     private bool StepZero(BlockRequest request)
@@ -365,57 +389,21 @@ public sealed class CowDevice
         return request.Outstanding == 0 && request.Cursor >= request.LockEnd;
     }
 
-    private unsafe int FillExtents(BlockRequest request)
-    {
-        var extents = new Span<BlockExtent>((void*)request.Buffer, request.ExtentCount);
-        var cursor = request.ByteOffset;
-        var count = 0;
-        while (cursor < request.End)
-        {
-            var chunk = Geometry.ChunkAt(cursor);
-            if (_stack.Overlay.IsDamaged(chunk, chunk + 1))
-                return count > 0 ? Done() : -Errno.IO;
-            var run = _stack.RunAt(cursor, request.End);
-            if (count > 0 && extents[count - 1].Source == run.Source)
-                extents[count - 1] = extents[count - 1] with { ByteLength = extents[count - 1].ByteLength + run.ByteLength };
-            else if (count == extents.Length)
-                break;
-            else
-                extents[count++] = run;
-            cursor += run.ByteLength;
-        }
-        return Done();
-
-        int Done()
-        {
-            request.ExtentCount = count;
-            return 0;
-        }
-    }
-
-    private int ReadAhead(BlockRequest request)
-    {
-        var cursor = request.ByteOffset;
-        while (cursor < request.End)
-        {
-            var run = _stack.RunAt(cursor, request.End);
-            if (run.Source == RunSource.Data && _stack.Overlay.KnowsZeroes)
-                _stack.Data.WillNeed(_stack.Overlay.Locate(request, cursor, cursor + run.ByteLength).DataOffset, run.ByteLength);
-            else if (run.Source == RunSource.Origin)
-                _stack.Origin.Storage.WillNeed(cursor, run.ByteLength);
-            cursor += run.ByteLength;
-        }
-        return 0;
-    }
-
     private void Finish(BlockRequest request, int result)
     {
         _buffers.Return(request.Scratch);
         request.Scratch = default;
+        if (request.ReservedCount > 0)
+            _stack.Overlay.GiveUp(request);
         _locks.Release(request, ref _runnable);
         // Before the owner hears of it: those who waited come before what it submits next.
         DrainRunnable();
-        if (result == 0 && request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
+        End(request, result);
+    }
+
+    private void End(BlockRequest request, int result)
+    {
+        if (result == 0 && request.NeedsExclusiveRange && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
             _rounds.Join(request);
         else
             Complete(request, result);

@@ -28,9 +28,10 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
     {
         if (!request.IsWrite)
         {
-            var unit = request.Operation == BlockOperation.Reclaim ? _geometry.ChunkBytes : stack.AlignmentBytes;
+            var unit = request.Operation == BlockOperation.Read ? stack.AlignmentBytes : _geometry.ChunkBytes;
             request.LockStart = Down(request.ByteOffset, unit);
             request.LockEnd = Math.Min(Down(request.End + unit - 1, unit), _geometry.DeviceBytes);
+            request.BodyStart = request.BodyEnd = request.LockEnd;
             return;
         }
         var isZeroing = request.Operation != BlockOperation.Write;
@@ -113,7 +114,7 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
     {
         var cursor = request.Cursor;
         var chunk = _geometry.ChunkAt(cursor);
-        var isZeroing = request.Operation != BlockOperation.Write;
+        var isZeroing = request.Operation is BlockOperation.WriteZeroes or BlockOperation.Discard;
         request.PieceStart = cursor;
         request.PieceEnd = Math.Min(cursor < request.BodyStart ? request.BodyStart : request.LockEnd, cursor + PieceBytes);
         if (stack.Overlay.IsDamaged(chunk, _geometry.ChunkFrom(request.PieceEnd)))
@@ -121,10 +122,10 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
             request.Error = -Errno.IO;
             return;
         }
-        if (isZeroing)
+        if (request.Operation != BlockOperation.Write)
         {
             request.PieceEnd = Math.Min(request.PieceEnd, _geometry.EndOf(chunk));
-            if (StateAt(cursor) == ChunkState.Zero)
+            if (isZeroing ? StateAt(cursor) == ChunkState.Zero : StateAt(cursor) != ChunkState.Origin)
             {
                 request.Cursor = request.PieceEnd;
                 return;
@@ -132,7 +133,7 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
         }
         if (request.Scratch.IsEmpty)
             request.Scratch = buffers.Rent(Math.Min(PieceBytes, request.LockEnd - request.LockStart));
-        var isCovered = cursor >= request.ByteOffset && request.PieceEnd <= request.End;
+        var isCovered = request.IsWrite && cursor >= request.ByteOffset && request.PieceEnd <= request.End;
         request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
     }
 
@@ -140,7 +141,7 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
     {
         var from = Math.Max(request.PieceStart, request.ByteOffset);
         var count = Math.Min(request.PieceEnd, request.End) - from;
-        if (count <= 0)
+        if (count <= 0 || request.Operation == BlockOperation.CopyUp)
             return;
         var target = (void*)(request.Scratch.Address + (nint)(from - request.PieceStart));
         if (request.Operation == BlockOperation.Write)

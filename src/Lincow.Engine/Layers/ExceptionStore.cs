@@ -85,6 +85,12 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>There was no space for images: nothing of the batch counts, and the next round tries again.</summary>
     public abstract void KeepForLater(List<MetadataImage> batch);
 
+    /// <summary>
+    /// The clean close, when no request is in flight and the last flush round has ended.
+    /// </summary>
+    /// <param name="reclaimed">What an earlier generation left behind has all been given back.</param>
+    public abstract void CloseCleanly(bool reclaimed);
+
     public abstract void Dispose();
 }
 

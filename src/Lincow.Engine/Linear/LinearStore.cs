@@ -161,7 +161,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// in-use mark. After an open that followed a crash that means all pages, for any of them may have been cut. A failed device, or one with
     /// a damaged page, stays marked.
     /// </summary>
-    public void CloseCleanly(bool reclaimed)
+    public override void CloseCleanly(bool reclaimed)
     {
         if (MetadataStorage is null || FailedBecause is not null)
             return;

@@ -1,5 +1,6 @@
 using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Snapshot;
 
 namespace Lincow.Overlays;
 
@@ -34,10 +35,13 @@ public static class OverlayCheck
     /// <param name="repair">Replace what is damaged by its twin.</param>
     /// <param name="acceptMap">Use a map that names another data file.</param>
     /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
-    public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, Action<double>? progress = null)
+    /// <param name="origin">For a snapshot store that lincow has no note of: its origin, so that chunks beyond its end are found.</param>
+    public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, Action<double>? progress = null, string? origin = null)
     {
         try
         {
+            if (SnapshotFile.Is(overlay, map))
+                return SnapshotAdmin.Check(overlay, origin, repair, progress);
             using var files = OverlayFiles.Open(overlay, map, repair ? OverlayAccess.Write : OverlayAccess.Read, acceptMap: acceptMap);
             return Run(files, repair, progress);
         }

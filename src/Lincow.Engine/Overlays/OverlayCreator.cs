@@ -2,6 +2,7 @@ using System.Numerics;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -25,6 +26,12 @@ public sealed record CreateOptions
 
     /// <summary>What the device may grow to later; null for its size.</summary>
     public long? MaxSizeBytes { get; init; }
+
+    /// <summary>Linear, or as dm-snapshot does it.</summary>
+    public StoreKind Store { get; init; }
+
+    /// <summary>For a snapshot store in a file: its size in bytes; null for what keeps every chunk of the device (sparse).</summary>
+    public long? StoreBytes { get; init; }
 
     /// <summary>Reserve all of the data's space now.</summary>
     public bool Preallocate { get; init; }
@@ -51,6 +58,15 @@ public static class OverlayCreator
         if (options.MaxSizeBytes < size)
             throw new LincowException($"--max-size {options.MaxSizeBytes} is smaller than the device's size, {size} bytes");
         RequireSize(maxSize, "--max-size");
+        if (options.Store == StoreKind.Snapshot)
+        {
+            Make(options, made =>
+            {
+                using var file = OpenTarget(options.Overlay, options.Force, origin, made);
+                SnapshotAdmin.Lay(file, options.StoreBytes, new Geometry(size, chunkShift), origin, options.Preallocate);
+            });
+            return;
+        }
         var superblock = new Superblock
         {
             Uuid = Guid.NewGuid(),
@@ -67,15 +83,23 @@ public static class OverlayCreator
         // Encoding checks the lengths of the paths, before anything is touched.
         superblock.Encode(new byte[Superblock.SizeBytes]);
         superblock = superblock.Marked();
-        if (options.Map is null && OverlayFiles.FindBeside(Path.GetFullPath(options.Overlay)) is { } beside)
-            throw new LincowException($"{beside}: is the map of an earlier overlay at {options.Overlay}, and would be taken for this one's. Remove it, or give another path");
-        var made = new List<string>();
-        try
+        Make(options, made =>
         {
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
             Lay(superblock, separate ?? data, data, options.Preallocate);
+        });
+    }
+
+    private static void Make(CreateOptions options, Action<List<string>> lay)
+    {
+        if (options.Map is null && OverlayFiles.FindBeside(Path.GetFullPath(options.Overlay)) is { } beside)
+            throw new LincowException($"{beside}: is the map of an earlier overlay at {options.Overlay}, and would be taken for this one's. Remove it, or give another path");
+        var made = new List<string>();
+        try
+        {
+            lay(made);
             // A new file's name is only safe when its directory is.
             foreach (var path in made)
             {
@@ -162,6 +186,7 @@ public static class OverlayCreator
             // They would lead to the map of the overlay that was here before.
             file.RemoveAttribute(OverlayFiles.MapAttribute);
             file.RemoveAttribute(OverlayFiles.UuidAttribute);
+            file.RemoveAttribute(OriginNote.Attribute);
         }
         return file;
     }
@@ -177,6 +202,7 @@ public static class OverlayCreator
         var head = new byte[2 * Superblock.SizeBytes];
         var isBlank = file.Read(head, 0) == 0 || head.AsSpan().IndexOfAnyExcept((byte)0) < 0;
         var isOverlay = SuperblockFile.Decode(head, file.Path).Current is not null;
+        isOverlay |= SnapshotHeader.HasMagic(head);
         if (isOverlay)
             throw new LincowException($"{file.Path}: is an overlay already. 'lincow reset' takes it back to its origin; --force makes it anew and loses what it holds");
         if (file.Facts.Kind == FileKind.Regular && file.Facts.SizeBytes > 0)

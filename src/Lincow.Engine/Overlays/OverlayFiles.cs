@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Lincow.Linear;
 using Lincow.Linux;
 
@@ -54,13 +53,13 @@ internal sealed class OverlayFiles : IDisposable
         var files = new List<LinuxFile>();
         try
         {
-            var mapFile = OpenOne(mapPath, access, direct, overlay, files);
+            var mapFile = OpenLocked(mapPath, access, direct, overlay, files);
             var reading = ReadSuperblock(mapFile);
             var dataFile = mapFile;
             if (reading.Current!.Layout == LinearLayout.Separate)
             {
                 dataPath ??= FindNamed(reading.Current, mapPath);
-                dataFile = OpenOne(dataPath, access, direct, overlay, files);
+                dataFile = OpenLocked(dataPath, access, direct, overlay, files);
                 RequireSamePair(mapFile, dataFile, reading.Current, acceptMap);
             }
             else if (map is not null)
@@ -152,15 +151,20 @@ internal sealed class OverlayFiles : IDisposable
         return SuperblockFile.Decode(both, path).Current?.Layout == LinearLayout.Separate;
     }
 
-    private static LinuxFile OpenOne(string path, OverlayAccess access, bool direct, string overlay, List<LinuxFile> opened)
+    /// <summary>Opens one file of an overlay, and locks it as the access needs; it is put on the list first, if there is one.</summary>
+    internal static LinuxFile OpenLocked(string path, OverlayAccess access, bool direct, string overlay, List<LinuxFile>? opened = null)
     {
         var isWriter = access == OverlayAccess.Write;
         var mustBeAlone = isWriter && IsBlockDevice(path);
         var file = LockHolder.Outlast(() => TryOpen(path, isWriter, direct, mustBeAlone), () => null, out _)
             ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");
-        opened.Add(file);
+        opened?.Add(file);
         if (access != OverlayAccess.Peek && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts), out var holder) is null)
+        {
+            if (opened is null)
+                file.Dispose();
             throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop that process first");
+        }
         return file;
     }
 
@@ -198,24 +202,12 @@ internal sealed class OverlayFiles : IDisposable
         }
     }
 
-    internal static unsafe SuperblockReading ReadSuperblock(LinuxFile file)
+    internal static SuperblockReading ReadSuperblock(LinuxFile file)
     {
-        // Aligned, for direct I/O.
         const int bytes = 2 * Superblock.SizeBytes;
-        var buffer = (nint)NativeMemory.AlignedAlloc(bytes, 4096);
-        SuperblockReading reading;
-        int length;
-        try
-        {
-            var both = new Span<byte>((void*)buffer, bytes);
-            both.Clear();
-            length = file.Read(both, 0);
-            reading = SuperblockFile.Decode(both, file.Path);
-        }
-        finally
-        {
-            NativeMemory.AlignedFree((void*)buffer);
-        }
+        using var both = new AlignedBytes(bytes);
+        var length = file.Read(both.Span, 0);
+        var reading = SuperblockFile.Decode(both.Span, file.Path);
         if (reading.Current is not null)
             return reading;
         if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)

@@ -1,6 +1,7 @@
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Snapshot;
 
 namespace Lincow.Overlays;
 
@@ -44,9 +45,27 @@ public sealed record OverlayInfo
     /// <summary>Damaged map pages met while counting; their chunks are not in the counts.</summary>
     public required long DamagedPages { get; init; }
 
+    /// <summary>For a snapshot store: it hasn't been given up. Null for a linear one, as are the next three.</summary>
+    public bool? Valid { get; init; }
+
+    /// <summary>For a snapshot store: its size.</summary>
+    public long? StoreBytes { get; init; }
+
+    /// <summary>For a snapshot store: what dmsetup status shows.</summary>
+    public string? DmStatus { get; init; }
+
+    /// <summary>What dmsetup table shows.</summary>
+    public string? DmTable { get; init; }
+
     /// <summary>Reads it from the overlay's files, also while it is served (then as of the last flush). Throws <see cref="LincowException"/>.</summary>
-    public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false)
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="map">Its separate map, if it isn't found by itself.</param>
+    /// <param name="acceptMap">Use a map that names another data file.</param>
+    /// <param name="origin">For a snapshot store that lincow has no note of: its origin.</param>
+    public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false, string? origin = null)
     {
+        if (SnapshotFile.Is(overlay, map))
+            return SnapshotAdmin.Read(overlay, origin);
         using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Peek, acceptMap: acceptMap);
         var superblock = files.Superblock;
         long data = 0, zero = 0, damaged = 0;
@@ -99,6 +118,7 @@ public sealed record OverlayInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {superblock.OriginUri} {files.DataFile.Path} P {superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
         };
     }
 

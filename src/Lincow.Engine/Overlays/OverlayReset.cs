@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -20,6 +21,8 @@ public static class OverlayReset
     /// <summary>Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.</summary>
     public static bool Reset(string overlay, string? map, bool acceptMap = false)
     {
+        if (SnapshotFile.Is(overlay, map))
+            return SnapshotAdmin.Reset(overlay);
         using var files = OpenUnserved(overlay, map, acceptMap);
         using var loop = new PosixLoop();
         return Reset(files, loop);

@@ -3,6 +3,7 @@ using Lincow.Layers;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -40,6 +41,28 @@ public sealed record SessionOptions
 
     /// <summary>Use a map that names another data file.</summary>
     public bool AcceptMap { get; init; }
+
+    /// <summary>For a transient overlay: how its chunks lie. A persistent one is what it is.</summary>
+    public StoreKind Store { get; init; }
+
+    /// <summary>For a snapshot store: memory for areas of its list, in bytes.</summary>
+    public long AreaCacheBytes { get; init; } = 16 << 20;
+
+    /// <summary>For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.</summary>
+    public bool GiveUpWhenFull { get; init; }
+
+    /// <summary>For a snapshot store, with ReadOnly: open one that was given up or is damaged, and serve what is sound.</summary>
+    public bool Rescue { get; init; }
+}
+
+/// <summary>How an overlay keeps its chunks.</summary>
+public enum StoreKind
+{
+    /// <summary>Each at its own offset.</summary>
+    Linear,
+
+    /// <summary>In order of arrival, as dm-snapshot does.</summary>
+    Snapshot,
 }
 
 /// <summary>
@@ -48,17 +71,17 @@ public sealed record SessionOptions
 public sealed class OverlaySession
 {
     private readonly IoLoop _loop;
-    private readonly LinearStore _store;
+    private readonly ExceptionStore _store;
     private readonly Origin _origin;
     private readonly IStorage _data;
     private readonly Reclaimer? _reclaimer;
 
-    private OverlaySession(IoLoop loop, LinearStore store, IStorage data, Origin origin, bool isReadOnly, string name)
+    internal OverlaySession(IoLoop loop, ExceptionStore store, IStorage data, Origin origin, bool isReadOnly, string name)
     {
         (_loop, _store, _data, _origin, Name) = (loop, store, data, origin, name);
         Device = new CowDevice(new LayerStack(store, data, origin), loop.Buffers, isReadOnly);
-        if (!isReadOnly && (store.Superblock.Flags & SuperblockFlags.ReclaimPending) != 0)
-            _reclaimer = new Reclaimer(Device, data, store.Superblock.DataOffset);
+        if (!isReadOnly && store is LinearStore { Superblock: var superblock } && (superblock.Flags & SuperblockFlags.ReclaimPending) != 0)
+            _reclaimer = new Reclaimer(Device, data, superblock.DataOffset);
     }
 
     public CowDevice Device { get; }
@@ -81,7 +104,9 @@ public sealed class OverlaySession
     {
         try
         {
-            return options.Overlay is null ? OpenTransient(options, loop) : OpenPersistent(options, options.Overlay, loop);
+            if (options.Overlay is not { } overlay)
+                return options.Store == StoreKind.Snapshot ? SnapshotSession.OpenTransient(options, loop) : OpenTransient(options, loop);
+            return SnapshotFile.Is(overlay, options.Map) ? SnapshotSession.Open(options, overlay, loop) : OpenPersistent(options, overlay, loop);
         }
         catch (LinuxException e)
         {

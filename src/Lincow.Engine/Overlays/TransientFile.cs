@@ -30,6 +30,15 @@ internal static class TransientFile
         }
     }
 
+    /// <summary>As <see cref="Open"/>, for a store that may be smaller than the device: an existing file or device of any size is used as it is.</summary>
+    public static LinuxFile OpenStore(string? place, long sizeBytes, bool direct)
+    {
+        var path = Path.GetFullPath(place ?? DefaultDirectory());
+        if (!File.Exists(path))
+            return Open(place, sizeBytes, direct);
+        return OverlayFiles.OpenLocked(path, OverlayAccess.Write, direct, path);
+    }
+
     private static LinuxFile OpenAt(string path, bool direct)
     {
         if (Directory.Exists(path))

@@ -112,11 +112,17 @@ internal readonly record struct SnapshotLayout(int ChunkShift)
         return area * EntriesPerArea + Math.Max(place - 1, 0);
     }
 
-    /// <summary>How many data chunks fit into a store: those that lie in it as a whole, as the kernel counts (persistent_prepare_exception).</summary>
-    public long DataCapacity(long storeBytes) => DataNumberFrom(storeBytes >> ChunkShift);
+    /// <summary>
+    /// How many exceptions a store can keep: its whole data chunks, as the kernel counts them (persistent_prepare_exception), and one less if the
+    /// last would fill an area whose successor, which has to end the list, lies beyond the store.
+    /// </summary>
+    public long Capacity(long storeBytes)
+    {
+        var chunks = storeBytes >> ChunkShift;
+        var count = DataNumberFrom(chunks);
+        return count > 0 && IndexInArea(count) == 0 && AreaChunk(AreaOf(count)) >= chunks ? count - 1 : count;
+    }
 
-    /// <summary>Bytes of a store that can keep every chunk of a device, its last list being ended by an area that isn't full.</summary>
-    public long StoreBytesFor(long deviceChunks) => AreaOffset(AreaOf(deviceChunks)) + ChunkBytes > ChunkOfData(deviceChunks) << ChunkShift
-        ? AreaOffset(AreaOf(deviceChunks)) + ChunkBytes
-        : ChunkOfData(deviceChunks) << ChunkShift;
+    /// <summary>The bytes of a store that can keep every chunk of a device.</summary>
+    public long StoreBytesFor(long deviceChunks) => Math.Max(AreaOffset(AreaOf(deviceChunks)) + ChunkBytes, ChunkOfData(deviceChunks) << ChunkShift);
 }

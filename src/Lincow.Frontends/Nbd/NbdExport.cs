@@ -4,7 +4,7 @@ using Lincow.Linux;
 namespace Lincow.Frontends.Nbd;
 
 /// <summary>A device under a name, on the loop that owns it.</summary>
-public sealed record NbdExport(string Name, CowDevice Device, IoLoop Loop, string Description)
+public sealed record NbdExport(string Name, BlockDevice Device, IoLoop Loop, string Description)
 {
     internal ushort TransmissionFlags(bool structuredReplies)
     {
@@ -12,7 +12,7 @@ public sealed record NbdExport(string Name, CowDevice Device, IoLoop Loop, strin
         if (Device.IsReadOnly)
             flags |= NbdProtocol.ReadOnly;
         else
-            flags |= NbdProtocol.SendTrim | NbdProtocol.SendWriteZeroes | NbdProtocol.SendFastZero;
+            flags |= NbdProtocol.SendWriteZeroes | NbdProtocol.SendFastZero | (Device.CanDiscard ? NbdProtocol.SendTrim : 0);
         if (structuredReplies)
             flags |= NbdProtocol.SendDf;
         return (ushort)flags;

@@ -9,7 +9,7 @@ namespace Lincow.Frontends.Nbd;
 /// One connection's transmission phase, on the loop of its device: parses as many requests as a receive brings, submits them, and sends
 /// replies as they end, gathered into one message a turn (proto.md, "Transmission").
 ///
-///     receive -> [header | payload]... -> CowDevice.Submit -> Answer -> queue -> send
+///     receive -> [header | payload]... -> BlockDevice.Submit -> Answer -> queue -> send
 ///
 /// Invariants: at most one receive and one send in flight; a request's memory is given back only when its reply has been sent; nothing is freed
 /// and the socket is not closed before every operation on it has ended. When a connection's own bounds are reached it stops reading its socket, and
@@ -27,7 +27,7 @@ internal sealed unsafe class NbdTransmission
     private readonly NbdMemory _memory;
     private readonly int _socket;
     private readonly NbdExport _export;
-    private readonly CowDevice _device;
+    private readonly BlockDevice _device;
     private readonly bool _extended, _baseContext, _overlayContext;
     private readonly NbdReplyEncoder _encoder;
     private readonly Action _closed;

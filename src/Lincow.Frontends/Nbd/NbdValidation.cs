@@ -8,7 +8,7 @@ namespace Lincow.Frontends.Nbd;
 internal static class NbdValidation
 {
     /// <summary>0, or the protocol's error number.</summary>
-    public static uint Check(NbdRequest request, ulong length, bool hasPayload, bool extended, CowDevice device, bool hasContexts)
+    public static uint Check(NbdRequest request, ulong length, bool hasPayload, bool extended, BlockDevice device, bool hasContexts)
     {
         if (!HasValidFlags(request, extended))
             return NbdError.Invalid;
@@ -19,7 +19,7 @@ internal static class NbdValidation
             return NbdError.Perm;
         if (request.Command == NbdCommand.Flush)
             return request.WireOffset == 0 && length == 0 ? 0 : NbdError.Invalid;
-        if (request.Command > NbdCommand.BlockStatus)
+        if (request.Command > NbdCommand.BlockStatus || (request.Command == NbdCommand.Trim && !device.CanDiscard))
             return NbdError.Invalid;
         var size = (ulong)device.SizeBytes;
         if (request.WireOffset > size || length > size - request.WireOffset)
@@ -41,7 +41,7 @@ internal static class NbdValidation
     }
 
     /// <summary>Fills in the engine's side of a sound request.</summary>
-    public static void Translate(NbdRequest request, long length, CowDevice device)
+    public static void Translate(NbdRequest request, long length, BlockDevice device)
     {
         request.Operation = request.Command switch
         {

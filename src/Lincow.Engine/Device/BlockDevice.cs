@@ -1,0 +1,37 @@
+namespace Lincow.Device;
+
+/// <summary>What front ends serve: a device that takes requests of any alignment, on one loop.</summary>
+public abstract class BlockDevice
+{
+    /// <summary>Size and chunks.</summary>
+    public abstract Geometry Geometry { get; }
+
+    public long SizeBytes => Geometry.DeviceBytes;
+
+    /// <summary>Writes, zeroings and discards are EPERM.</summary>
+    public abstract bool IsReadOnly { get; }
+
+    /// <summary>Whether there is <see cref="BlockOperation.Discard"/>; if not, it is EOPNOTSUPP.</summary>
+    public abstract bool CanDiscard { get; }
+
+    /// <summary>The longest zeroing or discard, in bytes.</summary>
+    public abstract long MaxZeroBytes { get; }
+
+    /// <summary>The longest range of extents or read-ahead, in bytes.</summary>
+    public abstract long MaxExtentsBytes { get; }
+
+    /// <summary>Requests submitted since the device was opened.</summary>
+    public abstract long RequestCount { get; }
+
+    /// <summary>Nothing is in flight, for clients or inside.</summary>
+    public abstract bool IsIdle { get; }
+
+    /// <summary>Whether zeroing a range costs less than writing it.</summary>
+    public abstract bool IsFastToZero(long byteOffset, long byteLength);
+
+    /// <summary>
+    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno in
+    /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC, or what the storage said.
+    /// </summary>
+    public abstract void Submit(BlockRequest request);
+}

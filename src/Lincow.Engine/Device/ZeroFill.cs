@@ -1,0 +1,60 @@
+using Lincow.Layers;
+using Lincow.Linux;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// Zeroing where the exception store knows no zero chunks: zeroes are written like any data, one write after the other, but for what reads as
+/// zeroes already.
+/// </summary>
+internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockRequest
+{
+    private const int PieceBytes = 1 << 20;
+
+    // Never written to, so it takes no memory.
+    private static readonly nint _zeroes = NativePages.Reserve(PieceBytes);
+
+    private BlockRequest? _request;
+    private bool _isSubmitting, _hasEnded;
+    private int _result;
+
+    public void Start(BlockRequest request)
+    {
+        _request = request;
+        request.Cursor = request.ByteOffset;
+        (Operation, Buffer, _result, _hasEnded) = (BlockOperation.Write, _zeroes, 0, true);
+        Advance();
+    }
+
+    protected internal override void OnCompleted(int result)
+    {
+        _hasEnded = true;
+        _result = result;
+        if (!_isSubmitting)
+            Advance();
+    }
+
+    // A loop, not recursion: a write may complete inside Submit.
+    private void Advance()
+    {
+        var request = _request!;
+        while (_hasEnded && _result == 0 && request.Cursor < request.End)
+        {
+            var run = stack.RunAt(request.Cursor, request.End);
+            if (run.Source is RunSource.Zero or RunSource.OriginHole)
+            {
+                request.Cursor += run.ByteLength;
+                continue;
+            }
+            (ByteOffset, ByteLength) = (request.Cursor, Math.Min(run.ByteLength, PieceBytes));
+            request.Cursor += ByteLength;
+            (_hasEnded, _isSubmitting) = (false, true);
+            device.Submit(this);
+            _isSubmitting = false;
+        }
+        if (!_hasEnded)
+            return;
+        _request = null;
+        device.ZeroFillEnded(this, request, _result);
+    }
+}

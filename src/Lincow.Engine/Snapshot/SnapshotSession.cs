@@ -1,0 +1,152 @@
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Overlays;
+using Lincow.Storage;
+
+namespace Lincow.Snapshot;
+
+/// <summary>Opens exception stores as devices: reads the list, judges it, mends what a cut has left, and builds the stack.</summary>
+internal static class SnapshotSession
+{
+    /// <summary>Opens a persistent store. Throws <see cref="LincowException"/>.</summary>
+    public static OverlaySession Open(SessionOptions options, string overlay, IoLoop loop)
+    {
+        if (options.Rescue && !options.ReadOnly)
+            throw new LincowException($"{overlay}: --rescue shows what is left of a store, so it needs --read-only");
+        var access = options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write;
+        var store = SnapshotFile.Open(overlay, access, options.Direct, options.Rescue);
+        OriginFile? origin = null;
+        try
+        {
+            origin = OpenOrigin(store, options);
+            return Open(store, origin, options, loop);
+        }
+        catch
+        {
+            origin?.Dispose();
+            store.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A store that is forgotten at exit, as dm-snapshot's N: chunks from the device's start on, in order of arrival.</summary>
+    public static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
+    {
+        var origin = OriginFile.Open(options.Origin ?? throw new LincowException("a transient overlay needs --origin"), options.Direct);
+        LinuxFile? file = null;
+        try
+        {
+            var geometry = new Geometry(DeviceSize(options, origin), OverlayCreator.ChunkShift(options.ChunkBytes));
+            file = TransientFile.OpenStore(options.TransientData, geometry.ChunkCount << geometry.ChunkShift, options.Direct);
+            RequireAlignment(geometry, file, origin);
+            var data = new FileStorage(file, loop);
+            var store = new SnapshotStore(geometry, data, isPersistent: false, Options(options), () => file.ReadFacts().SizeBytes, loop.Buffers);
+            var name = origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, name);
+        }
+        catch
+        {
+            file?.Dispose();
+            origin.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Builds the stack on files that are open.</summary>
+    internal static OverlaySession Open(SnapshotFile file, OriginFile origin, SessionOptions options, IoLoop loop)
+    {
+        var geometry = new Geometry(options.SizeBytes ?? file.Note?.DeviceBytes ?? origin.Identity.SizeBytes, file.Header.ChunkShift);
+        RequireAlignment(geometry, file.File, origin);
+        if (!options.ReadOnly)
+            Prepare(file, geometry, origin);
+        var data = new FileStorage(file.File, loop);
+        SnapshotStore? store = null;
+        try
+        {
+            store = new SnapshotStore(geometry, data, isPersistent: true, Options(options), file.ReadSizeBytes, loop.Buffers);
+            var scan = file.IsBlank ? new SnapshotScan() : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
+            if (scan is { Findings: [var finding, ..] } && !options.Rescue)
+            {
+                throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. "
+                    + "'lincow check' lists all; 'lincow serve --read-only --rescue' shows what is sound") { IsDamage = true };
+            }
+            if (scan.HasLeftOver && !options.ReadOnly)
+                file.ClearLeftOver(scan);
+            var result = store.Continue(scan);
+            if (result < 0)
+                throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path));
+        }
+        catch
+        {
+            store?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The origin that the user names, or that the store remembers and this user wrote down.</summary>
+    internal static OriginFile OpenOrigin(SnapshotFile store, SessionOptions options)
+    {
+        var path = store.File.Path;
+        if (options.Origin is null && store.Note is null)
+            throw new LincowException($"{path}: an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH");
+        if (options.Origin is null && OriginFile.IsPath(store.Note!.OriginUri) && !store.Note.IsOwn)
+        {
+            throw new LincowException($"{path}: names {store.Note.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
+                + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
+        }
+        var origin = OriginFile.Open(options.Origin ?? store.Note!.OriginUri, options.Direct);
+        try
+        {
+            if (store.Note is { } note && !options.AcceptOrigin && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
+            {
+                throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
+                    + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
+            }
+            var size = options.SizeBytes ?? store.Note?.DeviceBytes ?? origin.Identity.SizeBytes;
+            OverlayCreator.RequireSize(size, origin.Uri);
+            if (origin.Identity.SizeBytes > size)
+                throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({size})");
+            return origin;
+        }
+        catch
+        {
+            origin.Dispose();
+            throw;
+        }
+    }
+
+    private static SnapshotOptions Options(SessionOptions options) => new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites);
+
+    private static long DeviceSize(SessionOptions options, OriginFile origin)
+    {
+        var size = options.SizeBytes ?? origin.Identity.SizeBytes;
+        OverlayCreator.RequireSize(size, options.SizeBytes is null ? origin.Uri : "--size");
+        if (origin.Identity.SizeBytes > size)
+            throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give a larger --size, or leave it out");
+        return size;
+    }
+
+    // Before anything is served for writing.
+    private static void Prepare(SnapshotFile file, Geometry geometry, OriginFile origin)
+    {
+        // Whoever wrote last may have died behind a failed sync, with a page cache that shows what the disk never got.
+        file.File.Sync();
+        file.File.DropCache();
+        if (file.IsBlank)
+            SnapshotFile.Restart(file.File, file.Header);
+        if (file.Note is { } note && (note.Identity != origin.Identity || note.OriginUri != origin.Uri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn))
+            OriginNote.Write(file.File, note.Uuid, geometry.DeviceBytes, origin.Identity, origin.Uri);
+        else if (file.Note is null)
+            OriginNote.Write(file.File, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
+    }
+
+    private static void RequireAlignment(Geometry geometry, LinuxFile file, OriginFile origin)
+    {
+        if (!file.IsDirect)
+            return;
+        var block = Math.Max(file.LogicalBlockBytes, origin.AlignmentBytes);
+        if (geometry.ChunkBytes < block || geometry.DeviceBytes % block != 0)
+            throw new LincowException($"{file.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
+    }
+}

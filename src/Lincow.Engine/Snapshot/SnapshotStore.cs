@@ -1,0 +1,414 @@
+using System.Runtime.InteropServices;
+using Lincow.Device;
+using Lincow.Layers;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Snapshot;
+
+/// <summary>What a store does when it is full.</summary>
+internal enum WhenFull
+{
+    /// <summary>As PO: the write fails for lack of space, everything else goes on.</summary>
+    FailWrites,
+
+    /// <summary>As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.</summary>
+    Invalidate,
+}
+
+/// <summary>
+/// The kernel's exception store (dm-snapshot) behind the same device as the linear one. Chunks lie in order of arrival:
+///
+///     Reserve   the chunks of a write that the store doesn't hold get the next data chunks, together
+///     Locate    where a chunk lies: reserved, or by its entry; the area with the entry may have to be read first
+///     Record    the write has ended: its entries are appended to the list, in memory
+///     a round   data synced, then the list: first everything behind its first changed area, together with the data, for nothing leads there yet;
+///               then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here flushes commit, and share.
+///
+/// Invariants: an entry on disk names a chunk whose data was synced before; entries follow each other without a gap, and the area behind a full
+/// one is zeroed before the last entry of the full one is there, so the list always ends; what was committed is never written again, except by the
+/// kernel's own rule that sectors are whole.
+///
+/// In memory: the state of each chunk (<see cref="ChunkMap"/>), the number of each exception's entry (<see cref="ChunkTable"/>), and areas as a
+/// bounded cache. Without a metadata storage it is the non-persistent store (N): chunks from 0 on, the table in memory alone.
+/// </summary>
+internal sealed unsafe class SnapshotStore : ExceptionStore
+{
+    private const int SectorBytes = 512;
+
+    private readonly IStorage _data;
+    private readonly SnapshotLayout _layout;
+    private readonly BufferPool _buffers;
+    private readonly ChunkTable _entries = new();
+    private readonly AreaCache _cache;
+    private readonly Func<long> _readStoreBytes;
+    private readonly WhenFull _whenFull;
+
+    // The areas that hold entries which aren't committed, from AreaOf(_committed) on.
+    private readonly List<NativeBuffer> _tail = new(16);
+    private HashSet<ulong> _damaged = [];
+    private bool _isIncomplete;
+    private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity;
+    private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating;
+
+    /// <param name="geometry">The device.</param>
+    /// <param name="data">The store.</param>
+    /// <param name="isPersistent">P; else N.</param>
+    /// <param name="options">The size of the cache and what happens when the store is full.</param>
+    /// <param name="readStoreBytes">Asked when the store is full: it may have been enlarged.</param>
+    /// <param name="buffers">The loop's.</param>
+    public SnapshotStore(Geometry geometry, IStorage data, bool isPersistent, SnapshotOptions options, Func<long> readStoreBytes, BufferPool buffers)
+        : base(new ChunkMap(geometry, startsEmpty: true), isPersistent ? data : null, knowsZeroes: false)
+    {
+        (_data, _buffers, _readStoreBytes, _whenFull) = (data, buffers, readStoreBytes, options.WhenFull);
+        _layout = new SnapshotLayout(geometry.ChunkShift);
+        _cache = new AreaCache(data, _layout, buffers, options.AreaCacheBytes, request => Resume!(request));
+        Measure();
+    }
+
+    public Geometry Geometry => Map.Geometry;
+
+    public override bool IsIdle => _cache.IsIdle && !_isInvalidating;
+
+    public override bool HasUncommitted => _entryCount > _committed;
+
+    /// <summary>Sectors in use as dm counts them (persistent_usage): everything up to the next free chunk, the last area's chunk being part of it.</summary>
+    public long AllocatedSectors => (MetadataStorage is null ? _nextNumber : _layout.ChunkOfData(_nextNumber)) << (_layout.ChunkShift - 9);
+
+    public long TotalSectors => _readStoreBytes() >> 9;
+
+    /// <summary>Sectors of header and areas (persistent_usage).</summary>
+    public long MetadataSectors => MetadataStorage is null ? 0 : (_layout.AreaOf(_entryCount) + 2) << (_layout.ChunkShift - 9);
+
+    /// <summary>A write found no room.</summary>
+    public bool IsFull { get; private set; }
+
+    public AreaCache Cache => _cache;
+
+    public long ExceptionCount => _entryCount;
+
+    /// <summary>Takes over an entry that was found in the store.</summary>
+    public void Adopt(long number, ExceptionEntry entry, bool isSound)
+    {
+        _entryCount = _committed = number + 1;
+        if (isSound)
+            _entries.TryAdd(entry.OldChunk, (uint)number);
+        if ((long)entry.OldChunk < Geometry.ChunkCount && entry.OldChunk < long.MaxValue)
+            Map.Set(new ChunkIndex((long)entry.OldChunk), 1, ChunkState.Data);
+    }
+
+    /// <summary>Everything has been adopted; the last area goes on where it ends. 0 or a negative errno.</summary>
+    public int Continue(SnapshotScan scan)
+    {
+        (_nextNumber, _damaged, _isIncomplete) = (scan.NextNumber, scan.Damaged, scan.IsIncomplete);
+        if (_layout.IndexInArea(_committed) == 0)
+            return 0;
+        var buffer = _buffers.Rent(_layout.ChunkBytes);
+        var result = _data.ReadNow(_layout.AreaOffset(_layout.AreaOf(_committed)), buffer, _layout.ChunkBytes);
+        Bytes(buffer)[(_layout.IndexInArea(_committed) * ExceptionEntry.SizeBytes)..].Clear();
+        _tail.Add(buffer);
+        return result;
+    }
+
+    public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request) => true;
+
+    public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
+    {
+        if (_damaged.Count == 0 && !_isIncomplete)
+            return false;
+        for (; first < end; first += 1)
+        {
+            if (_damaged.Contains((ulong)first.Value) || (_isIncomplete && Map.StateOf(first) == ChunkState.Origin))
+                return true;
+        }
+        return false;
+    }
+
+    public override int Reserve(BlockRequest request)
+    {
+        var (first, end) = (Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
+        var count = CountNew(first, end);
+        if (count > _capacity - _nextNumber && count > 0)
+        {
+            Measure();
+            if (count > _capacity - _nextNumber)
+                return Overflow();
+        }
+        IsFull = false;
+        (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);
+        _nextNumber += count;
+        return 0;
+    }
+
+    public override void GiveUp(BlockRequest request)
+    {
+        // Unless others have reserved behind it, the place is free again; else it is, at the next open.
+        if (request.ReservedFrom + request.ReservedCount == _nextNumber)
+            _nextNumber = request.ReservedFrom;
+        request.ReservedCount = 0;
+    }
+
+    public override Place Locate(BlockRequest request, long byteOffset, long byteEnd)
+    {
+        var chunk = Geometry.ChunkAt(byteOffset);
+        if (Map.StateOf(chunk) != ChunkState.Data)
+            return LocateReserved(request, chunk, byteOffset, byteEnd);
+        var missing = -1L;
+        var place = Find(chunk, byteOffset, byteEnd, ref missing);
+        if (place.ByteLength > 0)
+            return place;
+        if (missing < 0)
+            request.Error = -Errno.IO;
+        else if (request.Outstanding == 0)
+            _cache.Load(missing, request);
+        return default;
+    }
+
+    public override Place LocateNow(long byteOffset, long byteEnd)
+    {
+        while (true)
+        {
+            var missing = -1L;
+            var place = Find(Geometry.ChunkAt(byteOffset), byteOffset, byteEnd, ref missing);
+            if (place.ByteLength > 0)
+                return place;
+            if (missing < 0 || _cache.LoadNow(missing) < 0)
+                throw new LincowException($"{_data.Name}: where device byte {byteOffset} lies can't be read. Run 'lincow check'");
+        }
+    }
+
+    public override void Record(BlockRequest request, ChunkIndex first, ChunkIndex end)
+    {
+        for (var chunk = first; chunk < end;)
+        {
+            var (state, count) = Map.RunAt(chunk, end - chunk);
+            if (state != ChunkState.Data)
+            {
+                for (var i = 0L; i < count; i++)
+                    Append((ulong)(chunk.Value + i), request.ReservedFrom++);
+                request.ReservedCount -= count;
+                Map.Set(chunk, count, ChunkState.Data);
+            }
+            chunk += count;
+        }
+    }
+
+    public override void BeginRound()
+    {
+        _roundEnd = _entryCount;
+        _isLastImageTaken = _roundEnd == _committed;
+        _nextImage = _layout.AreaOf(_committed) + 1;
+    }
+
+    /// <summary>First the areas behind the first changed one, an empty one too if it must end the list; then the changed sectors of the first.</summary>
+    public override bool TryTakeImage(MetadataImage image)
+    {
+        if (_isLastImageTaken)
+            return false;
+        image.IsEarly = _nextImage <= _layout.AreaOf(_roundEnd);
+        image.Page = image.IsEarly ? _nextImage++ : _layout.AreaOf(_committed);
+        _isLastImageTaken = !image.IsEarly;
+        var (from, to) = (0, _layout.ChunkBytes);
+        if (!image.IsEarly)
+        {
+            var unit = Math.Max(SectorBytes, _data.AlignmentBytes);
+            from = _layout.IndexInArea(_committed) * ExceptionEntry.SizeBytes / unit * unit;
+            if (_layout.AreaOf(_roundEnd) == image.Page)
+                to = (_layout.IndexInArea(_roundEnd) * ExceptionEntry.SizeBytes + unit - 1) / unit * unit;
+        }
+        image.ImageBytes = to - from;
+        image.Image = _buffers.Rent(image.ImageBytes);
+        image.TargetOffset = _layout.AreaOffset(image.Page) + from;
+        var target = new Span<byte>((void*)image.Image.Address, image.ImageBytes);
+        var index = (int)(image.Page - _layout.AreaOf(_committed));
+        if (index < _tail.Count)
+            Bytes(_tail[index])[from..to].CopyTo(target);
+        else
+            target.Clear();
+        return true;
+    }
+
+    public override void Committed(MetadataImage image)
+    {
+        if (image.IsEarly)
+            return;
+        var before = _layout.AreaOf(_committed);
+        _committed = _roundEnd;
+        var full = (int)(_layout.AreaOf(_committed) - before);
+        for (var i = 0; i < full; i++)
+            _cache.Insert(before + i, _tail[i]);
+        _tail.RemoveRange(0, full);
+    }
+
+    // Nothing leads to what was written, and the entries are still here.
+    public override void KeepForLater(List<MetadataImage> batch)
+    {
+    }
+
+    /// <summary>The store knows no state in between: the last flush was its close.</summary>
+    public override void CloseCleanly(bool reclaimed)
+    {
+    }
+
+    public override void Dispose()
+    {
+        _cache.Clear();
+        _tail.ForEach(_buffers.Return);
+        _tail.Clear();
+        _entries.Dispose();
+        Map.Dispose();
+    }
+
+    private Place LocateReserved(BlockRequest request, ChunkIndex chunk, long byteOffset, long byteEnd)
+    {
+        request.ReservedBefore += CountNew(new ChunkIndex(request.PlaceChunk), chunk);
+        request.PlaceChunk = chunk.Value;
+        var number = request.ReservedFrom + request.ReservedBefore;
+        var (_, together) = Map.RunAt(chunk, Math.Max(1, Geometry.ChunkFrom(byteEnd) - chunk));
+        if (MetadataStorage is not null)
+            together = Math.Min(together, _layout.EntriesPerArea - _layout.IndexInArea(number));
+        return PlaceAt(ChunkAt(number), chunk, together, byteOffset, byteEnd);
+    }
+
+    private Place PlaceAt(long storeChunk, ChunkIndex chunk, long together, long byteOffset, long byteEnd) => new(
+        (storeChunk << _layout.ChunkShift) + byteOffset - Geometry.StartOf(chunk),
+        Math.Min(byteEnd, Geometry.StartOf(chunk + together)) - byteOffset);
+
+    // Of chunks that the store holds. A length of 0: the area "missing" has to be read, or, when there is none, the store is damaged.
+    private Place Find(ChunkIndex chunk, long byteOffset, long byteEnd, ref long missing)
+    {
+        if (!TryFindChunk(chunk.Value, out var first, ref missing))
+            return default;
+        var end = Geometry.ChunkFrom(byteEnd);
+        var together = 1L;
+        var ignored = 0L;
+        while (chunk + together < end && Map.StateOf(chunk + together) == ChunkState.Data
+            && TryFindChunk(chunk.Value + together, out var next, ref ignored) && next == first + together)
+            together++;
+        return PlaceAt(first, chunk, together, byteOffset, byteEnd);
+    }
+
+    private bool TryFindChunk(long chunk, out long storeChunk, ref long missing)
+    {
+        storeChunk = 0;
+        if (!_entries.TryGet((ulong)chunk, out var number))
+            return false;
+        if (MetadataStorage is null)
+        {
+            storeChunk = number;
+            return true;
+        }
+        var area = _layout.AreaOf(number);
+        var inTail = area - _layout.AreaOf(_committed);
+        var bytes = inTail >= 0 && inTail < _tail.Count ? Bytes(_tail[(int)inTail]) : _cache.Find(area);
+        if (bytes.IsEmpty)
+        {
+            missing = area;
+            return false;
+        }
+        var entry = ExceptionEntry.Read(bytes, _layout.IndexInArea(number));
+        if (entry.OldChunk != (ulong)chunk || entry.NewChunk == 0 || entry.NewChunk >= (ulong)(_layout.ChunkOfData(_nextNumber)))
+        {
+            Fail($"area {area} of the exception store isn't what it was when it was opened (byte {_layout.AreaOffset(area)})");
+            return false;
+        }
+        storeChunk = (long)entry.NewChunk;
+        return true;
+    }
+
+    private void Append(ulong chunk, long dataNumber)
+    {
+        if (MetadataStorage is null)
+        {
+            _entries.TryAdd(chunk, (uint)dataNumber);
+            _entryCount = _committed = _entryCount + 1;
+            return;
+        }
+        var index = (int)(_layout.AreaOf(_entryCount) - _layout.AreaOf(_committed));
+        if (index == _tail.Count)
+        {
+            var buffer = _buffers.Rent(_layout.ChunkBytes);
+            Bytes(buffer).Clear();
+            _tail.Add(buffer);
+        }
+        new ExceptionEntry(chunk, (ulong)_layout.ChunkOfData(dataNumber)).Write(Bytes(_tail[index]), _layout.IndexInArea(_entryCount));
+        _entries.TryAdd(chunk, (uint)_entryCount);
+        _entryCount++;
+    }
+
+    private int Overflow()
+    {
+        IsFull = true;
+        if (_whenFull == WhenFull.Invalidate)
+        {
+            if (MetadataStorage is not null && FailedBecause is null)
+                new Invalidation(this).Start();
+            Fail("the exception store is full and has been given up");
+            return -Errno.IO;
+        }
+        if (!_hasSaidFull)
+            Report?.Invoke($"{_data.Name}: the exception store is full: writes to chunks that it doesn't hold fail until it is larger, and what it holds is safe. Enlarge the file or device, and it goes on");
+        _hasSaidFull = true;
+        return -Errno.NoSpace;
+    }
+
+    private long CountNew(ChunkIndex chunk, ChunkIndex end)
+    {
+        var result = 0L;
+        while (chunk < end)
+        {
+            var (state, count) = Map.RunAt(chunk, end - chunk);
+            if (state != ChunkState.Data)
+                result += count;
+            chunk += count;
+        }
+        return result;
+    }
+
+    private long ChunkAt(long dataNumber) => MetadataStorage is null ? dataNumber : _layout.ChunkOfData(dataNumber);
+
+    private void Measure()
+    {
+        var bytes = _readStoreBytes();
+        _capacity = Math.Min(MetadataStorage is null ? bytes >> _layout.ChunkShift : _layout.Capacity(bytes), uint.MaxValue - 2);
+    }
+
+    private Span<byte> Bytes(NativeBuffer buffer) => new((void*)buffer.Address, _layout.ChunkBytes);
+
+    /// <summary>Writes valid = 0 into the header, as the kernel does; nothing waits for it, for every request fails already.</summary>
+    private sealed class Invalidation(SnapshotStore store) : StorageOperation
+    {
+        private NativeBuffer _header;
+
+        public void Start()
+        {
+            store._isInvalidating = true;
+            var bytes = Math.Max(SnapshotHeader.SizeBytes, store._data.AlignmentBytes);
+            _header = store._buffers.Rent(bytes);
+            var span = new Span<byte>((void*)_header.Address, bytes);
+            span.Clear();
+            new SnapshotHeader(IsValid: false, store._layout.ChunkShift).Encode(span);
+            store._data.Write(0, _header.Address, bytes, this);
+        }
+
+        public override void End(int result)
+        {
+            store._buffers.Return(_header);
+            if (result == 0)
+                store._data.Flush(new Sync(store));
+            else
+                store._isInvalidating = false;
+        }
+
+        private sealed class Sync(SnapshotStore store) : StorageOperation
+        {
+            public override void End(int result) => store._isInvalidating = false;
+        }
+    }
+}
+
+/// <summary>How a snapshot store is used.</summary>
+/// <param name="AreaCacheBytes">What areas in memory may take.</param>
+/// <param name="WhenFull">What happens when the store is full.</param>
+internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull);

@@ -9,10 +9,10 @@ namespace Lincow.Device;
 /// </summary>
 internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockRequest
 {
-    private const int PieceBytes = 1 << 20;
+    private const int PieceBytes = 1 << 20, SectorBytes = 512;
 
     // Never written to, so it takes no memory.
-    private static readonly nint _zeroes = NativePages.Reserve(PieceBytes);
+    private static readonly nint _zeroes = NativePages.Reserve(2 * PieceBytes);
 
     private BlockRequest? _request;
     private bool _isSubmitting, _hasEnded;
@@ -41,13 +41,19 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
         while (_hasEnded && _result == 0 && request.Cursor < request.End)
         {
             var run = stack.RunAt(request.Cursor, request.End);
-            if (run.Source is RunSource.Zero or RunSource.OriginHole)
+            var isZero = run.Source is RunSource.Zero or RunSource.OriginHole;
+            // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with zeroes.
+            var end = isZero ? Down(request.Cursor + run.ByteLength) : Down(request.Cursor + Math.Min(run.ByteLength, PieceBytes) + SectorBytes - 1);
+            if (request.Cursor + run.ByteLength == request.End)
+                end = isZero ? request.End : Math.Min(end, request.End);
+            if (isZero && end > request.Cursor)
             {
-                request.Cursor += run.ByteLength;
+                request.Cursor = end;
                 continue;
             }
-            (ByteOffset, ByteLength) = (request.Cursor, Math.Min(run.ByteLength, PieceBytes));
-            request.Cursor += ByteLength;
+            end = Math.Min(Math.Max(end, Down(request.Cursor + SectorBytes)), request.End);
+            (ByteOffset, ByteLength) = (request.Cursor, end - request.Cursor);
+            request.Cursor = end;
             (_hasEnded, _isSubmitting) = (false, true);
             device.Submit(this);
             _isSubmitting = false;
@@ -57,4 +63,6 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
         _request = null;
         device.ZeroFillEnded(this, request, _result);
     }
+
+    private static long Down(long byteOffset) => byteOffset & -SectorBytes;
 }

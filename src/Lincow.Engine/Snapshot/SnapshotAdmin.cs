@@ -31,6 +31,11 @@ internal static class SnapshotAdmin
     public static bool Reset(string overlay)
     {
         using var store = SnapshotFile.Open(overlay, OverlayAccess.Write, rescue: true);
+        return Reset(store);
+    }
+
+    internal static bool Reset(SnapshotFile store)
+    {
         SnapshotFile.Empty(store.File, store.Header);
         var size = store.ReadSizeBytes();
         var isReturned = store.File.Facts.Kind != FileKind.Regular || store.File.TryPunchHole(store.Layout.AreaOffset(0), size - store.Layout.AreaOffset(0));
@@ -85,6 +90,11 @@ internal static class SnapshotAdmin
     public static CheckReport Check(string overlay, string? origin, bool repair, Action<double>? progress)
     {
         using var store = SnapshotFile.Open(overlay, repair ? OverlayAccess.Write : OverlayAccess.Read, rescue: true);
+        return Check(store, DeviceBytes(store, origin), repair, progress);
+    }
+
+    internal static CheckReport Check(SnapshotFile store, long? device, bool repair, Action<double>? progress = null)
+    {
         var findings = new List<CheckFinding>();
         var path = store.File.Path;
         if (!store.Header.IsValid)
@@ -95,7 +105,6 @@ internal static class SnapshotAdmin
                 SnapshotFile.Restart(store.File, store.Header);
             return new CheckReport(path, repair, 0, 0, findings);
         }
-        var device = DeviceBytes(store, origin);
         var chunks = device is { } bytes ? new Geometry(bytes, store.Header.ChunkShift).ChunkCount : (long?)null;
         var scan = SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), chunks, null, progress);
         foreach (var finding in scan.Findings)

@@ -43,24 +43,35 @@ internal sealed class SnapshotFile : IDisposable
     /// <summary>Opens a store. Throws <see cref="LincowException"/> for one that the kernel would refuse, unless it is to be rescued.</summary>
     public static SnapshotFile Open(string overlay, OverlayAccess access, bool direct = false, bool rescue = false)
     {
-        var path = OverlayFiles.FullPath(overlay, "overlay");
-        var file = OverlayFiles.OpenLocked(path, access, direct, overlay);
+        var file = OverlayFiles.OpenLocked(OverlayFiles.FullPath(overlay, "overlay"), access, direct, overlay);
         try
         {
-            var sector = ReadHeader(file);
-            if (ResetHeader(sector) is { } reset)
-                return new SnapshotFile(file, reset, isBlank: true);
-            var header = SnapshotHeader.Decode(sector, out var problem)
-                ?? throw new LincowException($"{path}: is not an exception store that lincow can use (header at byte 0): {problem}") { IsDamage = true };
-            if (!header.IsValid && !rescue)
-                throw new LincowException($"{path}: is an exception store that was given up (valid is 0 in its header): it was full, or its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what it holds; 'lincow reset' makes it empty");
-            return new SnapshotFile(file, header, isBlank: false);
+            return Take(file, access, rescue);
         }
         catch
         {
             file.Dispose();
             throw;
         }
+    }
+
+    /// <summary>A file that is open and locked becomes a store, if it can be one.</summary>
+    internal static SnapshotFile Take(LinuxFile file, OverlayAccess access, bool rescue)
+    {
+        if (access == OverlayAccess.Write)
+        {
+            // Whoever wrote last may have ended because a sync failed, and the page cache may show what the disk never got.
+            file.Sync();
+            file.DropCache();
+        }
+        var sector = ReadHeader(file);
+        if (ResetHeader(sector) is { } reset)
+            return new SnapshotFile(file, reset, isBlank: true);
+        var header = SnapshotHeader.Decode(sector, out var problem)
+            ?? throw new LincowException($"{file.Path}: is not an exception store that lincow can use (header at byte 0): {problem}") { IsDamage = true };
+        if (!header.IsValid && !rescue)
+            throw new LincowException($"{file.Path}: is an exception store that was given up (valid is 0 in its header): it was full, or its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what it holds; 'lincow reset' makes it empty");
+        return new SnapshotFile(file, header, isBlank: false);
     }
 
     /// <summary>

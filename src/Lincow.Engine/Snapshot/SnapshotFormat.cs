@@ -81,6 +81,8 @@ internal readonly record struct ExceptionEntry(ulong OldChunk, ulong NewChunk)
 /// </summary>
 internal readonly record struct SnapshotLayout(int ChunkShift)
 {
+    private const int SpareChunks = 256;
+
     public int ChunkBytes => 1 << ChunkShift;
 
     public int EntriesPerArea => ChunkBytes / ExceptionEntry.SizeBytes;
@@ -123,6 +125,13 @@ internal readonly record struct SnapshotLayout(int ChunkShift)
         return count > 0 && IndexInArea(count) == 0 && AreaChunk(AreaOf(count)) >= chunks ? count - 1 : count;
     }
 
-    /// <summary>The bytes of a store that can keep every chunk of a device.</summary>
-    public long StoreBytesFor(long deviceChunks) => Math.Max(AreaOffset(AreaOf(deviceChunks)) + ChunkBytes, ChunkOfData(deviceChunks) << ChunkShift);
+    /// <summary>
+    /// The bytes of a store that can keep every chunk of a device, with some to spare: a chunk that was being written when the power went, or
+    /// whose write failed, is not used again.
+    /// </summary>
+    public long StoreBytesFor(long deviceChunks)
+    {
+        var count = deviceChunks + deviceChunks / 16 + SpareChunks;
+        return Math.Max(AreaOffset(AreaOf(count)) + ChunkBytes, ChunkOfData(count) << ChunkShift);
+    }
 }

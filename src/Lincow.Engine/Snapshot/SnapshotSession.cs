@@ -130,9 +130,6 @@ internal static class SnapshotSession
     // Before anything is served for writing.
     private static void Prepare(SnapshotFile file, Geometry geometry, OriginFile origin)
     {
-        // Whoever wrote last may have died behind a failed sync, with a page cache that shows what the disk never got.
-        file.File.Sync();
-        file.File.DropCache();
         if (file.IsBlank)
             SnapshotFile.Restart(file.File, file.Header);
         if (file.Note is { } note && (note.Identity != origin.Identity || note.OriginUri != origin.Uri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn))

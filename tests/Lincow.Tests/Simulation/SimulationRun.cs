@@ -18,9 +18,8 @@ internal sealed class SimulationRun : IDisposable
     private readonly SimulatedMachine _machine;
     private readonly SimulatedDisk _mapDisk, _dataDisk, _originDisk;
     private readonly SimulationClient _client;
+    private readonly SimulatedOverlay _overlay;
     private OverlaySession? _session;
-    private Guid _uuid;
-    private int _created;
     private Existence _existence = Existence.No;
     private bool _isClean, _resetIsPending;
 
@@ -33,11 +32,11 @@ internal sealed class SimulationRun : IDisposable
         _dataDisk = _shape.IsSeparate ? NewDisk("data") : _mapDisk;
         _originDisk = new SimulatedDisk("origin", FileKind.Regular, _shape.HoleBytes);
         _client = new SimulationClient(_shape, _machine, coverage, _originDisk);
-        var superblock = NewSuperblock();
-        _mapDisk.MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes;
-        _mapDisk.Blank(_shape.IsBlockDevice ? superblock.MapFileBytes : 0);
+        _overlay = SimulatedOverlay.For(_shape);
+        _mapDisk.MapEnd = _overlay.MapEnd;
+        _mapDisk.Blank(_shape.IsBlockDevice ? _overlay.MapDiskBytes : 0);
         if (_shape.IsSeparate)
-            _dataDisk.Blank(_shape.IsBlockDevice ? superblock.DataFileBytes : 0);
+            _dataDisk.Blank(_shape.IsBlockDevice ? _overlay.DataDiskBytes : 0);
     }
 
     private enum Existence
@@ -139,20 +138,6 @@ internal sealed class SimulationRun : IDisposable
         return disk;
     }
 
-    private Superblock NewSuperblock() => new()
-    {
-        Uuid = new Guid(++_created, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
-        Generation = 1,
-        DeviceBytes = _shape.DeviceBytes,
-        MaxDeviceBytes = _shape.DeviceBytes,
-        ChunkShift = _shape.ChunkShift,
-        Layout = _shape.IsSeparate ? LinearLayout.Separate : LinearLayout.Front,
-        DataOffset = _shape.IsSeparate ? 0 : Superblock.ShiftFor(_shape.DeviceBytes, _shape.ChunkShift),
-        Origin = OriginIdentity,
-        OriginUri = "/origin",
-        DataPath = _shape.IsSeparate ? "/data" : "",
-    };
-
     private OriginIdentity OriginIdentity => new(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
 
     private (SimulatedFile Map, SimulatedFile Data) OpenFiles(int directBlockBytes = 0)
@@ -175,8 +160,8 @@ internal sealed class SimulationRun : IDisposable
     private void Create()
     {
         _machine.Phase = SimulationPhase.Create;
-        var superblock = NewSuperblock();
-        _uuid = superblock.Uuid;
+        _overlay.BeginCreate();
+        var replaced = _existence == Existence.Yes && _overlay.ReplacesAtOnce;
         (_isClean, _resetIsPending) = (false, false);
         var (map, data) = OpenFiles();
         try
@@ -187,14 +172,14 @@ internal sealed class SimulationRun : IDisposable
                 if (!_shape.IsBlockDevice && file.Facts.SizeBytes > 0)
                     file.SetLength(0);
             }
-            OverlayCreator.Lay(superblock, map, data, preallocate: false);
+            _overlay.Lay(map, data, new OriginFile("/origin", OriginIdentity, null));
             _existence = Existence.Yes;
             _client.Model.BecomeOrigin();
         }
         catch (Exception e) when (e is LincowException or LinuxException)
         {
             RequireExcuse(e, "create");
-            _existence = Existence.Perhaps;
+            (_existence, _resetIsPending) = (replaced ? Existence.Yes : Existence.Perhaps, replaced);
             if (_machine.IsOff || _shape.IsBlockDevice)
                 return;
             // The command removes what it made.
@@ -223,24 +208,25 @@ internal sealed class SimulationRun : IDisposable
         var (map, data) = OpenFiles(block);
         try
         {
-            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), OverlayAccess.Write);
-            if (_existence == Existence.Perhaps && files.Superblock.Uuid != _uuid)
+            var originFile = new SimulatedFile(_machine, _originDisk, _shape.OriginBytes % 512 == 0 && block == 512 ? block : 0);
+            // Another path each time, so that superblocks differ in more than their first sector.
+            var uri = "/origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
+            var origin = new OriginFile(uri, OriginIdentity, originFile);
+            if (_overlay.Open(map, data, origin, _machine.Loop!, _machine.Random.Next(16), _existence == Existence.Perhaps) is not { } session)
             {
                 // The overlay that a forced create was to replace. Nobody has a claim to it.
                 _existence = Existence.No;
                 return;
             }
-            var originFile = new SimulatedFile(_machine, _originDisk, _shape.OriginBytes % 512 == 0 && block == 512 ? block : 0);
-            // Another path each time, so that superblocks differ in more than their first sector.
-            var uri = "/origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
-            var session = OverlaySession.Open(files, new OriginFile(uri, OriginIdentity, originFile), false, "overlay", _machine.Loop!);
             session.Report = report =>
             {
                 if (report.Contains("lincow check", StringComparison.Ordinal))
                     throw new SimulationFailure($"damage where there is none: {report}");
             };
-            if (_existence == Existence.Perhaps)
+            if (_existence == Existence.Perhaps && _overlay.HasName)
                 _client.Model.BecomeOrigin();
+            else if (_existence == Existence.Perhaps)
+                _resetIsPending = true;
             _existence = Existence.Yes;
             _session = session;
             _machine.Phase = SimulationPhase.Serve;
@@ -300,7 +286,9 @@ internal sealed class SimulationRun : IDisposable
         try
         {
             session.Close();
-            throw new SimulationFailure("a clean close without power");
+            // A snapshot store with nothing to commit has nothing to write either.
+            if (_shape.Store == StoreKind.Linear)
+                throw new SimulationFailure("a clean close without power");
         }
         catch (LincowException)
         {
@@ -323,9 +311,7 @@ internal sealed class SimulationRun : IDisposable
         var (map, data) = OpenFiles();
         try
         {
-            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), OverlayAccess.Write);
-            (_resetIsPending, _isClean) = (true, false);
-            OverlayReset.Reset(files, _machine.Loop!);
+            _overlay.Reset(map, data, _machine.Loop!, () => (_resetIsPending, _isClean) = (true, false));
             _client.Model.BecomeOrigin();
             (_resetIsPending, _isClean) = (false, _shape.CanPunch);
         }
@@ -340,12 +326,10 @@ internal sealed class SimulationRun : IDisposable
     {
         if (!BeginOffline(SimulationPhase.Check) || _existence != Existence.Yes)
             return;
-        var access = repair ? OverlayAccess.Write : OverlayAccess.Read;
         var (map, data) = OpenFiles();
         try
         {
-            var files = OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), access);
-            var report = OverlayCheck.Run(files, repair);
+            var report = _overlay.Check(map, data, repair);
             // A cut may tear a superblock; a map page never needs mending.
             if (_machine.Faults == 0 && !_machine.IsOff && report.Findings.Any(finding => _isClean || finding.DeviceStart >= 0))
                 throw new SimulationFailure($"check of {(_isClean ? "a clean" : "an unclean")} overlay found: {string.Join("; ", report.Findings.Select(finding => finding.Problem))}");

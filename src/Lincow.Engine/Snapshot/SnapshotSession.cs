@@ -68,7 +68,8 @@ internal static class SnapshotSession
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {
                 throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. "
-                    + "'lincow check' lists all; 'lincow serve --read-only --rescue' shows what is sound") { IsDamage = true };
+                    + "'lincow check' lists all; 'lincow serve --read-only --rescue' shows what is sound")
+                { IsDamage = true };
             }
             if (scan.HasLeftOver && !options.ReadOnly)
                 file.ClearLeftOver(scan);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Lincow.Conversion;
 using Lincow.Overlays;
 
 namespace Lincow.Cli;
@@ -10,6 +11,7 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(CheckReport))]
 [JsonSerializable(typeof(MapRange))]
 [JsonSerializable(typeof(ResetReport))]
+[JsonSerializable(typeof(ConvertReport))]
 [JsonSerializable(typeof(CollectionCounts))]
 internal sealed partial class Json : JsonSerializerContext
 {

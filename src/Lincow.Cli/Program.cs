@@ -17,6 +17,7 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     InfoCommand.Build(),
     MapCommand.Build(),
     CheckCommand.Build(),
+    ConvertCommand.Build(),
     DemoCommand.Build(),
     CompletionCommand.Build(),
 };

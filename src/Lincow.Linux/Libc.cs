@@ -25,6 +25,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial int close(int fd);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int renameat2(int fromDirectory, string from, int toDirectory, string to, uint flags);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint pread(int fd, nint buffer, nint count, long offset);
 

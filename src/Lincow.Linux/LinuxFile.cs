@@ -86,6 +86,20 @@ public unsafe class LinuxFile : IDisposable
     public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
         Finish(Libc.open(directory, Libc.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Direct : 0), 0x180), directory, true, direct);
 
+    /// <summary>Gives a file its name at last, in one step. EEXIST when the name is taken and may not be replaced.</summary>
+    public static void Rename(string from, string to, bool replace)
+    {
+        const int currentDirectory = -100;
+        const uint noReplace = 1;
+        if (Libc.renameat2(currentDirectory, from, currentDirectory, to, replace ? 0 : noReplace) == 0)
+            return;
+        // A file system that can't refuse by itself.
+        if (!replace && Libc.LastError == Errno.Invalid && !File.Exists(to))
+            Rename(from, to, replace: true);
+        else
+            throw new LinuxException("rename", to, Libc.LastError);
+    }
+
     private static LinuxFile Finish(int descriptor, string path, bool writable, bool direct)
     {
         if (descriptor < 0)

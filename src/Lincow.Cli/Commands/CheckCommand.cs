@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Lincow.Overlays;
-using Spectre.Console;
 
 namespace Lincow.Cli.Commands;
 
@@ -24,7 +23,8 @@ internal static class CheckCommand
             CheckReport report;
             try
             {
-                report = RunWithProgress(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(quiet), result.GetValue(origin));
+                report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
+                    progress is null ? null : fraction => progress("map pages", fraction), result.GetValue(origin)));
             }
             catch (LincowException e) when (e.IsDamage)
             {
@@ -42,18 +42,6 @@ internal static class CheckCommand
               lincow check work.cow --repair
               lincow check work.cow --json | jq .findings
             """);
-    }
-
-    private static CheckReport RunWithProgress(string overlay, string? map, bool repair, bool acceptMap, bool quiet, string? origin)
-    {
-        if (quiet || Console.IsErrorRedirected)
-            return OverlayCheck.Run(overlay, map, repair, acceptMap, origin: origin);
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        return console.Progress().AutoClear(true).Start(context =>
-        {
-            var task = context.AddTask("map pages", maxValue: 1);
-            return OverlayCheck.Run(overlay, map, repair, acceptMap, fraction => task.Value = fraction, origin);
-        });
     }
 
     private static void Print(CheckReport report, bool quiet)

@@ -108,6 +108,9 @@ internal sealed record Superblock
         return (mapEnd + ShiftUnitBytes - 1) / ShiftUnitBytes * ShiftUnitBytes;
     }
 
+    /// <summary>Whether a file begins as an overlay with its map in front, or as a map, does.</summary>
+    public static bool HasMagic(ReadOnlySpan<byte> head) => head.StartsWith(Magic);
+
     public void Encode(Span<byte> block)
     {
         block.Clear();

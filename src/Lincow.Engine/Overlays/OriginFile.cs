@@ -72,6 +72,13 @@ internal sealed class OriginFile : IDisposable
 
     public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _file is null ? null : new FileStorage(_file, loop));
 
+    /// <summary>Reads it in place; beyond its end there are zeroes.</summary>
+    public void Read(Span<byte> buffer, long byteOffset)
+    {
+        var read = _file is null || byteOffset >= Identity.SizeBytes ? 0 : _file.Read(buffer, byteOffset);
+        buffer[read..].Clear();
+    }
+
     public void Dispose() => _file?.Dispose();
 
     // Its raw bytes, superblock and map in front, are not what anybody means by an origin.

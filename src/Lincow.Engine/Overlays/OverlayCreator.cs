@@ -67,19 +67,7 @@ public static class OverlayCreator
             });
             return;
         }
-        var superblock = new Superblock
-        {
-            Uuid = Guid.NewGuid(),
-            Generation = 1,
-            DeviceBytes = size,
-            MaxDeviceBytes = maxSize,
-            ChunkShift = chunkShift,
-            Layout = options.Map is null ? LinearLayout.Front : LinearLayout.Separate,
-            DataOffset = options.Map is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
-            Origin = origin.Identity,
-            OriginUri = origin.Uri,
-            DataPath = options.Map is null ? "" : Path.GetFullPath(options.Overlay),
-        };
+        var superblock = Plan(origin, size, maxSize, chunkShift, options.Map is null ? null : Path.GetFullPath(options.Overlay));
         // Encoding checks the lengths of the paths, before anything is touched.
         superblock.Encode(new byte[Superblock.SizeBytes]);
         superblock = superblock.Marked();
@@ -94,8 +82,8 @@ public static class OverlayCreator
 
     private static void Make(CreateOptions options, Action<List<string>> lay)
     {
-        if (options.Map is null && OverlayFiles.FindBeside(Path.GetFullPath(options.Overlay)) is { } beside)
-            throw new LincowException($"{beside}: is the map of an earlier overlay at {options.Overlay}, and would be taken for this one's. Remove it, or give another path");
+        if (options.Map is null)
+            RequireNoMapBeside(Path.GetFullPath(options.Overlay));
         var made = new List<string>();
         try
         {
@@ -114,6 +102,28 @@ public static class OverlayCreator
                 throw new LincowException($"{error.Message}{Advice(error.Errno)}", e);
             throw;
         }
+    }
+
+    /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
+    /// <param name="separateData">Where the data lies, if not behind the map.</param>
+    internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData) => new()
+    {
+        Uuid = Guid.NewGuid(),
+        Generation = 1,
+        DeviceBytes = size,
+        MaxDeviceBytes = maxSize,
+        ChunkShift = chunkShift,
+        Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
+        DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
+        Origin = origin.Identity,
+        OriginUri = origin.Uri,
+        DataPath = separateData ?? "",
+    };
+
+    internal static void RequireNoMapBeside(string path)
+    {
+        if (OverlayFiles.FindBeside(path) is { } beside)
+            throw new LincowException($"{beside}: is the map of an earlier overlay at {path}, and would be taken for this one's. Remove it, or give another path");
     }
 
     internal static int ChunkShift(long chunkBytes)
@@ -191,7 +201,7 @@ public static class OverlayCreator
         return file;
     }
 
-    private static void RequireFree(LinuxFile file, OriginFile origin, bool force)
+    internal static void RequireFree(LinuxFile file, OriginFile origin, bool force)
     {
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
@@ -214,6 +224,14 @@ public static class OverlayCreator
     /// <summary>Lays a new overlay into its files, which are empty or to be overwritten.</summary>
     internal static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
     {
+        Prepare(superblock, mapFile, dataFile, preallocate);
+        SuperblockFile.Create(mapFile, superblock);
+        mapFile.Sync();
+    }
+
+    /// <summary>All but the superblocks, without which it isn't an overlay.</summary>
+    internal static void Prepare(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
+    {
         foreach (var file in new[] { mapFile, dataFile }.Distinct())
         {
             var needed = ReferenceEquals(file, mapFile) ? superblock.MapFileBytes : superblock.DataFileBytes;
@@ -235,8 +253,6 @@ public static class OverlayCreator
         // What was there before is gone for good before anything new is there.
         if (mapFile.Facts.SizeBytes > 0)
             mapFile.Sync();
-        SuperblockFile.Create(mapFile, superblock);
-        mapFile.Sync();
     }
 
     // A device may hold the pages of an earlier overlay; they must read as never written. Superblocks first: from here on it is no overlay.

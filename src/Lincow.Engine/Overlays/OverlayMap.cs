@@ -1,7 +1,4 @@
-using System.Runtime.InteropServices;
 using Lincow.Device;
-using Lincow.Linear;
-using Lincow.Linux;
 
 namespace Lincow.Overlays;
 
@@ -21,53 +18,18 @@ public sealed record MapRange(long Start, long Length, int Depth, bool Present, 
 /// <summary>Lists where each range of an overlay's device comes from.</summary>
 public static class OverlayMap
 {
-    private const int ExtentsAtOnce = 4096;
-
     /// <summary>Calls back for each range in order. Works while the overlay is served, as of the last flush. Throws <see cref="LincowException"/>.</summary>
     public static void ForEach(SessionOptions options, Action<MapRange> visit)
     {
-        using var loop = new PosixLoop();
-        var session = OverlaySession.Open(options with { ReadOnly = true, Peek = true }, loop);
-        var memory = loop.Buffers.Rent(ExtentsAtOnce * Marshal.SizeOf<BlockExtent>());
-        try
+        using var reader = new OverlayReader(options with { Peek = true });
+        foreach (var extent in reader.Extents())
         {
-            var request = new ExtentRequest(memory.Address);
-            var device = session.Device;
-            var pending = new BlockExtent(0, default);
-            long cursor = 0;
-            while (cursor < device.SizeBytes)
+            for (long done = 0; done < extent.ByteLength;)
             {
-                foreach (var extent in request.Fetch(device, loop, cursor, ExtentsAtOnce))
-                {
-                    // What one fetch cuts in two is one range.
-                    if (pending.ByteLength > 0 && extent.Source == pending.Source)
-                    {
-                        pending = pending with { ByteLength = pending.ByteLength + extent.ByteLength };
-                    }
-                    else
-                    {
-                        Visit();
-                        pending = extent;
-                    }
-                    cursor += extent.ByteLength;
-                }
+                var range = Range(reader.Session, extent.Start + done, extent.ByteLength - done, extent.Source);
+                visit(range);
+                done += range.Length;
             }
-            Visit();
-
-            void Visit()
-            {
-                for (long start = cursor - pending.ByteLength, done = 0; start + done < cursor;)
-                {
-                    var range = Range(session, start + done, pending.ByteLength - done, pending.Source);
-                    visit(range);
-                    done += range.Length;
-                }
-            }
-        }
-        finally
-        {
-            loop.Buffers.Return(memory);
-            session.Close();
         }
     }
 
@@ -86,28 +48,5 @@ public static class OverlayMap
             default:
                 return new MapRange(start, length, 1, start < stack.Origin.SizeBytes, true, false, null, null);
         }
-    }
-
-    private sealed class ExtentRequest(nint buffer) : BlockRequest
-    {
-        private int? _result;
-
-        public ReadOnlySpan<BlockExtent> Fetch(CowDevice device, IoLoop loop, long byteOffset, int capacity)
-        {
-            (Operation, Buffer, ExtentCount, ByteOffset, _result) = (BlockOperation.Extents, buffer, capacity, byteOffset, null);
-            // A window of map pages at a time keeps memory small on large devices.
-            ByteLength = Math.Min(device.SizeBytes - byteOffset, 1024L * MapFormat.ChunksPerPage << device.Geometry.ChunkShift);
-            device.Submit(this);
-            while (_result is null)
-                loop.RunOnce();
-            if (_result < 0)
-                throw new LincowException($"the map at device byte {byteOffset} can't be read: {Errno.Describe(-_result.Value)}. Run 'lincow check'");
-            unsafe
-            {
-                return new ReadOnlySpan<BlockExtent>((void*)Buffer, ExtentCount);
-            }
-        }
-
-        protected internal override void OnCompleted(int result) => _result = result;
     }
 }

@@ -16,5 +16,7 @@ internal static class FuzzTargets
         ["overlay"] = () => new OverlayTarget(),
         ["handshake"] = () => new HandshakeTarget(),
         ["transmission"] = () => new TransmissionTarget(),
+        ["uml"] = () => new UmlTarget(),
+        ["snapshot"] = () => new SnapshotTarget(),
     };
 }

@@ -1,0 +1,79 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using Lincow.Conversion;
+
+namespace Lincow.Cli.Commands;
+
+internal static class ConvertCommand
+{
+    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()];
+
+    public static Command Build()
+    {
+        var source = new Argument<string>("SOURCE") { Description = "What to convert: an overlay, a dm-snapshot store, a COW file of User-mode Linux, or a qcow2 overlay; its content says which" };
+        var destination = new Argument<string>("DESTINATION") { Description = "Path of the new one: a new file, or a block device" };
+        var origin = Options.Origin("The source's origin, if it names none (dm-snapshot), was moved, or is not beside the source: a path, or zero:SIZE");
+        var to = new Option<string?>("--to") { Description = "Format of DESTINATION: linear, snapshot, uml or qcow2 [default: what its name ends with, else linear]", HelpName = "FORMAT" };
+        to.AcceptOnlyFromAmong([.. Formats.Select(format => format.Name)]);
+        var chunk = Options.Size("--chunk", "Chunk size of DESTINATION, clusters for qcow2 [default: the source's, at least 4K]");
+        var acceptOrigin = Options.AcceptOrigin();
+        var force = new Option<bool>("--force") { Description = "Replace what is at DESTINATION" };
+        var quiet = Options.Quiet();
+        var json = Options.Json();
+        var command = new Command("convert", "Convert between linear overlays, dm-snapshot stores, COW files of User-mode Linux and qcow2 overlays. Only changes are copied, and all are read back.")
+        {
+            source, destination, origin, to, chunk, acceptOrigin, force, quiet, json,
+        };
+        command.SetAction(result =>
+        {
+            var options = new ConvertOptions
+            {
+                Source = result.GetValue(source)!,
+                Destination = result.GetValue(destination)!,
+                Origin = result.GetValue(origin),
+                To = result.GetValue(to),
+                ChunkBytes = result.GetValue(chunk),
+                AcceptOrigin = result.GetValue(acceptOrigin),
+                Force = result.GetValue(force),
+            };
+            var report = Run(options, result.GetValue(quiet));
+            if (result.GetValue(json))
+                Json.Write(report, Json.Default.ConvertReport);
+            else if (!result.GetValue(quiet))
+                Print(report);
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow convert /dev/vg/cow work.cow --origin /dev/vg/golden     # a snapshot of the kernel's, taken out of use
+              lincow convert work.cow snap.img --to snapshot --chunk 16K      # and back: a store for dmsetup
+              lincow convert vm.cow work.cow                                  # a COW file of User-mode Linux
+              lincow convert work.qcow2 work.cow --origin /images/golden.img
+              lincow convert work.cow work.qcow2
+            """);
+    }
+
+    private static ConvertReport Run(ConvertOptions options, bool quiet)
+    {
+        using var stop = new CancellationTokenSource();
+        // The first signal ends it in good order, so that nothing half done is left; a second one ends the process.
+        void Signalled(PosixSignalContext context)
+        {
+            context.Cancel = !stop.IsCancellationRequested;
+            stop.Cancel();
+        }
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signalled);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signalled);
+        try
+        {
+            return ProgressBars.Run(quiet, progress => new OverlayConverter(Formats, progress, stop.Token).Run(options));
+        }
+        catch (OperationCanceledException e)
+        {
+            throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. Start it again", e);
+        }
+    }
+
+    private static void Print(ConvertReport report) => Console.Out.WriteLine(Printable.Text(
+        $"converted {report.Source} ({report.SourceFormat}) to {report.Destination} ({report.DestinationFormat}, chunks of {SizeText.Format(report.ChunkSize)}): {SizeText.Format(report.DataBytes)} of data"
+        + (report.ZeroBytes > 0 ? $" and {SizeText.Format(report.ZeroBytes)} of zeroes" : "") + $" over {report.Origin}, read back and equal"));
+}

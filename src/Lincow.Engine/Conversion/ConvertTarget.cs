@@ -1,0 +1,164 @@
+using Lincow.Linux;
+using Lincow.Overlays;
+
+namespace Lincow.Conversion;
+
+/// <summary>
+/// Where a conversion goes. A file bears another name, in the same directory, until it is complete and has been read back; then it is renamed in
+/// one step. A block device has no other name: its first bytes are zero until everything behind them is on stable storage.
+/// </summary>
+internal sealed class ConvertTarget : IDisposable
+{
+    private const int HeadBytes = 64 << 10;
+
+    private readonly string _path;
+    private readonly bool _replace;
+    private readonly LinuxFile? _replaced;
+    private LinuxFile? _file;
+    private bool _isPublished;
+
+    private ConvertTarget(string path, string workPath, LinuxFile file, bool replace, LinuxFile? replaced) =>
+        (_path, WorkPath, _file, _replace, _replaced) = (path, workPath, file, replace, replaced);
+
+    /// <summary>The path under which it is written and read back.</summary>
+    public string WorkPath { get; }
+
+    public LinuxFile File => _file ?? throw new ObjectDisposedException(WorkPath);
+
+    /// <summary>Opens it, and makes sure that nobody else uses it. Throws <see cref="LincowException"/>.</summary>
+    public static ConvertTarget Open(string destination, bool force, OriginFile origin, FileFacts source)
+    {
+        var path = OverlayFiles.FullPath(destination, "destination");
+        LinuxFile? existing = null;
+        try
+        {
+            if (Path.Exists(path))
+            {
+                existing = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+                if (existing.Facts.IsSameFile(source))
+                    throw new LincowException($"{path}: is the source itself. Give the destination a path of its own");
+                OverlayCreator.RequireFree(existing, origin, force);
+                var isDevice = existing.Facts.Kind == FileKind.BlockDevice;
+                existing.Dispose();
+                existing = Claim(path, isDevice);
+                if (isDevice)
+                {
+                    existing.Write(new byte[Math.Min(HeadBytes, existing.Facts.SizeBytes)], 0);
+                    existing.Sync();
+                    return new ConvertTarget(path, path, existing, replace: false, replaced: null);
+                }
+            }
+            var workPath = Path.Combine(Path.GetDirectoryName(path)!, $".{Path.GetFileName(path)}.converting");
+            return new ConvertTarget(path, workPath, CreateWorkFile(path, workPath), force, existing);
+        }
+        catch
+        {
+            existing?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Everything has been written: what is read from now on comes from the disk, through another opening.</summary>
+    public void BeginReadBack()
+    {
+        File.DropCache();
+        // A block device is opened by one at a time.
+        if (WorkPath != _path)
+            return;
+        _file!.Dispose();
+        _file = null;
+    }
+
+    /// <summary>Gives it its name.</summary>
+    public void Publish()
+    {
+        if (WorkPath != _path)
+        {
+            try
+            {
+                LinuxFile.Rename(WorkPath, _path, _replace);
+            }
+            catch (LinuxException e) when (e.Errno == Errno.Exists)
+            {
+                throw new LincowException($"{_path}: has come into being meanwhile. Give another path, or --force to replace it", e);
+            }
+            using var directory = LinuxFile.Open(Path.GetDirectoryName(_path)!, writable: false);
+            directory.Sync();
+        }
+        _isPublished = true;
+    }
+
+    public void Dispose()
+    {
+        if (!_isPublished && WorkPath != _path)
+            System.IO.File.Delete(WorkPath);
+        else if (!_isPublished)
+            Wipe();
+        _file?.Dispose();
+        _replaced?.Dispose();
+    }
+
+    // What was read back isn't what was to be written, or nothing was read back: it must not pass for complete.
+    private void Wipe()
+    {
+        try
+        {
+            _file ??= LinuxFile.Open(WorkPath, writable: true);
+            _file.Write(new byte[Math.Min(HeadBytes, _file.Facts.SizeBytes)], 0);
+            _file.Sync();
+        }
+        catch (LinuxException)
+        {
+            // The failure that led here is the one to tell.
+        }
+    }
+
+    private static LinuxFile Claim(string path, bool isDevice)
+    {
+        LinuxFile file;
+        try
+        {
+            file = OverlayFiles.OpenPath(path, writable: true, direct: false, exclusive: isDevice);
+        }
+        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
+        {
+            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Stop its user first", e);
+        }
+        if (file.TryLock(OriginFile.LockByte, exclusive: true))
+            return file;
+        var holder = LockHolder.Find(file.Facts) ?? "another process";
+        file.Dispose();
+        throw new LincowException($"{path}: is in use by {holder}; stop that process first");
+    }
+
+    private static LinuxFile CreateWorkFile(string path, string workPath)
+    {
+        for (var attempt = 0; ; attempt++)
+        {
+            try
+            {
+                var file = LinuxFile.CreateNew(workPath);
+                // Another byte than that of overlays, whose readers come when it is complete.
+                file.TryLock(OriginFile.LockByte + 1, exclusive: true);
+                return file;
+            }
+            catch (LinuxException e) when (e.Errno == Errno.Exists && attempt == 0)
+            {
+                RemoveLeftOver(path, workPath);
+            }
+            catch (LinuxException e)
+            {
+                throw new LincowException($"{path}: can't be made: {e.Reason}", e);
+            }
+        }
+    }
+
+    // Of a conversion that was killed.
+    private static void RemoveLeftOver(string path, string workPath)
+    {
+        using var left = OverlayFiles.OpenPath(workPath, writable: true, direct: false, exclusive: false);
+        if (!left.TryLock(OriginFile.LockByte + 1, exclusive: true))
+            throw new LincowException($"{path}: {LockHolder.Find(left.Facts) ?? "another process"} is converting into it right now. Wait for it, or give another path");
+        System.IO.File.Delete(workPath);
+    }
+}

@@ -1,0 +1,31 @@
+namespace Lincow.Conversion;
+
+/// <summary>
+/// The origin that a file of another format names. Nothing in such a file says who wrote the name, and whoever wrote it may have wanted to
+/// see another file's content, so it is followed no further than the file's own directory (SECURITY.md).
+/// </summary>
+public static class RecordedOrigin
+{
+    /// <summary>The origin to use: the user's word, else the recorded name if it is a file beside the source. Throws <see cref="LincowException"/>.</summary>
+    /// <param name="source">The file that names it.</param>
+    /// <param name="recorded">The name, relative to the source's directory.</param>
+    /// <param name="chosen">What the user gave with --origin.</param>
+    public static string Resolve(string source, string recorded, string? chosen)
+    {
+        if (chosen is not null)
+            return chosen;
+        if (recorded.Length == 0)
+            throw new LincowException($"{source}: names no origin. Give it with --origin PATH");
+        var directory = Path.GetDirectoryName(Path.GetFullPath(source))!;
+        var named = Path.GetFullPath(recorded, directory);
+        var beside = Path.Combine(directory, Path.GetFileName(recorded));
+        // Files that were moved together find each other.
+        if ((named == beside || !File.Exists(named)) && IsPlainFile(beside))
+            return beside;
+        throw new LincowException(File.Exists(named)
+            ? $"{source}: names {named} as its origin, which is not a file beside it, and a file from elsewhere could name any. If that is its origin, say so with --origin {named}"
+            : $"{source}: names {named} as its origin, and there is no such file. Give the origin's place with --origin PATH");
+    }
+
+    private static bool IsPlainFile(string path) => new FileInfo(path) is { Exists: true, LinkTarget: null };
+}

@@ -13,6 +13,7 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     CreateCommand.Build(),
     ServeCommand.Build(),
     RunCommand.Build(behind),
+    StatusCommand.Build(),
     ResetCommand.Build(),
     InfoCommand.Build(),
     MapCommand.Build(),

@@ -44,7 +44,7 @@ internal static class RunCommand
     {
         // Ctrl-C goes to the command as well; lincow waits for it to end, and then ends in order.
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
-        var host = new ServeHost();
+        var host = new ServeHost("run");
         host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
         Process? child = null;
         var wasTerminated = false;

@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Lincow.Overlays;
 
+using Lincow.Frontends.Attach;
+
 namespace Lincow.Cli;
 
 /// <summary>Options that several commands share, made anew for each.</summary>
@@ -46,6 +48,13 @@ internal static class Options
     public static Option<bool> AcceptOrigin() => new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
 
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
+
+    public static Option<string> Via() => new("--via")
+    {
+        Description = $"How: {AttachWays.Automatic} (the best that works here), {string.Join(", ", AttachWays.All.Select(way => way.Name))}",
+        DefaultValueFactory = _ => AttachWays.Automatic,
+        HelpName = "WAY",
+    };
 
     /// <summary>A size in bytes, or with K M G T P.</summary>
     public static Option<long?> Size(string name, string description) => new(name)

@@ -13,6 +13,8 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     CreateCommand.Build(),
     ServeCommand.Build(),
     RunCommand.Build(behind),
+    AttachCommand.Build(args),
+    DetachCommand.Build(),
     StatusCommand.Build(),
     ResetCommand.Build(),
     InfoCommand.Build(),

@@ -7,6 +7,10 @@ public static unsafe class LinuxPath
 {
     private const int CurrentDirectory = -100, NoFollow = 0x100;
 
+    public static uint ThisUser => Libc.geteuid();
+
+    public static uint ThisGroup => Libc.getegid();
+
     /// <summary>Whether a path, not followed if it is a symbolic link, belongs to the user of this process.</summary>
     public static bool IsOwnedByThisUser(string path) => TryStat(path, NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
 

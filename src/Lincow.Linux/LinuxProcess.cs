@@ -39,8 +39,17 @@ public static class LinuxProcess
         }
     }
 
-    /// <summary>Leaves the terminal and its session: what ends them doesn't end this process.</summary>
-    public static void LeaveSession() => _ = Libc.setsid();
+    /// <summary>
+    /// Leaves the terminal and its session: what ends them doesn't end this process. What it has to say goes to standard output, to whoever
+    /// started it, until <see cref="RedirectStandardStreams"/>. Comes before anything is written.
+    /// </summary>
+    public static void LeaveSession()
+    {
+        _ = Libc.setsid();
+        var output = new StreamWriter(new DescriptorStream(1)) { AutoFlush = true };
+        Console.SetOut(output);
+        Console.SetError(output);
+    }
 
     /// <summary>From here on, what is written to standard output and error goes to a file, and nothing comes from standard input.</summary>
     public static void RedirectStandardStreams(string path)

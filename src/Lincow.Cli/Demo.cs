@@ -133,7 +133,7 @@ internal sealed class Demo
 
     private void Serve(Action<string> use)
     {
-        var host = new ServeHost();
+        var host = new ServeHost("demo");
         host.Start([new SessionOptions { Overlay = Overlay }], [], [new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))], tls: null);
         try
         {

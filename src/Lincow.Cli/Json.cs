@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Lincow.Cli.Commands;
 using Lincow.Conversion;
 using Lincow.Overlays;
 
@@ -13,6 +14,7 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(ResetReport))]
 [JsonSerializable(typeof(ConvertReport))]
 [JsonSerializable(typeof(CollectionCounts))]
+[JsonSerializable(typeof(List<StatusReport>))]
 internal sealed partial class Json : JsonSerializerContext
 {
     public static void Write<T>(T report, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type) =>

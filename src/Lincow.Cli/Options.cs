@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Lincow.Frontends.Attach;
 using Lincow.Overlays;
 
 namespace Lincow.Cli;
@@ -46,6 +47,13 @@ internal static class Options
     public static Option<bool> AcceptOrigin() => new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
 
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
+
+    public static Option<string> Via() => new("--via")
+    {
+        Description = $"How: {AttachWays.Automatic} (the best that works here), {string.Join(", ", AttachWays.All.Select(way => way.Name))}",
+        DefaultValueFactory = _ => AttachWays.Automatic,
+        HelpName = "WAY",
+    };
 
     /// <summary>A size in bytes, or with K M G T P.</summary>
     public static Option<long?> Size(string name, string description) => new(name)

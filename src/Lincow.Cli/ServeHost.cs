@@ -1,52 +1,30 @@
 using System.Net;
 using System.Net.Sockets;
+using Lincow.Frontends.Control;
 using Lincow.Frontends.Nbd;
 using Lincow.Linux;
 using Lincow.Overlays;
 
 namespace Lincow.Cli;
 
-/// <summary>Where to listen: a Unix socket or a TCP address.</summary>
-internal abstract record ListenAddress
-{
-    public sealed record Unix(string Path) : ListenAddress;
-
-    public sealed record Tcp(string Host, int Port) : ListenAddress;
-
-    /// <summary>Parses unix:PATH and tcp:HOST:PORT (tcp:[::1]:10809 for IPv6, tcp:PORT for the loopback).</summary>
-    public static ListenAddress Parse(string text)
-    {
-        if (text.StartsWith("unix:", StringComparison.Ordinal) && text.Length > 5)
-        {
-            var path = System.IO.Path.GetFullPath(text[5..]);
-            var bytes = System.Text.Encoding.UTF8.GetByteCount(path);
-            if (bytes > LinuxSocket.MaxUnixPathBytes)
-                throw new LincowException($"{path}: a Unix socket's path has at most {LinuxSocket.MaxUnixPathBytes} bytes, and this one has {bytes}. Use a shorter one, for example in /run or /tmp");
-            return new Unix(path);
-        }
-        if (text.StartsWith("tcp:", StringComparison.Ordinal))
-        {
-            var rest = text[4..];
-            var colon = rest.LastIndexOf(':');
-            var host = colon < 0 ? "127.0.0.1" : rest[..colon].Trim('[', ']');
-            if (ushort.TryParse(rest[(colon + 1)..], out var port))
-                return new Tcp(host.Length == 0 ? "0.0.0.0" : host, port);
-        }
-        throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
-    }
-}
-
 /// <summary>
 /// Opens overlays, spreads them over loops (one a core), and serves them over NBD until stopped. The order of things: overlays are open before
 /// anything listens; at the end nothing is accepted, what is in flight is answered, overlays are flushed and closed, loops end.
 /// </summary>
-internal sealed class ServeHost
+/// <param name="command">What is served for: serve, run or attach. It goes into the record that others find.</param>
+internal sealed class ServeHost(string command)
 {
     private readonly List<LoopThread> _threads = [];
-    private readonly List<(LoopThread Thread, OverlaySession Session)> _sessions = [];
+    private readonly List<ServedSession> _sessions = [];
     private readonly List<string> _socketPaths = [];
     private NbdServer? _server;
     private TlsSettings? _tls;
+    private Registration? _registration;
+
+    public IReadOnlyList<ServedSession> Sessions => _sessions;
+
+    /// <summary>Asked to detach, on a loop's thread; null where there is nothing that could be.</summary>
+    public ControlHandler? OnDetach { get; set; }
 
     /// <summary>Where clients connect: one for each export and address.</summary>
     public List<string> Uris { get; } = [];
@@ -70,7 +48,7 @@ internal sealed class ServeHost
                 var options = overlays[i];
                 var session = thread.Loop.Invoke(() => OverlaySession.Open(options, thread.Loop));
                 session.Report = CommandRunner.Warn;
-                _sessions.Add((thread, session));
+                _sessions.Add(new ServedSession(thread, session, options));
                 var name = i < names.Count ? names[i] : session.Name;
                 if (exports.Any(export => export.Name == name))
                     throw new LincowException($"two exports would be called '{name}'. Give each a name with --name, in the order of the overlays");
@@ -84,8 +62,9 @@ internal sealed class ServeHost
                 listeners.ForEach(server.Listen);
                 return true;
             });
-            foreach (var (thread, session) in _sessions)
+            foreach (var (thread, session, _) in _sessions)
                 thread.Loop.Post(session.StartReclaiming);
+            _registration = Registration.TryBegin(command, _threads[0], ServedExports(exports.Count), new ServeControl(this).Handle);
         }
         catch
         {
@@ -94,8 +73,22 @@ internal sealed class ServeHost
         }
     }
 
-    /// <summary>Stops serving; throws <see cref="LincowException"/> when an overlay could not be flushed.</summary>
-    public void Stop()
+    /// <summary>Says of the one export how it is attached. Throws where that can't be written down, for nobody could clean up after a crash then.</summary>
+    public void NoteAttachment(Func<ServedExport, ServedExport> change)
+    {
+        if (_registration is null)
+            RunDirectory.Open();
+        _registration?.Update(0, change);
+    }
+
+    /// <summary>Standard output and error go to a file next to the record from here on.</summary>
+    public void RedirectToLog() => _registration?.RedirectToLog();
+
+    /// <summary>
+    /// Stops serving; throws <see cref="LincowException"/> when an overlay could not be flushed. <paramref name="report"/> is told so before, or
+    /// null, while the control socket can still pass it on.
+    /// </summary>
+    public void Stop(Action<string?>? report = null)
     {
         if (_server is not null)
         {
@@ -107,10 +100,12 @@ internal sealed class ServeHost
         // Now: a successor may bind the same path as soon as nobody listens.
         _socketPaths.ForEach(File.Delete);
         var failures = new List<string>();
-        foreach (var (thread, session) in _sessions)
+        foreach (var (thread, session, _) in _sessions)
         {
             try
             {
+                while (thread.Loop.Invoke(() => session.IsResetting))
+                    Thread.Sleep(1);
                 thread.Loop.Invoke(() =>
                 {
                     session.Close();
@@ -122,11 +117,24 @@ internal sealed class ServeHost
                 failures.Add(e.Message);
             }
         }
+        report?.Invoke(failures.Count > 0 ? string.Join("; ", failures) : null);
+        _registration?.End();
         _sessions.Clear();
         _threads.ForEach(thread => thread.Stop());
         if (failures.Count > 0)
             throw new LincowException(string.Join("; ", failures));
     }
+
+    private List<ServedExport> ServedExports(int count) => [.. _sessions.Select((session, index) => new ServedExport
+    {
+        Name = session.Session.Name,
+        Overlay = session.Options.Overlay is { } overlay ? Path.GetFullPath(overlay) : null,
+        Origin = session.Options.Overlay is null ? session.Options.Origin : null,
+        SizeBytes = session.Session.Device.SizeBytes,
+        ReadOnly = session.Session.Device.IsReadOnly,
+        // Of each address in turn there is one for each export.
+        Uris = [.. Uris.Where((_, position) => position % count == index)],
+    })];
 
     private int Listen(ListenAddress address, List<NbdExport> exports, bool tls)
     {
@@ -171,54 +179,5 @@ internal sealed class ServeHost
     private static string EscapePath(string path) => string.Join('/', path.Split('/').Select(Uri.EscapeDataString));
 }
 
-/// <summary>A thread that runs one loop.</summary>
-internal sealed class LoopThread
-{
-    private readonly Thread _thread;
-
-    private LoopThread(Thread thread, IoLoop loop, string? whyNotUring) => (_thread, Loop, WhyNotUring) = (thread, loop, whyNotUring);
-
-    public IoLoop Loop { get; }
-
-    public string? WhyNotUring { get; }
-
-    public static LoopThread Start(string name)
-    {
-        var made = new TaskCompletionSource<(IoLoop, string?)>(TaskCreationOptions.RunContinuationsAsynchronously);
-        var thread = new Thread(() => Run(made)) { Name = name, IsBackground = true };
-        thread.Start();
-        var (loop, reason) = made.Task.GetAwaiter().GetResult();
-        return new LoopThread(thread, loop, reason);
-    }
-
-    public void Stop()
-    {
-        Loop.Post(Loop.Stop);
-        _thread.Join();
-    }
-
-    private static void Run(TaskCompletionSource<(IoLoop, string?)> made)
-    {
-        IoLoop loop;
-        try
-        {
-            loop = IoLoop.Create(out var reason);
-            made.SetResult((loop, reason));
-        }
-        catch (Exception e)
-        {
-            made.SetException(e);
-            return;
-        }
-        try
-        {
-            loop.Run();
-        }
-        catch (Exception e)
-        {
-            // Half a turn's state can't be trusted: what is on disk can, so stop here and now.
-            Environment.FailFast($"lincow: the event loop failed: {e}");
-        }
-        loop.Dispose();
-    }
-}
+/// <summary>An open overlay and the thread that owns it.</summary>
+internal sealed record ServedSession(LoopThread Thread, OverlaySession Session, SessionOptions Options);

@@ -14,6 +14,9 @@ public sealed class LincowException : Exception
     /// <summary>The files are damaged, rather than wrongly named or used: what <c>check</c> looks for.</summary>
     public bool IsDamage { get; init; }
 
+    /// <summary>Another process holds the overlay: one that serves it, perhaps, and can be asked.</summary>
+    public bool IsInUse { get; init; }
+
     public LincowException(string message, Exception inner)
         : base(message, inner)
     {

@@ -84,6 +84,9 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Sends a gathered message; the header and its vectors stay valid until the completion.</summary>
     public abstract void Send(int descriptor, MessageHeader* message, IoCompletion completion);
 
+    /// <summary>Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled.</summary>
+    public abstract void AwaitReadable(int descriptor, IoCompletion completion);
+
     /// <summary>Completes with 0 after the given time.</summary>
     public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 

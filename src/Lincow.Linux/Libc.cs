@@ -12,8 +12,8 @@ internal static unsafe partial class Libc
     public const int TemporaryFile = 0x400000 | 0x10000;
     public const int SeekData = 3, SeekHole = 4;
     public const int FallocKeepSize = 1, FallocPunchHole = 2;
-    public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapAnonymous = 0x20, MapNoReserve = 0x4000, MapPopulate = 0x8000;
-    public const int FcntlGetFlags = 3, FcntlSetFlags = 4, FcntlOfdGetLock = 36, FcntlOfdSetLock = 37;
+    public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapFixed = 0x10, MapAnonymous = 0x20, MapNoReserve = 0x4000, MapPopulate = 0x8000;
+    public const int FcntlSetDescriptorFlags = 2, FcntlGetFlags = 3, FcntlSetFlags = 4, FcntlOfdGetLock = 36, FcntlOfdSetLock = 37;
     public const int NonBlock = 0x800;
     public const int AdviseWillNeed = 3;
 
@@ -139,12 +139,47 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial uint umask(uint mask);
 
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint readv(int fd, IoVector* vectors, int count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint writev(int fd, IoVector* vectors, int count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint recvmsg(int fd, MessageHeader* message, int flags);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int mount(string source, string target, string type, nuint flags, string data);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int umount2(string target, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int setsid();
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int dup2(int from, int to);
+
+    [LibraryImport("libc")]
+    public static partial uint geteuid();
+
+    [LibraryImport("libc")]
+    public static partial uint getegid();
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int prctl(int option, nuint a, nuint b, nuint c, nuint d);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int mlockall(int flags);
+
     public static int LastError => Marshal.GetLastPInvokeError();
 }
 
 [StructLayout(LayoutKind.Sequential)]
 internal struct PollDescriptor
 {
+    public const short In = 1, Out = 4;
+
     public int Descriptor;
     public short Events;
     public short Returned;
@@ -154,6 +189,7 @@ internal struct PollDescriptor
 [StructLayout(LayoutKind.Explicit, Size = 256)]
 internal struct StatxBuffer
 {
+    [FieldOffset(20)] public uint OwnerUser;
     [FieldOffset(28)] public ushort Mode;
     [FieldOffset(32)] public ulong Inode;
     [FieldOffset(40)] public ulong Size;

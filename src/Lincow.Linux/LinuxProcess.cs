@@ -1,10 +1,81 @@
+using System.Globalization;
+
 namespace Lincow.Linux;
 
-/// <summary>Signals to child processes: .NET's own Process can only kill.</summary>
+/// <summary>What .NET's own Process can't do: signals, start times, the way a process runs in the background.</summary>
 public static class LinuxProcess
 {
     private const int SigTerm = 15;
 
     /// <summary>Sends SIGTERM; nothing happens when the process is gone already.</summary>
     public static void Terminate(int processId) => _ = Libc.kill(processId, SigTerm);
+
+    /// <summary>When a process was started, in the kernel's ticks since boot; null when there is none. A zombie is none.</summary>
+    public static long? StartTime(int processId)
+    {
+        try
+        {
+            // The second field is the program's name in parentheses and may hold anything; the fields behind it count from 3.
+            var stat = File.ReadAllText($"/proc/{processId}/stat");
+            var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+            return fields[0] is "Z" or "X" ? null : long.Parse(fields[19], CultureInfo.InvariantCulture);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>"process 1234 (name)".</summary>
+    public static string Describe(int processId)
+    {
+        try
+        {
+            return $"process {processId} ({File.ReadAllText($"/proc/{processId}/comm").Trim()})";
+        }
+        catch (IOException)
+        {
+            return $"process {processId}";
+        }
+    }
+
+    /// <summary>
+    /// Leaves the terminal and its session: what ends them doesn't end this process. What it has to say goes to standard output, to whoever
+    /// started it, until <see cref="RedirectStandardStreams"/>. Comes before anything is written.
+    /// </summary>
+    public static void LeaveSession()
+    {
+        _ = Libc.setsid();
+        var output = new StreamWriter(new DescriptorStream(1)) { AutoFlush = true };
+        Console.SetOut(output);
+        Console.SetError(output);
+    }
+
+    /// <summary>From here on, what is written to standard output and error goes to a file, and nothing comes from standard input.</summary>
+    public static void RedirectStandardStreams(string path)
+    {
+        using var none = LinuxFile.Open("/dev/null", writable: true);
+        using var log = LinuxFile.CreateNew(path);
+        _ = Libc.dup2(none.Descriptor, 0);
+        _ = Libc.dup2(log.Descriptor, 1);
+        _ = Libc.dup2(log.Descriptor, 2);
+    }
+
+    /// <summary>
+    /// Tells the kernel that the calling thread works for a block device, so that memory it asks for is not made free by writing to that very
+    /// device (PR_SET_IO_FLUSHER). Needs CAP_SYS_RESOURCE; false without.
+    /// </summary>
+    public static bool TryBecomeIoFlusher()
+    {
+        const int setIoFlusher = 57;
+        return Libc.prctl(setIoFlusher, 1, 0, 0, 0) == 0;
+    }
+
+    /// <summary>Memory that is used from here on, or has been, is never swapped out. Needs CAP_IPC_LOCK; false without.</summary>
+    public static bool TryLockMemory()
+    {
+        // On fault: address space that is only reserved takes nothing.
+        const int current = 1, future = 2, onFault = 4;
+        return Environment.IsPrivilegedProcess && Libc.mlockall(current | future | onFault) == 0;
+    }
 }

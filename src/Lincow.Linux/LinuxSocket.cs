@@ -130,7 +130,7 @@ public static unsafe class LinuxSocket
 
     private static void RemoveStale(string path, byte[] address)
     {
-        if ((File.GetAttributes(path) & FileAttributes.Directory) != 0 || !IsSocket(path))
+        if ((File.GetAttributes(path) & FileAttributes.Directory) != 0 || !LinuxPath.IsSocket(path))
             throw new LinuxException("bind", path, Errno.Exists);
         var probe = Open(FamilyUnix, path);
         int result, error;
@@ -155,18 +155,6 @@ public static unsafe class LinuxSocket
         uint length = 3 * sizeof(int);
         return Libc.getsockopt(connected, solSocket, peerCredentials, credentials, &length) == 0 && credentials[0] > 0
             && Libc.kill(credentials[0], 0) < 0 && Libc.LastError == noSuchProcess;
-    }
-
-    private static bool IsSocket(string path)
-    {
-        StatxBuffer stat = default;
-        const int currentDirectory = -100;
-        fixed (byte* name = Encoding.UTF8.GetBytes(path + "\0"))
-        {
-            if (Libc.statx(currentDirectory, (nint)name, 0, 0x7ff, &stat) < 0)
-                return false;
-        }
-        return (stat.Mode & 0xf000) == 0xc000;
     }
 
     private static byte[] UnixAddress(string path)

@@ -9,5 +9,12 @@ public static unsafe class NativePages
         return address != -1 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
     }
 
+    /// <summary>Gives back what the pages hold; they are zero again. Also for locked pages, where MADV_DONTNEED would be refused.</summary>
+    public static void Clear(nint address, nuint byteCount)
+    {
+        if (Libc.mmap(address, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve | Libc.MapFixed, -1, 0) == -1)
+            throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
+    }
+
     public static void Release(nint address, nuint byteCount) => _ = Libc.munmap(address, byteCount);
 }

@@ -6,8 +6,6 @@ namespace Lincow.Linux;
 /// </summary>
 public sealed unsafe class PosixLoop : IoLoop
 {
-    private const short PollIn = 1, PollOut = 4;
-
     private readonly List<Waiting> _waiting = new(64);
     private PollDescriptor[] _descriptors = new PollDescriptor[64];
 
@@ -33,14 +31,17 @@ public sealed unsafe class PosixLoop : IoLoop
     public override void Send(int descriptor, MessageHeader* message, IoCompletion completion) =>
         StartOrWait(new Waiting(SocketCall.Send, descriptor, (nint)message, 0, completion));
 
+    public override void AwaitReadable(int descriptor, IoCompletion completion) =>
+        _waiting.Add(new Waiting(SocketCall.Await, descriptor, 0, 0, completion));
+
     protected override void Poll(int timeoutMilliseconds)
     {
         if (_descriptors.Length < _waiting.Count + 1)
             Array.Resize(ref _descriptors, _descriptors.Length * 2 + _waiting.Count);
         var count = _waiting.Count;
-        _descriptors[0] = new PollDescriptor { Descriptor = WakeDescriptor, Events = PollIn };
+        _descriptors[0] = new PollDescriptor { Descriptor = WakeDescriptor, Events = PollDescriptor.In };
         for (var i = 0; i < count; i++)
-            _descriptors[i + 1] = new PollDescriptor { Descriptor = _waiting[i].Descriptor, Events = _waiting[i].Call == SocketCall.Send ? PollOut : PollIn };
+            _descriptors[i + 1] = new PollDescriptor { Descriptor = _waiting[i].Descriptor, Events = _waiting[i].Call == SocketCall.Send ? PollDescriptor.Out : PollDescriptor.In };
         int ready;
         fixed (PollDescriptor* start = _descriptors)
             ready = Libc.poll(start, (nuint)count + 1, timeoutMilliseconds);
@@ -79,6 +80,7 @@ public sealed unsafe class PosixLoop : IoLoop
         var result = waiting.Call switch
         {
             SocketCall.Accept => Libc.accept4(waiting.Descriptor, 0, 0, Libc.CloseOnExec),
+            SocketCall.Await => 0,
             SocketCall.Receive => Libc.recv(waiting.Descriptor, waiting.Buffer, waiting.ByteCount, LinuxSocket.DontWait),
             _ => Libc.sendmsg(waiting.Descriptor, (MessageHeader*)waiting.Buffer, LinuxSocket.DontWait | (int)LinuxSocket.SendFlags),
         };
@@ -90,6 +92,7 @@ public sealed unsafe class PosixLoop : IoLoop
     private enum SocketCall
     {
         Accept,
+        Await,
         Receive,
         Send,
     }

@@ -106,6 +106,9 @@ public sealed unsafe class UringLoop : IoLoop
     public override void Send(int descriptor, MessageHeader* message, IoCompletion completion) =>
         Prepare(UringAbi.OpSendMessage, descriptor, (ulong)message, 1, 0, LinuxSocket.SendFlags, completion);
 
+    public override void AwaitReadable(int descriptor, IoCompletion completion) =>
+        Prepare(UringAbi.OpPoll, descriptor, 0, 0, 0, (uint)PollDescriptor.In, completion);
+
     public override void Dispose()
     {
         _ = Libc.close(_ring);

@@ -1,10 +1,15 @@
 using System.CommandLine;
+using Lincow.Frontends.Control;
+using Lincow.Linux;
 using Lincow.Overlays;
 
 namespace Lincow.Cli.Commands;
 
 internal static class ResetCommand
 {
+    /// <summary>Everything in flight has to end first.</summary>
+    private static readonly TimeSpan ResetPatience = TimeSpan.FromSeconds(60);
+
     public static Command Build()
     {
         var overlay = Options.Overlay();
@@ -16,16 +21,41 @@ internal static class ResetCommand
         command.SetAction(result =>
         {
             var path = result.GetValue(overlay)!;
-            var isReturned = OverlayReset.Reset(path, result.GetValue(map), result.GetValue(acceptMap));
+            var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap));
             if (result.GetValue(json))
                 Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))
-                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin again{(isReturned ? "" : "; the rest of its space is given back while it is next served")}");
+                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
             return 0;
         });
         return command.WithExamples("""
               lincow reset work.cow
               for f in lab-*.cow; do lincow reset "$f"; done
             """);
+    }
+
+    /// <summary>Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.</summary>
+    private static bool Reset(string path, string? map, bool acceptMap)
+    {
+        try
+        {
+            return OverlayReset.Reset(path, map, acceptMap);
+        }
+        catch (LincowException e) when (e.IsInUse)
+        {
+            if (Servers.Find(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly) is not { } found)
+                throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none that writes to it", e);
+            ResetServed(found);
+            return false;
+        }
+    }
+
+    private static void ResetServed(FoundExport found)
+    {
+        var reply = ControlClient.Ask(found.Server.Record, new ControlRequest(ControlRequest.Reset, found.Index), ResetPatience);
+        if (reply is null)
+            throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and doesn't answer. Look at it with 'lincow status'");
+        if (reply.Error is { } error)
+            throw new LincowException(error);
     }
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Lincow.Frontends.Attach;
 using Lincow.Linux;
 
 namespace Lincow.Cli.Commands;
@@ -12,9 +13,11 @@ internal static class RunCommand
     {
         var overlay = new Argument<string?>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
         var common = new SessionArguments();
-        var command = new Command("run", "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI; its exit status is lincow's.")
+        var via = Options.Via();
+        var noDevice = new Option<bool>("--no-device") { Description = "Don't attach: only $LINCOW_URI, which takes a few milliseconds less" };
+        var command = new Command("run", "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI and, for root, a block device in $LINCOW_DEVICE; its exit status is lincow's.")
         {
-            overlay,
+            overlay, via, noDevice,
         };
         common.AddTo(command);
         command.SetAction(result =>
@@ -27,7 +30,7 @@ internal static class RunCommand
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {
-                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), commandLine);
+                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via), commandLine);
             }
             finally
             {
@@ -36,16 +39,18 @@ internal static class RunCommand
         });
         return command.WithExamples("""
               lincow run work.cow -- sh -c 'nbdcopy "$LINCOW_URI" copy.img'
+              lincow run work.cow -- sh -c 'mount "$LINCOW_DEVICE" /mnt; make -C /mnt/src; umount /mnt'
               lincow run --origin golden.img -- sh -c 'qemu-io -f raw -c "write 0 1M" "$LINCOW_URI"'   # forgotten afterwards
             """);
     }
 
-    private static int Run(List<Overlays.SessionOptions> sessions, string socketPath, string[] commandLine)
+    private static int Run(List<Overlays.SessionOptions> sessions, string socketPath, string? via, string[] commandLine)
     {
         // Ctrl-C goes to the command as well; lincow waits for it to end, and then ends in order.
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
-        var host = new ServeHost();
+        var host = new ServeHost("run");
         host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
+        AttachedDevice? device = null;
         Process? child = null;
         var wasTerminated = false;
         using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
@@ -61,6 +66,8 @@ internal static class RunCommand
             foreach (var argument in commandLine.AsSpan(1))
                 start.ArgumentList.Add(argument);
             start.Environment["LINCOW_URI"] = host.Uris[0];
+            device = Attach(host, via);
+            start.Environment["LINCOW_DEVICE"] = device?.Device;
             child = Process.Start(start)!;
             if (wasTerminated)
                 LinuxProcess.Terminate(child.Id);
@@ -73,7 +80,24 @@ internal static class RunCommand
         }
         finally
         {
+            device?.End();
+            device?.WaitForEnd();
             host.Stop();
+        }
+    }
+
+    /// <summary>Null where there can be no block device and none was asked for.</summary>
+    private static AttachedDevice? Attach(ServeHost host, string? via)
+    {
+        if (via is null || (via == AttachWays.Automatic && !Environment.IsPrivilegedProcess))
+            return null;
+        try
+        {
+            return AttachedDevice.Attach(host, AttachWays.Choose(via), name: null, scanPartitions: false);
+        }
+        catch (LincowException) when (via == AttachWays.Automatic)
+        {
+            return null;
         }
     }
 }

@@ -33,7 +33,7 @@ internal static class ServeCommand
             using var stop = new ManualResetEventSlim();
             using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, stop));
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
-            var host = new ServeHost();
+            var host = new ServeHost("serve");
             host.Start(sessions, names, addresses, settings);
             host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();

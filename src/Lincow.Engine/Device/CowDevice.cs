@@ -40,8 +40,8 @@ public sealed class CowDevice : BlockDevice
     private readonly EdgeWriter _edges;
     private readonly Stack<RequestIo> _idleOperations = new(256);
     private readonly Stack<ZeroFill> _idleFills = new();
-    private RequestQueue _runnable;
-    private bool _isDraining;
+    private RequestQueue _runnable, _held;
+    private bool _isDraining, _isHolding;
     private long _lastTicket;
 
     internal CowDevice(LayerStack stack, BufferPool buffers, bool isReadOnly)
@@ -76,6 +76,12 @@ public sealed class CowDevice : BlockDevice
     /// <summary>Requests submitted since the device was opened.</summary>
     public override long RequestCount => _lastTicket;
 
+    /// <summary>What it has been asked for, by kind.</summary>
+    public DeviceCounters Counters { get; } = new();
+
+    /// <summary>Flush rounds that had something to make durable; flushes at the same time share one.</summary>
+    public long RoundCount => _rounds.Count;
+
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
     public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
 
@@ -85,8 +91,14 @@ public sealed class CowDevice : BlockDevice
     {
         if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
             throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        if (_isHolding)
+        {
+            _held.Enqueue(request);
+            return;
+        }
         request.ResetState();
         request.Ticket = ++_lastTicket;
+        Counters.Note(request);
         InFlight++;
         if (_stack.Overlay.FailedBecause is not null)
             Complete(request, -Errno.IO);
@@ -108,6 +120,17 @@ public sealed class CowDevice : BlockDevice
     {
         _idleFills.Push(fill);
         End(request, result);
+    }
+
+    /// <summary>From here on requests wait outside, so that those in flight come to an end.</summary>
+    internal void Hold() => _isHolding = true;
+
+    /// <summary>Lets in those who waited, in their order.</summary>
+    internal void Release()
+    {
+        _isHolding = false;
+        while (!_isHolding && _held.Dequeue() is { } request)
+            Submit(request);
     }
 
     private void Resume(BlockRequest request)

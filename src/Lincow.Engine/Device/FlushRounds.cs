@@ -45,6 +45,9 @@ internal sealed class FlushRounds
 
     public bool IsIdle => !_isRunning;
 
+    /// <summary>Rounds that had something to make durable.</summary>
+    public long Count { get; private set; }
+
     /// <summary>Something below has changed since the last round began: the next flush has to sync.</summary>
     public void NoteChange() => _hasUnsyncedData = true;
 
@@ -79,6 +82,7 @@ internal sealed class FlushRounds
             return;
         }
         _isRunning = true;
+        Count++;
         _store.BeginRound();
         StartBatch();
     }

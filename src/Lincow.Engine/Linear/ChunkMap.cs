@@ -185,11 +185,28 @@ internal sealed unsafe class ChunkMap : IDisposable
         _stale.Clear();
     }
 
+    /// <summary>Forgets every page, as if the map had just been made. No flush round is running.</summary>
+    public void Forget()
+    {
+        NativePages.Clear((nint)_pages, _directoryBytes);
+        FreeSlabs();
+        _dirty.Clear();
+        _spareDirty.Clear();
+        _stale.Clear();
+    }
+
     public void Dispose()
+    {
+        FreeSlabs();
+        NativePages.Release((nint)_pages, _directoryBytes);
+    }
+
+    private void FreeSlabs()
     {
         foreach (var slab in _slabs)
             NativeMemory.Free((void*)slab);
-        NativePages.Release((nint)_pages, _directoryBytes);
+        _slabs.Clear();
+        _slabFree = 0;
     }
 
     private void EncodeInto(long page, Span<byte> image, Guid overlay, ulong sequence, ulong generation)

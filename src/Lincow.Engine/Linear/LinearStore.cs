@@ -18,7 +18,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private readonly BufferPool _buffers;
     private readonly List<PageLoad> _loads = new(MaxLoads);
     private readonly Stack<PageLoad> _idleLoads = new(MaxLoads);
-    private readonly bool _wasClean;
+    private bool _wasClean;
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
     private long _blankStart, _blankEnd;
@@ -225,6 +225,36 @@ internal sealed unsafe class LinearStore : ExceptionStore
             cursor = PageOffset(page, 0);
         }
         return !_hasDamage;
+    }
+
+    /// <summary>
+    /// Back to the origin, when no request is in flight and no flush round is running: one update of the superblock is the moment, as in
+    /// OverlayReset. Throws, and fails the device, when it isn't known whether that has happened.
+    /// </summary>
+    public void Restart()
+    {
+        var next = Superblock with { Generation = Superblock.Generation + 1, Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending };
+        if (MetadataStorage is not null)
+        {
+            try
+            {
+                next = SuperblockFile.Update(MetadataStorage, next, _buffers);
+            }
+            catch (LincowException e)
+            {
+                Fail(e.Message);
+                throw;
+            }
+            // Pages that stay are of an older generation and read as empty. But their twins differ, as they do in use, so that a clean close has to
+            // look at every one of them.
+            MetadataStorage.PunchHoleNow(PageOffset(0, 0), next.MapBytes);
+            if (MetadataStorage.TryFindData(PageOffset(0, 0), PageOffset(Map.PageCount, 0), out _, out _))
+                _wasClean = false;
+        }
+        Superblock = next;
+        Map.Forget();
+        _hasDamage = false;
+        (_blankStart, _blankEnd) = (0, 0);
     }
 
     /// <summary>The byte offset of a page's slot in the map storage.</summary>

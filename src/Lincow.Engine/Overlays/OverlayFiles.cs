@@ -163,7 +163,7 @@ internal sealed class OverlayFiles : IDisposable
         {
             if (opened is null)
                 file.Dispose();
-            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop that process first");
+            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop that process first") { IsInUse = true };
         }
         return file;
     }

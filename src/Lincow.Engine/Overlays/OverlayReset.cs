@@ -23,7 +23,7 @@ public static class OverlayReset
     {
         if (SnapshotFile.Is(overlay, map))
             return SnapshotAdmin.Reset(overlay);
-        using var files = OpenUnserved(overlay, map, acceptMap);
+        using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Write, acceptMap: acceptMap);
         using var loop = new PosixLoop();
         return Reset(files, loop);
     }
@@ -57,18 +57,6 @@ public static class OverlayReset
         catch (LinuxException e)
         {
             throw new LincowException(e.Message, e);
-        }
-    }
-
-    private static OverlayFiles OpenUnserved(string overlay, string? map, bool acceptMap)
-    {
-        try
-        {
-            return OverlayFiles.Open(overlay, map, OverlayAccess.Write, acceptMap: acceptMap);
-        }
-        catch (LincowException e) when (e.Message.Contains("is in use by", StringComparison.Ordinal))
-        {
-            throw new LincowException($"{e.Message}. Resetting an overlay while it is served is not there yet", e);
         }
     }
 

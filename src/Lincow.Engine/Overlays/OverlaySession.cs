@@ -74,7 +74,8 @@ public sealed class OverlaySession
     private readonly ExceptionStore _store;
     private readonly Origin _origin;
     private readonly IStorage _data;
-    private readonly Reclaimer? _reclaimer;
+    private readonly SessionReset? _reset;
+    private Reclaimer? _reclaimer;
 
     internal OverlaySession(IoLoop loop, ExceptionStore store, IStorage data, Origin origin, bool isReadOnly, string name)
     {
@@ -82,6 +83,8 @@ public sealed class OverlaySession
         Device = new CowDevice(new LayerStack(store, data, origin), loop.Buffers, isReadOnly);
         if (!isReadOnly && store is LinearStore { Superblock: var superblock } && (superblock.Flags & SuperblockFlags.ReclaimPending) != 0)
             _reclaimer = new Reclaimer(Device, data, superblock.DataOffset);
+        if (store is LinearStore linear)
+            _reset = new SessionReset(loop, Device, linear);
     }
 
     public CowDevice Device { get; }
@@ -116,6 +119,37 @@ public sealed class OverlaySession
 
     /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
     public void StartReclaiming() => _reclaimer?.Start();
+
+    /// <summary>Whether a reset is under way; the session must not be closed meanwhile.</summary>
+    public bool IsResetting => _reset is { IsRunning: true };
+
+    /// <summary>
+    /// Takes the overlay back to its origin while it is served: new requests wait until those in flight have ended and the reset is on stable
+    /// storage. Calls back with null, or what went wrong. Space is given back in the background.
+    /// </summary>
+    public void Reset(Action<LincowException?> done)
+    {
+        var reason = _store is not LinearStore ? "has dm-snapshot's store, which can't be reset while it is served: stop its server first"
+            : Device.IsReadOnly ? "is served read-only, so it can't be reset"
+            : IsResetting ? "is being reset already"
+            : FailedBecause is { } failure ? $"is failed, so it can't be reset while it is served: {failure}"
+            : null;
+        if (reason is not null)
+        {
+            done(new LincowException($"{_data.Name}: {reason}"));
+            return;
+        }
+        _reclaimer?.Stop();
+        _reset!.Start(error =>
+        {
+            if (error is null)
+            {
+                _reclaimer = new Reclaimer(Device, _data, ((LinearStore)_store).Superblock.DataOffset);
+                _reclaimer.Start();
+            }
+            done(error);
+        });
+    }
 
     /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws

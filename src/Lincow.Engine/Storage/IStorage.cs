@@ -96,6 +96,13 @@ public static class StorageWait
         return operation.Await(storage);
     }
 
+    public static int PunchHoleNow(this IStorage storage, long byteOffset, long byteLength)
+    {
+        var operation = new Waiter();
+        storage.PunchHole(byteOffset, byteLength, operation);
+        return operation.Await(storage);
+    }
+
     public static int FlushNow(this IStorage storage)
     {
         var operation = new Waiter();

@@ -16,13 +16,14 @@ public class DeviceModelTests
         Flush,
         Reopen,
         Reset,
+        Restart,
     }
 
     private sealed record Step(Kind Kind, double At, int Length, byte Fill);
 
     private static readonly Gen<Step> Steps = Gen.Select(
         Gen.Frequency((6, Gen.Const(Kind.Read)), (8, Gen.Const(Kind.Write)), (3, Gen.Const(Kind.Zero)), (2, Gen.Const(Kind.Discard)),
-            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (3, Gen.Const(Kind.Flush))))),
+            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (2, Gen.Const(Kind.Restart)), (3, Gen.Const(Kind.Flush))))),
         Gen.Double[0, 1],
         Gen.OneOf(Gen.Int[1, 600], Gen.Int[1, 9000], Gen.Int[1, 130_000], Of(512, 4096, 8192, 65536)),
         Gen.Byte[1, 255],
@@ -85,6 +86,15 @@ public class DeviceModelTests
                 overlay.CutPower();
                 overlay.Open();
                 overlay.OriginContent.CopyTo(model, 0);
+                break;
+            case Kind.Restart:
+                overlay.Store.Restart();
+                overlay.OriginContent.CopyTo(model, 0);
+                if (step.Fill > 128)
+                    break;
+                // On stable storage already.
+                overlay.CutPower();
+                overlay.Open();
                 break;
             default:
                 range.Clear();

@@ -64,6 +64,39 @@ public class FaultTests
     }
 
     [Fact]
+    public void A_reset_of_an_open_overlay_that_fails_fails_the_device()
+    {
+        using var overlay = Overlay();
+        overlay.Write(0, Chunk);
+        overlay.Flush();
+        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
+        Assert.Throws<LincowException>(overlay.Store.Restart);
+        overlay.MapDisk.Fault = (_, _) => 0;
+        Assert.Equal(-Errno.IO, overlay.Write(0, Chunk));
+        Assert.Equal(-Errno.IO, overlay.Flush());
+    }
+
+    [Fact]
+    public void Requests_that_are_held_back_go_in_their_order_once_it_is_over()
+    {
+        using var overlay = Overlay();
+        overlay.Device.Hold();
+        var requests = Enumerable.Range(0, 8).Select(i => new TestRequest { Operation = Device.BlockOperation.Write, ByteLength = 4096 }).ToList();
+        for (var i = 0; i < requests.Count; i++)
+        {
+            requests[i].Content.Fill((byte)(i + 1));
+            requests[i].SubmitTo(overlay.Device);
+        }
+        Assert.Equal((0, 0), (overlay.Device.InFlight, overlay.World.PendingCount));
+        overlay.Store.Restart();
+        overlay.Device.Release();
+        while (overlay.World.PendingCount > 0)
+            overlay.World.Turn();
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.Equal(8, overlay.Read(0, 1)[0]);
+    }
+
+    [Fact]
     public void A_map_without_room_fails_the_flush_and_the_next_one_makes_it_good()
     {
         using var overlay = Overlay();

@@ -1,0 +1,83 @@
+using System.Collections.Concurrent;
+using Lincow.Frontends.Attach;
+using Lincow.Frontends.Control;
+using Lincow.Linux;
+
+namespace Lincow.Cli;
+
+/// <summary>The one device of a <see cref="ServeHost"/>, attached to this machine, and what asks it to go: signals and <c>lincow detach</c>.</summary>
+internal sealed class AttachedDevice
+{
+    private const int RetryMilliseconds = 10;
+
+    /// <summary>Forever: a signal. TimeSpan has no infinity.</summary>
+    private const double NoLimit = 1e9;
+
+    /// <summary>After this time somebody who waits for holders hears so.</summary>
+    private static readonly TimeSpan Silence = TimeSpan.FromSeconds(1);
+
+    private readonly BlockingCollection<EndRequest> _requests = [];
+    private readonly ServeHost _host;
+    private IAttachment? _attachment;
+
+    private AttachedDevice(ServeHost host) => _host = host;
+
+    public string? Device => _attachment!.Device;
+
+    public string Path => _attachment!.Path;
+
+    /// <summary>Attaches the host's device. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
+    public static AttachedDevice Attach(ServeHost host, IAttachWay way, string? name, bool scanPartitions)
+    {
+        var attached = new AttachedDevice(host);
+        var (thread, session, options) = host.Sessions[0];
+        // Memory that the device's own thread needs must not wait for the device.
+        thread.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
+        host.OnDetach = (request, reply) => attached._requests.Add(new EndRequest(request.WaitSeconds, reply));
+        var source = System.IO.Path.GetFullPath(options.Overlay ?? options.Origin!);
+        attached._attachment = way.Attach(new AttachTarget(thread.Loop, session.Device, name ?? session.Name, source, scanPartitions, host.NoteAttachment, CommandRunner.Warn, attached.End));
+        return attached;
+    }
+
+    /// <summary>Asks it to go as soon as nobody holds it any more. From any thread.</summary>
+    public void End() => _requests.Add(new EndRequest(NoLimit, null));
+
+    /// <summary>Waits until somebody asks it to go and nobody holds it. Returns a way to tell them how the rest went.</summary>
+    public Action<string?> WaitForEnd()
+    {
+        var waiting = new List<EndRequest>();
+        var hasComplained = false;
+        while (true)
+        {
+            if (_requests.TryTake(out var request, waiting.Count > 0 ? RetryMilliseconds : Timeout.Infinite))
+                waiting.Add(request);
+            if (_attachment!.TryDetach(out var holders))
+                return error => waiting.ForEach(each => each.Reply?.Invoke(new ControlReply(error)));
+            if (holders.Count == 0)
+                continue;
+            // Who asked over the control socket has a limit, and hears who holds it; a signal has none.
+            waiting.RemoveAll(each =>
+            {
+                if (each.Age < TimeSpan.FromSeconds(each.WaitSeconds))
+                    return false;
+                each.Reply?.Invoke(new ControlReply(Describe(Path, holders)));
+                return true;
+            });
+            if (!hasComplained && waiting.Exists(each => each.Age > Silence))
+            {
+                hasComplained = true;
+                CommandRunner.Warn($"{Describe(Path, holders)}; waiting until that has ended");
+            }
+        }
+    }
+
+    /// <summary>A sentence that names holders.</summary>
+    public static string Describe(string path, List<string> holders) => $"{path}: is still in use: {string.Join(", ", holders)}";
+
+    private sealed record EndRequest(double WaitSeconds, Action<ControlReply>? Reply)
+    {
+        private readonly long _start = Environment.TickCount64;
+
+        public TimeSpan Age => TimeSpan.FromMilliseconds(Environment.TickCount64 - _start);
+    }
+}

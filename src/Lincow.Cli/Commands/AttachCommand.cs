@@ -1,0 +1,106 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Lincow.Frontends.Attach;
+using Lincow.Linux;
+using Lincow.Overlays;
+
+namespace Lincow.Cli.Commands;
+
+internal static class AttachCommand
+{
+    private const string Detached = "--detached";
+
+    /// <param name="arguments">The whole command line, for the process that stays.</param>
+    public static Command Build(string[] arguments)
+    {
+        var overlay = new Argument<string?>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
+        var common = new SessionArguments();
+        var via = Options.Via();
+        var name = new Option<string?>("--name") { Description = "Name of the link in /dev/lincow and of the file [default: the overlay's]", HelpName = "NAME" };
+        var partitions = new Option<bool>("--partitions") { Description = "Make devices of the partitions in it too: DEVICEp1 and so on" };
+        var foreground = new Option<bool>("--foreground") { Description = "Stay in the foreground until SIGTERM or SIGINT, for systemd" };
+        var detached = new Option<bool>(Detached) { Hidden = true };
+        var command = new Command("attach", "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, alone on the last line.")
+        {
+            overlay, via, name, partitions, foreground, detached,
+        };
+        common.AddTo(command);
+        command.SetAction(result =>
+        {
+            if (result.GetValue(detached))
+                LinuxProcess.LeaveSession();
+            var session = common.Read(result, result.GetValue(overlay) is { } path ? [path] : [])[0];
+            if (result.GetValue(name) is { } wanted && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
+                throw new UsageException($"--name '{wanted}': must be a file name without '/'");
+            if (!result.GetValue(foreground) && !result.GetValue(detached))
+                return StartInBackground(arguments);
+            Serve(session, AttachWays.Choose(result.GetValue(via)!), result.GetValue(name), result.GetValue(partitions), result.GetValue(detached));
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow attach work.cow                        # prints /dev/loop0, for example; also /dev/lincow/work
+              mount $(lincow attach work.cow) /mnt
+              lincow attach --origin golden.img             # forgotten when it is detached
+              lincow detach work.cow
+            """);
+    }
+
+    // The same command once more, in a session of its own. What it says, up to the device's path, is ours to say.
+    private static int StartInBackground(string[] arguments)
+    {
+        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached]) { UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true };
+        using var server = Process.Start(start)!;
+        while (server.StandardOutput.ReadLine() is { } line)
+        {
+            if (line.StartsWith('/'))
+            {
+                Console.Out.WriteLine(line);
+                return 0;
+            }
+            Console.Error.WriteLine(line);
+        }
+        server.WaitForExit();
+        return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
+    }
+
+    private static void Serve(SessionOptions session, IAttachWay way, string? name, bool scanPartitions, bool isDetached)
+    {
+        var host = new ServeHost("attach");
+        host.Start([session], [], [], tls: null);
+        AttachedDevice device;
+        try
+        {
+            device = AttachedDevice.Attach(host, way, name, scanPartitions);
+        }
+        catch
+        {
+            host.Stop();
+            throw;
+        }
+        using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, device));
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, device));
+        // Not before everything is there: what is swapped out until now may stay so.
+        LinuxProcess.TryLockMemory();
+        Console.Out.WriteLine(device.Path);
+        Console.Out.Flush();
+        if (isDetached)
+        {
+            // So that no file system is held by it.
+            Directory.SetCurrentDirectory("/");
+            host.RedirectToLog();
+        }
+        else
+        {
+            ServiceManager.SayReady();
+        }
+        var reply = device.WaitForEnd();
+        host.Stop(reply);
+    }
+
+    private static void Signalled(PosixSignalContext context, AttachedDevice device)
+    {
+        context.Cancel = true;
+        device.End();
+    }
+}

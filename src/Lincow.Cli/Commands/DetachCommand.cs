@@ -1,0 +1,84 @@
+using System.CommandLine;
+using Lincow.Frontends.Attach;
+using Lincow.Frontends.Control;
+using Lincow.Linux;
+
+namespace Lincow.Cli.Commands;
+
+internal static class DetachCommand
+{
+    /// <summary>Programs that look at every new device hold it for a moment.</summary>
+    private const double DefaultWaitSeconds = 1;
+
+    /// <summary>For the last flush, which may be gigabytes on a slow disk.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(10);
+
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
+
+    public static Command Build()
+    {
+        var target = new Argument<string?>("DEVICE|OVERLAY") { Description = "What 'lincow attach' printed, the overlay, or its name", Arity = ArgumentArity.ZeroOrOne };
+        var wait = new Option<double>("--wait") { Description = "Wait so long for whoever holds the device", HelpName = "SECONDS", DefaultValueFactory = _ => DefaultWaitSeconds };
+        var stale = new Option<bool>("--stale") { Description = "Take away what servers that died left behind" };
+        var quiet = Options.Quiet();
+        var command = new Command("detach", "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.") { target, wait, stale, quiet };
+        command.SetAction(result =>
+        {
+            var wanted = result.GetValue(target);
+            if (wanted is null && !result.GetValue(stale))
+                throw new UsageException("give the DEVICE or OVERLAY to detach, or --stale");
+            if (result.GetValue(wait) is < 0 or > 1e6 or double.NaN)
+                throw new UsageException("--wait: give seconds, 0 or more");
+            var found = Servers.Find(wanted).Where(export => !result.GetValue(stale) || !export.Server.IsAlive).ToList();
+            if (found.Count == 0 && wanted is not null)
+                throw new LincowException($"{wanted}: is not attached (see 'lincow status')");
+            var failures = new List<string>();
+            // One that was killed and one that took its place may both be known.
+            foreach (var server in found.GroupBy(export => export.Server.Record.Id).Select(group => group.First().Server))
+            {
+                var failure = server.IsAlive ? Detach(server.Record, result.GetValue(wait)) : Clean(server.Record);
+                if (failure is not null)
+                    failures.Add(failure);
+                else if (!result.GetValue(quiet))
+                    Console.Out.WriteLine($"{(server.IsAlive ? "detached" : "cleaned up")} {Printable.Text(string.Join(", ", server.Record.Exports.Select(Describe)))}");
+            }
+            return failures.Count == 0 ? 0 : throw new LincowException(string.Join("; ", failures));
+        });
+        return command.WithExamples("""
+              lincow detach /dev/loop0
+              lincow detach work.cow --wait 30
+              lincow detach --stale                         # after a crash
+            """);
+    }
+
+    private static string Describe(ServedExport export) => export.Device ?? export.File ?? export.Overlay ?? export.Name;
+
+    private static string? Detach(ServingRecord server, double waitSeconds)
+    {
+        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
+        var name = Describe(server.Exports[0]);
+        if (reply is null)
+            return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
+        if (reply.Error is not null)
+            return reply.Error;
+        var end = DateTime.UtcNow + ExitPatience;
+        while (LinuxProcess.StartTime(server.Pid) == server.StartTime)
+        {
+            if (DateTime.UtcNow > end)
+                return $"{name}: is detached, but {LinuxProcess.Describe(server.Pid)} doesn't end";
+            Thread.Sleep(1);
+        }
+        return null;
+    }
+
+    private static string? Clean(ServingRecord server)
+    {
+        foreach (var export in server.Exports)
+        {
+            if (AttachWays.Find(export.Via)?.Clean(export) is { Count: > 0 } holders)
+                return AttachedDevice.Describe(Describe(export), holders);
+        }
+        RunDirectory.Remove(server);
+        return null;
+    }
+}

@@ -1,0 +1,75 @@
+using System.CommandLine;
+using System.Globalization;
+using Lincow.Frontends.Control;
+
+namespace Lincow.Cli.Commands;
+
+internal static class StatusCommand
+{
+    public static Command Build()
+    {
+        var target = new Argument<string?>("OVERLAY|DEVICE") { Description = "Only this overlay or device", Arity = ArgumentArity.ZeroOrOne };
+        var json = Options.Json();
+        var command = new Command("status", "What is being served by processes of this user, with counters; also what dead ones left behind.") { target, json };
+        command.SetAction(result =>
+        {
+            var wanted = result.GetValue(target);
+            var found = Servers.Find(wanted);
+            if (found.Count == 0 && wanted is not null)
+                throw new LincowException($"{wanted}: nobody serves it");
+            var reports = found.GroupBy(export => export.Server.Record.Id).SelectMany(Report).ToList();
+            if (result.GetValue(json))
+                Json.Write(reports, Json.Default.ListStatusReport);
+            else
+                reports.ForEach(Print);
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow status
+              lincow status work.cow --json
+              lincow status /dev/loop3
+            """);
+    }
+
+    private static IEnumerable<StatusReport> Report(IEnumerable<FoundExport> exports)
+    {
+        var server = exports.First().Server;
+        var reply = server.IsAlive ? ControlClient.Ask(server.Record, new ControlRequest(ControlRequest.Status), Servers.Patience) : null;
+        foreach (var found in exports)
+        {
+            var export = found.Export;
+            yield return new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, export.Name, export.Overlay, export.Origin, export.SizeBytes,
+                export.ReadOnly, export.Uris, export.Via, export.Device, export.File, export.Link, reply?.Counters?.ElementAtOrDefault(found.Index));
+        }
+    }
+
+    private static void Print(StatusReport report)
+    {
+        Line($"{report.Name}: {report.Overlay ?? "transient over " + report.Origin}, {SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
+        if (report.Stale)
+            Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left behind");
+        else
+            Line(string.Create(CultureInfo.InvariantCulture, $"  by process {report.Pid} (lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
+        if (report.Device is not null || report.File is not null)
+            Line($"  attached via {report.Via} as {string.Join(", ", new[] { report.Device, report.Link, report.File }.OfType<string>())}");
+        foreach (var uri in report.Uris)
+            Line("  " + uri);
+        if (report.Counters is { } counters)
+        {
+            Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads ({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
+                + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in {counters.Rounds} rounds");
+            if (counters.FailedBecause is { } reason)
+                Line($"  FAILED: {reason}");
+        }
+        else if (!report.Stale)
+        {
+            Line("  it doesn't answer");
+        }
+    }
+
+    private static void Line(string text) => Console.Out.WriteLine(Printable.Text(text));
+}
+
+/// <summary>What <c>status</c> says of one device. Without counters the server doesn't answer.</summary>
+internal sealed record StatusReport(int Pid, string Command, DateTimeOffset Since, bool Stale, string Name, string? Overlay, string? Origin, long Size, bool ReadOnly,
+    IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters);

@@ -1,0 +1,41 @@
+using Lincow.Frontends.Control;
+using Lincow.Overlays;
+
+namespace Lincow.Cli;
+
+/// <summary>What a serving process does when it is asked over its control socket. Called on a loop's thread, so it never waits.</summary>
+internal sealed class ServeControl(ServeHost host)
+{
+    private readonly ServedSession[] _sessions = [.. host.Sessions];
+
+    public void Handle(ControlRequest request, Action<ControlReply> reply)
+    {
+        switch (request.Verb)
+        {
+            case ControlRequest.Status:
+                reply(new ControlReply(null, [.. _sessions.Select(session => Count(session.Session))]));
+                break;
+            case ControlRequest.Reset when request.Export >= 0 && request.Export < _sessions.Length:
+                var (thread, session, _) = _sessions[request.Export];
+                thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message))));
+                break;
+            case ControlRequest.Detach when host.OnDetach is { } detach:
+                detach(request, reply);
+                break;
+            case ControlRequest.Detach:
+                reply(new ControlReply("it is served without being attached; end that process instead"));
+                break;
+            default:
+                reply(new ControlReply($"the request '{request.Verb}' is unknown"));
+                break;
+        }
+    }
+
+    // Another loop may be counting meanwhile: each number is as it was a moment ago.
+    private static ExportCounters Count(OverlaySession session)
+    {
+        var (device, counters) = (session.Device, session.Device.Counters);
+        return new ExportCounters(device.RequestCount, counters.Reads, counters.Writes, counters.Discards, counters.Flushes, device.RoundCount,
+            counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, device.InFlight, session.FailedBecause);
+    }
+}

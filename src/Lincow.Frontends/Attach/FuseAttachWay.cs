@@ -1,0 +1,194 @@
+using Lincow.Frontends.Control;
+using Lincow.Frontends.Fuse;
+using Lincow.Linux;
+
+namespace Lincow.Frontends.Attach;
+
+/// <summary>
+/// Attaches by FUSE: a file in the run directory whose content is the device, and for root a loop device with direct I/O over it, with a link in
+/// /dev/lincow.
+/// </summary>
+internal sealed class FuseAttachWay : IAttachWay
+{
+    public string Name => "fuse";
+
+    public string? WhyNot() => FuseConnection.WhyNot();
+
+    public IAttachment Attach(AttachTarget target)
+    {
+        var attachment = new FuseAttachment(target);
+        try
+        {
+            attachment.Begin();
+            return attachment;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            attachment.Abandon();
+            throw new LincowException($"{target.Name}: can't be attached by FUSE: {e.Message}", e);
+        }
+        catch
+        {
+            attachment.Abandon();
+            throw;
+        }
+    }
+
+    public List<string> Clean(ServedExport export)
+    {
+        if (export.File is not { } file)
+            return [];
+        var devices = LoopBlockDevice.Over(file);
+        // Reading its own directory entry is all that is still possible on a mount without a server.
+        var holders = devices.SelectMany(DeviceHolders.Of).Concat(DeviceHolders.Of(file).Except(devices)).Distinct().ToList();
+        if (holders.Count > 0)
+            return holders;
+        if (devices.Any(device => !LoopBlockDevice.TryDetach(device)))
+            return ["somebody that can't be seen from here"];
+        DeviceLink.Remove(export.Link);
+        if (FuseConnection.IsMounted(file) && !FuseConnection.TryUnmount(file, lazily: true))
+            return [$"the mount on {file}"];
+        File.Delete(file);
+        return [];
+    }
+}
+
+/// <summary>A device attached by FUSE. The order of things: file, mount, server, loop device, link; detaching goes back the same way.</summary>
+internal sealed class FuseAttachment(AttachTarget target) : IAttachment
+{
+    /// <summary>Names are tried with -2, -3 and so on behind them.</summary>
+    private const int MaxSameNames = 10_000;
+
+    private readonly ManualResetEventSlim _serverEnded = new(initialState: true);
+    private string? _file, _link;
+    private bool _isMounted, _isDetaching;
+
+    public string? Device { get; private set; }
+
+    public string Path => Device ?? _file ?? "";
+
+    public void Begin()
+    {
+        var name = MakeFile();
+        target.Note(export => export with { Via = "fuse", File = _file });
+        var connection = FuseConnection.Mount(target.Source, _file!, target.Device.IsReadOnly);
+        _isMounted = true;
+        var owner = new FuseOwner(LinuxPath.ThisUser, LinuxPath.ThisGroup);
+        var server = new FuseServer(target.Loop, target.Device, connection.Descriptor, owner, target.Log);
+        _serverEnded.Reset();
+        target.Loop.Post(() => server.Start(ServerEnded));
+        if (LoopBlockDevice.WhyNot() is not null)
+            return;
+        Device = LoopBlockDevice.Attach(_file!, target.Device.IsReadOnly, target.ScanPartitions);
+        _link = DeviceLink.Make(name, Device);
+        target.Note(export => export with { Device = Device, Link = _link });
+    }
+
+    public bool TryDetach(out List<string> holders)
+    {
+        holders = [];
+        if (Device is { } device)
+        {
+            holders = DeviceHolders.Of(device);
+            if (holders.Count > 0 || !LoopBlockDevice.TryDetach(device))
+                return false;
+            DeviceLink.Remove(_link);
+            Device = null;
+        }
+        _isDetaching = true;
+        if (_isMounted && !FuseConnection.TryUnmount(_file!, lazily: false))
+        {
+            holders = DeviceHolders.Of(_file!);
+            return false;
+        }
+        _isMounted = false;
+        _serverEnded.Wait();
+        File.Delete(_file!);
+        return true;
+    }
+
+    /// <summary>After a failure: nobody can hold it yet.</summary>
+    public void Abandon()
+    {
+        _isDetaching = true;
+        if (Device is { } device)
+            LoopBlockDevice.TryDetach(device);
+        DeviceLink.Remove(_link);
+        if (_isMounted)
+        {
+            FuseConnection.TryUnmount(_file!, lazily: true);
+            _serverEnded.Wait();
+        }
+        if (_file is not null)
+            File.Delete(_file);
+    }
+
+    private void ServerEnded()
+    {
+        _serverEnded.Set();
+        if (!_isDetaching)
+            target.Ended();
+    }
+
+    // The name is free for the link as well then, but for what others than lincow may have put there.
+    private string MakeFile()
+    {
+        var directory = RunDirectory.Open().Path;
+        for (var number = 1; ; number++)
+        {
+            var name = number == 1 ? target.Name : $"{target.Name}-{number}";
+            var path = System.IO.Path.Combine(directory, name + ".img");
+            try
+            {
+                LinuxFile.CreateNew(path).Dispose();
+                _file = path;
+                return name;
+            }
+            catch (LinuxException e) when (e.Errno == Errno.Exists && number < MaxSameNames)
+            {
+                // Another device has the name.
+            }
+        }
+    }
+}
+
+/// <summary>Links in /dev/lincow, so that a device has a name that stays.</summary>
+internal static class DeviceLink
+{
+    private const string Directory = "/dev/lincow";
+
+    /// <summary>The link's path; null where there can be none, for it is only a convenience.</summary>
+    public static string? Make(string name, string device)
+    {
+        var path = Path.Combine(Directory, name);
+        try
+        {
+            System.IO.Directory.CreateDirectory(Directory);
+            // One that leads to another device is somebody else's, or was left behind by a server of another run directory.
+            if (File.Exists(path) && LinuxPath.IsBlockDevice(path) && LoopBlockDevice.IsAttached(path))
+                return null;
+            File.Delete(path);
+            File.CreateSymbolicLink(path, device);
+            return path;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    public static void Remove(string? path)
+    {
+        if (path is null)
+            return;
+        File.Delete(path);
+        try
+        {
+            System.IO.Directory.Delete(Directory);
+        }
+        catch (IOException)
+        {
+            // Others are in it.
+        }
+    }
+}

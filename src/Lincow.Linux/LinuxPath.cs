@@ -1,0 +1,36 @@
+using System.Text;
+
+namespace Lincow.Linux;
+
+/// <summary>Questions about paths that .NET doesn't answer.</summary>
+public static unsafe class LinuxPath
+{
+    private const int CurrentDirectory = -100, NoFollow = 0x100;
+
+    public static uint ThisUser => Libc.geteuid();
+
+    public static uint ThisGroup => Libc.getegid();
+
+    /// <summary>Whether a path, not followed if it is a symbolic link, belongs to the user of this process.</summary>
+    public static bool IsOwnedByThisUser(string path) => TryStat(path, NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
+
+    /// <summary>Whether both paths lead to one file or device. False when either leads nowhere.</summary>
+    public static bool AreSame(string left, string right) =>
+        TryStat(left, 0, out var first) && TryStat(right, 0, out var second) && first.Mode == second.Mode
+        && (IsBlockDevice(first) ? (first.RdevMajor, first.RdevMinor) == (second.RdevMajor, second.RdevMinor)
+            : (first.DevMajor, first.DevMinor, first.Inode) == (second.DevMajor, second.DevMinor, second.Inode));
+
+    public static bool IsBlockDevice(string path) => TryStat(path, 0, out var stat) && IsBlockDevice(stat);
+
+    public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
+
+    private static bool IsBlockDevice(StatxBuffer stat) => (stat.Mode & 0xf000) == 0x6000;
+
+    private static bool TryStat(string path, int flags, out StatxBuffer stat)
+    {
+        stat = default;
+        fixed (byte* name = Encoding.UTF8.GetBytes(path + "\0"))
+        fixed (StatxBuffer* buffer = &stat)
+            return Libc.statx(CurrentDirectory, (nint)name, flags, 0x7ff, buffer) == 0;
+    }
+}

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using Lincow.Cli.Commands;
 using Lincow.Conversion;
 using Lincow.Overlays;
+using Lincow.Snapshot;
 
 namespace Lincow.Cli;
 
@@ -12,6 +13,7 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(CheckReport))]
 [JsonSerializable(typeof(MapRange))]
 [JsonSerializable(typeof(ResetReport))]
+[JsonSerializable(typeof(CommitReport))]
 [JsonSerializable(typeof(ConvertReport))]
 [JsonSerializable(typeof(CollectionCounts))]
 [JsonSerializable(typeof(List<StatusReport>))]

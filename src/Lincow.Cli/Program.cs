@@ -20,6 +20,7 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     InfoCommand.Build(),
     MapCommand.Build(),
     CheckCommand.Build(),
+    CommitCommand.Build(),
     ConvertCommand.Build(),
     DemoCommand.Build(),
     CompletionCommand.Build(),

@@ -99,7 +99,7 @@ internal static class SnapshotSession
         var origin = OriginFile.Open(options.Origin ?? store.Note!.OriginUri, options.Direct);
         try
         {
-            if (store.Note is { } note && !options.AcceptOrigin && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
+            if (store.Note is { } note && !options.AcceptOrigin && note.DifferenceFrom(origin.Identity) is { } difference)
             {
                 throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
                     + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");

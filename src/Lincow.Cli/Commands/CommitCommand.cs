@@ -1,0 +1,34 @@
+using System.CommandLine;
+using Lincow.Snapshot;
+
+namespace Lincow.Cli.Commands;
+
+internal static class CommitCommand
+{
+    public static Command Build()
+    {
+        var overlay = Options.Overlay();
+        var origin = Options.Origin();
+        var acceptOrigin = Options.AcceptOrigin();
+        var quiet = Options.Quiet();
+        var json = Options.Json();
+        var command = new Command("commit", "Write what an overlay holds back into its origin (dm-snapshot stores). The device reads the same at every moment; a commit that was cut off is run again.")
+        {
+            overlay, origin, acceptOrigin, quiet, json,
+        };
+        command.SetAction(result =>
+        {
+            var report = ProgressBars.Run(result.GetValue(quiet), progress => SnapshotMerge.Run(result.GetValue(overlay)!, result.GetValue(origin), result.GetValue(acceptOrigin),
+                progress is null ? null : fraction => progress("chunks", fraction)));
+            if (result.GetValue(json))
+                Json.Write(report, Json.Default.CommitReport);
+            else if (!result.GetValue(quiet))
+                Console.Out.WriteLine(Printable.Text($"committed {report.Overlay}: {report.Chunks} chunks, {SizeText.Format(report.Bytes)}, are in {report.Origin} now; the overlay is empty"));
+            return 0;
+        });
+        return command.WithExamples("""
+              lincow commit work.snap                        # other overlays of the same origin would see the change: there must be none
+              lincow commit /dev/vg/cow --origin /dev/vg/base --json
+            """);
+    }
+}

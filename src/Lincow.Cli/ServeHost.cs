@@ -18,6 +18,7 @@ internal sealed class ServeHost(string command)
     private readonly List<ServedSession> _sessions = [];
     private readonly List<string> _socketPaths = [];
     private NbdServer? _server;
+    private LiveOrigin? _liveOrigin;
     private TlsSettings? _tls;
     private Registration? _registration;
 
@@ -32,11 +33,17 @@ internal sealed class ServeHost(string command)
     /// <summary>Requests that all devices have had.</summary>
     public long RequestCount => _sessions.Sum(session => session.Session.Device.RequestCount);
 
-    public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls)
+    /// <param name="overlays">What to serve.</param>
+    /// <param name="names">Names of the first exports.</param>
+    /// <param name="addresses">Where to listen.</param>
+    /// <param name="tls">TLS, if it is offered.</param>
+    /// <param name="liveOrigin">The overlays' origin, if it is served for writing as well: as the last export.</param>
+    public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls, string? liveOrigin = null)
     {
         try
         {
-            var loops = Math.Min(overlays.Count, Environment.ProcessorCount);
+            _liveOrigin = liveOrigin is null ? null : LiveOrigin.Claim(liveOrigin);
+            var loops = liveOrigin is not null ? 1 : Math.Min(overlays.Count, Environment.ProcessorCount);
             for (var i = 0; i < loops; i++)
                 _threads.Add(LoopThread.Start($"lincow-loop-{i}"));
             if (_threads[0].WhyNotUring is { } reason)
@@ -54,6 +61,8 @@ internal sealed class ServeHost(string command)
                     throw new LincowException($"two exports would be called '{name}'. Give each a name with --name, in the order of the overlays");
                 exports.Add(new NbdExport(name, session.Device, thread.Loop, options.Overlay ?? "transient over " + options.Origin));
             }
+            if (_liveOrigin is not null)
+                exports.Add(ExportOrigin(_liveOrigin, overlays.Count < names.Count ? names[^1] : Path.GetFileNameWithoutExtension(liveOrigin!)));
             var listeners = addresses.Select(address => Listen(address, exports, tls is not null)).ToList();
             _tls = tls;
             var server = _server = new NbdServer(_threads[0].Loop, new NbdExports(exports), tls, CommandRunner.Warn);
@@ -70,6 +79,34 @@ internal sealed class ServeHost(string command)
         {
             Stop();
             throw;
+        }
+    }
+
+    private NbdExport ExportOrigin(LiveOrigin origin, string name)
+    {
+        var thread = _threads[0];
+        var device = thread.Loop.Invoke(() => origin.Begin([.. _sessions.Select(session => session.Session)], thread.Loop));
+        device.Report = CommandRunner.Warn;
+        return new NbdExport(name, device, thread.Loop, "live origin");
+    }
+
+    private void CloseOrigin(List<string> failures)
+    {
+        if (_liveOrigin is not { } origin)
+            return;
+        _liveOrigin = null;
+        try
+        {
+            var loop = _threads[0].Loop;
+            loop.Invoke(() =>
+            {
+                origin.Close(loop);
+                return true;
+            });
+        }
+        catch (LincowException e)
+        {
+            failures.Add(e.Message);
         }
     }
 
@@ -100,6 +137,7 @@ internal sealed class ServeHost(string command)
         // Now: a successor may bind the same path as soon as nobody listens.
         _socketPaths.ForEach(File.Delete);
         var failures = new List<string>();
+        CloseOrigin(failures);
         foreach (var (thread, session, _) in _sessions)
         {
             try

@@ -12,19 +12,23 @@ internal static class ServeCommand
         var overlays = new Argument<string[]>("OVERLAY") { Description = "Overlays to serve, each as an export of its own", Arity = ArgumentArity.ZeroOrMore };
         var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
         var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
+        var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores that keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var command = new Command("serve", "Serve overlays over NBD until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
         {
-            overlays, nbd, name,
+            overlays, nbd, name, liveOrigin,
         };
         common.AddTo(command);
         tls.AddTo(command);
         command.SetAction(result =>
         {
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            var live = result.GetValue(liveOrigin);
+            if (live is not null)
+                sessions = OverLive(sessions, live);
             var names = result.GetValue(name) ?? [];
-            if (names.Length > sessions.Count)
+            if (names.Length > sessions.Count + (live is null ? 0 : 1))
                 throw new UsageException($"--name: {names.Length} names for {sessions.Count} overlays");
             var settings = tls.Read(result);
             var addresses = (result.GetValue(nbd) ?? []).Select(ListenAddress.Parse).ToList();
@@ -34,7 +38,7 @@ internal static class ServeCommand
             using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, stop));
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
             var host = new ServeHost("serve");
-            host.Start(sessions, names, addresses, settings);
+            host.Start(sessions, names, addresses, settings, live);
             host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();
             var collections = CollectionReport.Begin(host);
@@ -48,9 +52,17 @@ internal static class ServeCommand
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
+              lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was
               lincow serve --table '0 2097152 cow golden.img work.cow P 8'
               lincow serve work.cow --nbd tcp:0.0.0.0:10809 --tls-cert cert.pem --tls-key key.pem --tls-require
             """);
+    }
+
+    private static List<SessionOptions> OverLive(List<SessionOptions> sessions, string origin)
+    {
+        if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
+            throw new UsageException("--snapshot-origin: give dm-snapshot stores as OVERLAY, and leave out --origin, --read-only and --cache none");
+        return [.. sessions.Select(session => session with { Origin = origin, OriginIsLive = true })];
     }
 
     private static void Signalled(PosixSignalContext context, ManualResetEventSlim stop)

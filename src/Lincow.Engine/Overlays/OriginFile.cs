@@ -11,6 +11,9 @@ internal sealed class OriginFile : IDisposable
     /// <summary>The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.</summary>
     public const long LockByte = 0x4c494e434f57;
 
+    /// <summary>The byte that a process holds exclusively while it serves the origin itself, for writing, with snapshots of it.</summary>
+    public const long LiveByte = LockByte + 1;
+
     private const string ZeroPrefix = "zero:";
 
     private readonly LinuxFile? _file;
@@ -35,7 +38,8 @@ internal sealed class OriginFile : IDisposable
     /// <summary>Opens it. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.</summary>
     /// <param name="uri">A path, or zero:SIZE.</param>
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
-    public static OriginFile Open(string uri, bool direct = false)
+    /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
+    public static OriginFile Open(string uri, bool direct = false, bool isLive = false)
     {
         if (!IsPath(uri))
         {
@@ -60,6 +64,8 @@ internal sealed class OriginFile : IDisposable
             }
             if (!file.TryLock(LockByte, exclusive: false))
                 throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
+            if (!isLive && file.IsLockedElsewhere(LiveByte))
+                throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves it with snapshots of it. Serve this overlay there, too, or stop that process first");
             RequireNoOverlay(file);
             return new OriginFile(path, identity, file);
         }

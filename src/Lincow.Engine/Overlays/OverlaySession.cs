@@ -51,6 +51,9 @@ public sealed record SessionOptions
     /// <summary>For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.</summary>
     public bool GiveUpWhenFull { get; init; }
 
+    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="LiveOrigin"/>), so only its size is compared.</summary>
+    public bool OriginIsLive { get; init; }
+
     /// <summary>For a snapshot store, with ReadOnly: open one that was given up or is damaged, and serve what is sound.</summary>
     public bool Rescue { get; init; }
 }

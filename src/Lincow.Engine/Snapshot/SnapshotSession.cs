@@ -58,7 +58,7 @@ internal static class SnapshotSession
         var geometry = new Geometry(options.SizeBytes ?? file.Note?.DeviceBytes ?? origin.Identity.SizeBytes, file.Header.ChunkShift);
         RequireAlignment(geometry, file.File, origin);
         if (!options.ReadOnly)
-            Prepare(file, geometry, origin);
+            Prepare(file, geometry, origin.Uri, options.OriginIsLive ? OriginNote.Unsettled(origin.Identity) : origin.Identity);
         var data = new FileStorage(file.File, loop);
         SnapshotStore? store = null;
         try
@@ -96,10 +96,10 @@ internal static class SnapshotSession
             throw new LincowException($"{path}: names {store.Note.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
-        var origin = OriginFile.Open(options.Origin ?? store.Note!.OriginUri, options.Direct);
+        var origin = OriginFile.Open(options.Origin ?? store.Note!.OriginUri, options.Direct, options.OriginIsLive);
         try
         {
-            if (store.Note is { } note && !options.AcceptOrigin && note.DifferenceFrom(origin.Identity) is { } difference)
+            if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && note.DifferenceFrom(origin.Identity) is { } difference)
             {
                 throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
                     + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
@@ -129,14 +129,13 @@ internal static class SnapshotSession
     }
 
     // Before anything is served for writing.
-    private static void Prepare(SnapshotFile file, Geometry geometry, OriginFile origin)
+    private static void Prepare(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
     {
         if (file.IsBlank)
             SnapshotFile.Restart(file.File, file.Header);
-        if (file.Note is { } note && (note.Identity != origin.Identity || note.OriginUri != origin.Uri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn))
-            OriginNote.Write(file.File, note.Uuid, geometry.DeviceBytes, origin.Identity, origin.Uri);
-        else if (file.Note is null)
-            OriginNote.Write(file.File, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
+        var note = file.Note;
+        if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn)
+            OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);
     }
 
     private static void RequireAlignment(Geometry geometry, LinuxFile file, OriginFile origin)

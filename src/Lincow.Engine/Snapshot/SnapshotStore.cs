@@ -48,9 +48,10 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     // The areas that hold entries which aren't committed, from AreaOf(_committed) on.
     private readonly List<NativeBuffer> _tail = new(16);
     private HashSet<ulong> _damaged = [];
+    private Action? _whenInvalid;
     private bool _isIncomplete;
     private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity;
-    private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating;
+    private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating, _isGivenUp;
 
     /// <param name="geometry">The device.</param>
     /// <param name="data">The store.</param>
@@ -337,14 +338,29 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         _entryCount++;
     }
 
+    /// <summary>The store is invalid from now on, in its header too; calls back when that has been written, or can't be.</summary>
+    public void GiveUpForGood(string reason, Action written)
+    {
+        if (MetadataStorage is null || (_isGivenUp && !_isInvalidating))
+        {
+            written();
+        }
+        else
+        {
+            _whenInvalid += written;
+            if (!_isGivenUp)
+                new Invalidation(this).Start();
+            _isGivenUp = true;
+        }
+        Fail($"{reason}: the exception store has been given up");
+    }
+
     private int Overflow()
     {
         IsFull = true;
         if (_whenFull == WhenFull.Invalidate)
         {
-            if (MetadataStorage is not null && FailedBecause is null)
-                new Invalidation(this).Start();
-            Fail("the exception store is full and has been given up");
+            GiveUpForGood("the exception store is full", () => { });
             return -Errno.IO;
         }
         if (!_hasSaidFull)
@@ -376,10 +392,11 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
     private Span<byte> Bytes(NativeBuffer buffer) => new((void*)buffer.Address, _layout.ChunkBytes);
 
-    /// <summary>Writes valid = 0 into the header, as the kernel does; nothing waits for it, for every request fails already.</summary>
+    /// <summary>Writes valid = 0 into the header, as the kernel does.</summary>
     private sealed class Invalidation(SnapshotStore store) : StorageOperation
     {
         private NativeBuffer _header;
+        private bool _isSyncing;
 
         public void Start()
         {
@@ -394,16 +411,16 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
         public override void End(int result)
         {
+            if (result == 0 && !_isSyncing)
+            {
+                _isSyncing = true;
+                store._data.Flush(this);
+                return;
+            }
             store._buffers.Return(_header);
-            if (result == 0)
-                store._data.Flush(new Sync(store));
-            else
-                store._isInvalidating = false;
-        }
-
-        private sealed class Sync(SnapshotStore store) : StorageOperation
-        {
-            public override void End(int result) => store._isInvalidating = false;
+            store._isInvalidating = false;
+            store._whenInvalid?.Invoke();
+            store._whenInvalid = null;
         }
     }
 }

@@ -1,0 +1,214 @@
+using System.Runtime.InteropServices;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// A live origin with snapshots of it (dm's snapshot-origin): reads and writes go to the origin itself, and before a chunk of it changes, every
+/// snapshot that still shows it keeps the old one.
+///
+///     write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits) -> all have ended -> write to the origin
+///
+/// Invariant: the origin's chunk changes only after the old one is on stable storage in each snapshot; so a cut leaves every snapshot as it was
+/// when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
+/// Everything runs on one loop: the origin's storage and every snapshot's.
+/// </summary>
+public sealed class OriginDevice : BlockDevice
+{
+    /// <summary>The longest zeroing: it is written, and kept in each snapshot.</summary>
+    private const int ZeroBytes = 1 << 20;
+
+    private static readonly nint _zeroes = NativePages.Reserve(ZeroBytes);
+
+    private readonly IStorage _storage;
+    private readonly IReadOnlyList<CowDevice> _snapshots;
+    private readonly Stack<OriginWork> _idle = new(64);
+    private string? _failedBecause;
+    private long _requestCount;
+    private int _inFlight;
+
+    /// <param name="geometry">The origin's size; the chunk size is a hint for clients.</param>
+    /// <param name="storage">The origin, open for writing.</param>
+    /// <param name="snapshots">Devices over this origin, on the same loop.</param>
+    public OriginDevice(Geometry geometry, IStorage storage, IReadOnlyList<CowDevice> snapshots) => (Geometry, _storage, _snapshots) = (geometry, storage, snapshots);
+
+    public override Geometry Geometry { get; }
+
+    public override bool IsReadOnly => false;
+
+    public override bool CanDiscard => false;
+
+    public override long MaxZeroBytes => 64L << 20;
+
+    public override long MaxExtentsBytes => long.MaxValue;
+
+    public override long RequestCount => _requestCount;
+
+    public override bool IsIdle => _inFlight == 0;
+
+    /// <summary>Told of snapshots that are given up and of the origin's failure.</summary>
+    public Action<string>? Report { get; set; }
+
+    public override bool IsFastToZero(long byteOffset, long byteLength) => false;
+
+    public override void Submit(BlockRequest request)
+    {
+        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
+            throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        request.ResetState();
+        _requestCount++;
+        _inFlight++;
+        if (_failedBecause is not null)
+        {
+            End(request, -Errno.IO);
+            return;
+        }
+        switch (request.Operation)
+        {
+            case BlockOperation.Flush or BlockOperation.Read or BlockOperation.Write or BlockOperation.WriteZeroes when request.Operation == BlockOperation.Flush || request.ByteLength > 0:
+                (_idle.TryPop(out var work) ? work : new OriginWork(this)).Start(request);
+                break;
+            case BlockOperation.Extents:
+                FillExtents(request);
+                End(request, 0);
+                break;
+            case BlockOperation.Cache:
+                _storage.WillNeed(request.ByteOffset, request.ByteLength);
+                End(request, 0);
+                break;
+            default:
+                End(request, request.ByteLength == 0 ? 0 : -Errno.NotSupported);
+                break;
+        }
+    }
+
+    private static unsafe void FillExtents(BlockRequest request)
+    {
+        *(BlockExtent*)request.Buffer = new BlockExtent(request.ByteLength, RunSource.Origin);
+        request.ExtentCount = 1;
+    }
+
+    private void End(BlockRequest request, int result)
+    {
+        _inFlight--;
+        request.OnCompleted(result);
+    }
+
+    private void Fail(string reason)
+    {
+        _failedBecause ??= reason;
+        Report?.Invoke($"{_storage.Name}: {reason}; the origin answers every request with an error until it is opened again");
+    }
+
+    /// <summary>One request on its way: its copies, then itself.</summary>
+    private sealed class OriginWork : StorageOperation
+    {
+        private readonly OriginDevice _device;
+        private readonly Copy[] _copies;
+        private BlockRequest? _request;
+        private int _copiesLeft;
+        private long _cursor;
+        private bool _isSyncing;
+
+        public OriginWork(OriginDevice device)
+        {
+            _device = device;
+            _copies = [.. device._snapshots.Select(snapshot => new Copy(this, snapshot))];
+        }
+
+        public void Start(BlockRequest request)
+        {
+            (_request, _cursor, _isSyncing) = (request, request.ByteOffset, false);
+            if (!request.IsWrite)
+            {
+                Go();
+                return;
+            }
+            // One more than there are, so that the last to end is told from all but the last.
+            _copiesLeft = _copies.Length + 1;
+            foreach (var copy in _copies)
+                copy.Start(request.ByteOffset, request.ByteLength);
+            CopyEnded();
+        }
+
+        public override void End(int result)
+        {
+            var request = _request!;
+            if (result < 0)
+            {
+                if (request.Operation == BlockOperation.Flush || _isSyncing)
+                    _device.Fail($"syncing failed ({Errno.Describe(-result)})");
+                Finish(result);
+            }
+            else if (request.Operation == BlockOperation.WriteZeroes && _cursor < request.End)
+            {
+                Go();
+            }
+            else if (request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0 && !_isSyncing)
+            {
+                _isSyncing = true;
+                _device._storage.Flush(this);
+            }
+            else
+            {
+                Finish(0);
+            }
+        }
+
+        private void CopyEnded()
+        {
+            if (--_copiesLeft == 0)
+                Go();
+        }
+
+        private void Go()
+        {
+            var request = _request!;
+            switch (request.Operation)
+            {
+                case BlockOperation.Read:
+                    _device._storage.Read(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
+                    break;
+                case BlockOperation.Write:
+                    _device._storage.Write(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
+                    break;
+                case BlockOperation.WriteZeroes:
+                    var count = (int)Math.Min(ZeroBytes, request.End - _cursor);
+                    _cursor += count;
+                    _device._storage.Write(_cursor - count, _zeroes, count, this);
+                    break;
+                default:
+                    _device._storage.Flush(this);
+                    break;
+            }
+        }
+
+        private void Finish(int result)
+        {
+            var request = _request!;
+            _request = null;
+            _device._idle.Push(this);
+            _device.End(request, result);
+        }
+
+        /// <summary>Has one snapshot keep what is about to change.</summary>
+        private sealed class Copy(OriginWork work, CowDevice snapshot) : BlockRequest
+        {
+            public void Start(long byteOffset, long byteLength)
+            {
+                (Operation, Flags, ByteOffset, ByteLength) = (BlockOperation.CopyUp, BlockFlags.ForceUnitAccess, byteOffset, Math.Min(byteLength, snapshot.SizeBytes - byteOffset));
+                snapshot.Submit(this);
+            }
+
+            protected internal override void OnCompleted(int result)
+            {
+                // It is no snapshot any more, and says so on disk before the origin changes.
+                if (result < 0 && snapshot.Stack.Overlay is Snapshot.SnapshotStore store)
+                    store.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
+                else
+                    work.CopyEnded();
+            }
+        }
+    }
+}

@@ -36,6 +36,7 @@ internal sealed class ServeControl(ServeHost host)
     {
         var (device, counters) = (session.Device, session.Device.Counters);
         return new ExportCounters(device.RequestCount, counters.Reads, counters.Writes, counters.Discards, counters.Flushes, device.RoundCount,
-            counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, device.InFlight, session.FailedBecause);
+            counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, device.InFlight, session.FailedBecause,
+            session.DmStatus, session.AreaCache is { } cache ? new AreaCacheCounters(cache.Areas, cache.Hits, cache.Misses) : null);
     }
 }

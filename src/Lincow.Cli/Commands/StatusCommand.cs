@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Lincow.Frontends.Control;
+using Lincow.Overlays;
 
 namespace Lincow.Cli.Commands;
 
@@ -9,8 +10,9 @@ internal static class StatusCommand
     public static Command Build()
     {
         var target = new Argument<string?>("OVERLAY|DEVICE") { Description = "Only this overlay or device", Arity = ArgumentArity.ZeroOrOne };
+        var dm = new Option<bool>("--dm") { Description = "Print the line of 'dmsetup status' for each device: 0 SECTORS TARGET ALLOCATED/TOTAL METADATA, in sectors" };
         var json = Options.Json();
-        var command = new Command("status", "What is being served by processes of this user, with counters; also what dead ones left behind.") { target, json };
+        var command = new Command("status", "What is being served by processes of this user, with counters; also what dead ones left behind.") { target, dm, json };
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);
@@ -18,7 +20,9 @@ internal static class StatusCommand
             if (found.Count == 0 && wanted is not null)
                 throw new LincowException($"{wanted}: nobody serves it");
             var reports = found.GroupBy(export => export.Server.Record.Id).SelectMany(Report).ToList();
-            if (result.GetValue(json))
+            if (result.GetValue(dm))
+                reports.ForEach(PrintDm);
+            else if (result.GetValue(json))
                 Json.Write(reports, Json.Default.ListStatusReport);
             else
                 reports.ForEach(Print);
@@ -28,6 +32,7 @@ internal static class StatusCommand
               lincow status
               lincow status work.cow --json
               lincow status /dev/loop3
+              lincow status work.snap --dm
             """);
     }
 
@@ -41,6 +46,17 @@ internal static class StatusCommand
             yield return new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, export.Name, export.Overlay, export.Origin, export.SizeBytes,
                 export.ReadOnly, export.Uris, export.Via, export.Device, export.File, export.Link, reply?.Counters?.ElementAtOrDefault(found.Index));
         }
+    }
+
+    // The kernel's target says what it has allocated; a linear overlay's map says it as of the last flush.
+    private static void PrintDm(StatusReport report)
+    {
+        var words = report.Counters?.DmStatus is { } status ? "snapshot " + status
+            : report.Counters?.FailedBecause is not null ? "cow Invalid"
+            : report.Overlay is not null && OverlayInfo.Read(report.Overlay, null) is var info && info.DmStatus is null
+                ? string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
+            : "cow Unknown";
+        Line(string.Create(CultureInfo.InvariantCulture, $"0 {report.Size / 512} {words}"));
     }
 
     private static void Print(StatusReport report)
@@ -58,6 +74,8 @@ internal static class StatusCommand
         {
             Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads ({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
                 + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in {counters.Rounds} rounds");
+            if (counters.DmStatus is { } dm)
+                Line($"  dm status {dm}{(counters.AreaCache is { } cache ? string.Create(CultureInfo.InvariantCulture, $"; area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses ({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)") : "")}");
             if (counters.FailedBecause is { } reason)
                 Line($"  FAILED: {reason}");
         }

@@ -35,8 +35,17 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
         var facts = file.ReadFacts();
         var isFile = facts.Kind == FileKind.Regular;
         return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes,
-            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0, HashSamples(file, facts.SizeBytes));
+            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0, HashSamples(facts.SizeBytes, (sample, offset) => file.Read(sample, offset)));
     }
+
+    /// <summary>Looks at what a program makes.</summary>
+    internal static OriginIdentity Of(UserOrigin origin) => new(OriginKind.File, origin.SizeBytes, 0, 0, HashSamples(origin.SizeBytes, (sample, offset) =>
+    {
+        origin.Read(offset, sample);
+        return sample.Length;
+    }));
+
+    private delegate int SampleReader(Span<byte> sample, long byteOffset);
 
     /// <summary>What differs, as the user would say it; null when nothing does.</summary>
     public string? DifferenceFrom(OriginIdentity recorded)
@@ -68,7 +77,7 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
         BinaryPrimitives.ReadUInt32LittleEndian(field[4..]),
         BinaryPrimitives.ReadUInt128LittleEndian(field[24..]));
 
-    private static UInt128 HashSamples(LinuxFile file, long sizeBytes)
+    private static UInt128 HashSamples(long sizeBytes, SampleReader read)
     {
         var hash = new XxHash128();
         var sample = new byte[SampleBytes];
@@ -82,20 +91,20 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
                 continue;
             previous = block;
             var length = (int)Math.Min(SampleBytes, sizeBytes - block * SampleBytes);
-            hash.Append(ReadSample(file, sample.AsSpan(0, length), block * SampleBytes));
+            hash.Append(ReadSample(read, sample.AsSpan(0, length), block * SampleBytes));
         }
         return hash.GetCurrentHashAsUInt128();
     }
 
     // A failing disk is an honest origin: a sample that can't be read counts as a marker of its own.
-    private static ReadOnlySpan<byte> ReadSample(LinuxFile file, Span<byte> sample, long byteOffset)
+    private static ReadOnlySpan<byte> ReadSample(SampleReader reader, Span<byte> sample, long byteOffset)
     {
         try
         {
-            var read = file.Read(sample, byteOffset);
+            var read = reader(sample, byteOffset);
             return sample[..read];
         }
-        catch (LinuxException)
+        catch (Exception e) when (e is LinuxException or IOException)
         {
             return "unreadable"u8;
         }

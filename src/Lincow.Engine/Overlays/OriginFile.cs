@@ -17,10 +17,17 @@ internal sealed class OriginFile : IDisposable
     private const string ZeroPrefix = "zero:";
 
     private readonly LinuxFile? _file;
+    private readonly UserOrigin? _user;
 
     internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file) => (Uri, Identity, _file) = (uri, identity, file);
 
-    /// <summary>An absolute path, or zero:SIZE.</summary>
+    private OriginFile(UserOrigin user)
+    {
+        OverlayCreator.RequireSize(user.SizeBytes, user.Name);
+        (Uri, Identity, _user) = ("user:" + user.Name, OriginIdentity.Of(user), user);
+    }
+
+    /// <summary>An absolute path, zero:SIZE, or user:NAME.</summary>
     public string Uri { get; }
 
     public OriginIdentity Identity { get; }
@@ -76,7 +83,10 @@ internal sealed class OriginFile : IDisposable
         }
     }
 
-    public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _file is null ? null : new FileStorage(_file, loop));
+    /// <summary>The origin that a program gives, or else the one of that name.</summary>
+    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null ? Open(uri, direct, isLive) : new OriginFile(user);
+
+    public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _user is not null ? new UserStorage(_user, loop) : _file is null ? null : new FileStorage(_file, loop));
 
     /// <summary>Reads it in place; beyond its end there are zeroes.</summary>
     public void Read(Span<byte> buffer, long byteOffset)
@@ -85,7 +95,11 @@ internal sealed class OriginFile : IDisposable
         buffer[read..].Clear();
     }
 
-    public void Dispose() => _file?.Dispose();
+    public void Dispose()
+    {
+        _file?.Dispose();
+        _user?.Dispose();
+    }
 
     // Its raw bytes, superblock and map in front, are not what anybody means by an origin.
     private static void RequireNoOverlay(LinuxFile file)

@@ -16,6 +16,9 @@ public sealed record CreateOptions
     /// <summary>A path, or zero:SIZE.</summary>
     public required string Origin { get; init; }
 
+    /// <summary>Instead of <see cref="Origin"/>, which is then the empty string: an origin that a program decides on. It is disposed of.</summary>
+    public UserOrigin? UserOrigin { get; init; }
+
     /// <summary>The separate map's path; null puts the map in front of the data.</summary>
     public string? Map { get; init; }
 
@@ -52,7 +55,7 @@ public static class OverlayCreator
         var chunkShift = ChunkShift(options.ChunkBytes);
         OverlayFiles.FullPath(options.Overlay, "overlay");
         OverlayFiles.FullPath(options.Map ?? options.Overlay, "map");
-        using var origin = OriginFile.Open(options.Origin);
+        using var origin = OriginFile.Open(options.UserOrigin, options.Origin);
         var size = DeviceSize(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)

@@ -17,6 +17,9 @@ public sealed record SessionOptions
     /// <summary>The origin, when it has moved (or, for a transient overlay, in any case).</summary>
     public string? Origin { get; init; }
 
+    /// <summary>The origin that a program decides on; <see cref="Origin"/> is left out then. The session disposes of it.</summary>
+    public UserOrigin? UserOrigin { get; init; }
+
     /// <summary>The separate map, when it isn't found by itself.</summary>
     public string? Map { get; init; }
 
@@ -104,6 +107,15 @@ public sealed class OverlaySession
 
     /// <summary>Why the device answers everything with EIO; null while it is well.</summary>
     public string? FailedBecause => _store.FailedBecause;
+
+    /// <summary>For a dm-snapshot store: what dmsetup status shows behind the target's name (dm-snap.c, snapshot_status). Null for a linear one.</summary>
+    public string? DmStatus => _store is not SnapshotStore store ? null
+        : store.IsGivenUp ? "Invalid"
+        : store.IsFull ? "Overflow"
+        : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{store.AllocatedSectors}/{store.TotalSectors} {store.MetadataSectors}");
+
+    /// <summary>For a persistent dm-snapshot store: how many areas its cache holds at most, and how often it had what was asked for.</summary>
+    public (int Areas, long Hits, long Misses)? AreaCache => _store is SnapshotStore { MetadataStorage: not null, Cache: var cache } ? (cache.Capacity, cache.Hits, cache.Misses) : null;
 
     /// <summary>Opens an overlay, or makes a transient one. Throws <see cref="LincowException"/>.</summary>
     public static OverlaySession Open(SessionOptions options, IoLoop loop)
@@ -240,12 +252,12 @@ public sealed class OverlaySession
     {
         var superblock = files.Superblock;
         // Before the path is so much as looked at: to open some devices is to act on them.
-        if (options.Origin is null && OriginFile.IsPath(superblock.OriginUri) && !superblock.IsOwn)
+        if (options is { Origin: null, UserOrigin: null } && OriginFile.IsPath(superblock.OriginUri) && !superblock.IsOwn)
         {
             throw new LincowException($"{files.Path}: names {superblock.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
-        var origin = OriginFile.Open(options.Origin ?? superblock.OriginUri, options.Direct);
+        var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? superblock.OriginUri, options.Direct);
         var difference = origin.Identity.DifferenceFrom(superblock.Origin);
         if (difference is not null && !options.AcceptOrigin)
         {
@@ -261,9 +273,12 @@ public sealed class OverlaySession
         return origin;
     }
 
+    internal static OriginFile OpenTransientOrigin(SessionOptions options) =>
+        OriginFile.Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
+
     private static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
     {
-        var origin = OriginFile.Open(options.Origin ?? throw new LincowException("a transient overlay needs --origin"), options.Direct);
+        var origin = OpenTransientOrigin(options);
         LinuxFile? file = null;
         try
         {

@@ -32,7 +32,7 @@ internal static class SnapshotSession
     /// <summary>A store that is forgotten at exit, as dm-snapshot's N: chunks from the device's start on, in order of arrival.</summary>
     public static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
     {
-        var origin = OriginFile.Open(options.Origin ?? throw new LincowException("a transient overlay needs --origin"), options.Direct);
+        var origin = OverlaySession.OpenTransientOrigin(options);
         LinuxFile? file = null;
         try
         {
@@ -89,14 +89,14 @@ internal static class SnapshotSession
     internal static OriginFile OpenOrigin(SnapshotFile store, SessionOptions options)
     {
         var path = store.File.Path;
-        if (options.Origin is null && store.Note is null)
+        if (options is { Origin: null, UserOrigin: null } && store.Note is null)
             throw new LincowException($"{path}: an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH");
-        if (options.Origin is null && OriginFile.IsPath(store.Note!.OriginUri) && !store.Note.IsOwn)
+        if (options is { Origin: null, UserOrigin: null } && OriginFile.IsPath(store.Note!.OriginUri) && !store.Note.IsOwn)
         {
             throw new LincowException($"{path}: names {store.Note.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
-        var origin = OriginFile.Open(options.Origin ?? store.Note!.OriginUri, options.Direct, options.OriginIsLive);
+        var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? store.Note?.OriginUri ?? "", options.Direct, options.OriginIsLive);
         try
         {
             if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && note.DifferenceFrom(origin.Identity) is { } difference)

@@ -85,6 +85,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <summary>A write found no room.</summary>
     public bool IsFull { get; private set; }
 
+    /// <summary>It is invalid, as its header says.</summary>
+    public bool IsGivenUp => _isGivenUp || (MetadataStorage is null && FailedBecause is not null);
+
     public AreaCache Cache => _cache;
 
     public long ExceptionCount => _entryCount;

@@ -48,7 +48,14 @@ public sealed record ServedExport
 
 /// <summary>What a device has been asked for since it is served (bytes and counts), and how it is.</summary>
 public sealed record ExportCounters(
-    long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause);
+    long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause,
+    string? DmStatus = null, AreaCacheCounters? AreaCache = null);
+
+/// <summary>For a dm-snapshot store: the areas of its list in memory.</summary>
+/// <param name="Areas">Areas at most.</param>
+/// <param name="Hits">Look-ups that found their area.</param>
+/// <param name="Misses">Look-ups that had to read it.</param>
+public sealed record AreaCacheCounters(int Areas, long Hits, long Misses);
 
 /// <summary>A line to the control socket.</summary>
 /// <param name="Verb">status, reset or detach.</param>

@@ -1,18 +1,19 @@
-using Lincow.Linux;
+namespace Lincow.Linux;
 
-namespace Lincow.Cli;
-
-/// <summary>A thread that runs one loop.</summary>
-internal sealed class LoopThread
+/// <summary>A thread that runs one loop. An exception on it ends the process, for half a turn's state can't be trusted.</summary>
+public sealed class LoopThread
 {
     private readonly Thread _thread;
 
     private LoopThread(Thread thread, IoLoop loop, string? whyNotUring) => (_thread, Loop, WhyNotUring) = (thread, loop, whyNotUring);
 
+    /// <summary>The loop; from other threads only its Post and Invoke may be used.</summary>
     public IoLoop Loop { get; }
 
+    /// <summary>Why the loop isn't an io_uring, a sentence; null when it is one.</summary>
     public string? WhyNotUring { get; }
 
+    /// <summary>Starts a thread and its loop.</summary>
     public static LoopThread Start(string name)
     {
         var made = new TaskCompletionSource<(IoLoop, string?)>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -22,6 +23,7 @@ internal sealed class LoopThread
         return new LoopThread(thread, loop, reason);
     }
 
+    /// <summary>Ends the loop, then the thread. What is served on it must have been closed.</summary>
     public void Stop()
     {
         Loop.Post(Loop.Stop);

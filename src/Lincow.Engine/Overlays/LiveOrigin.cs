@@ -1,6 +1,5 @@
 using Lincow.Device;
 using Lincow.Linux;
-using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -48,11 +47,6 @@ public sealed class LiveOrigin : IDisposable
     /// <summary>Makes the device, on the loop of the sessions.</summary>
     public OriginDevice Begin(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
     {
-        foreach (var snapshot in snapshots)
-        {
-            if (snapshot.Device.Stack.Overlay is not SnapshotStore || snapshot.Device.IsReadOnly)
-                throw new LincowException($"{snapshot.Name}: is a linear overlay or read-only, and a snapshot of a live origin is kept in a dm-snapshot store: 'lincow create --store snapshot' makes one");
-        }
         _storage = new FileStorage(_file, loop);
         var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
         return Device = new OriginDevice(new Geometry(_file.Facts.SizeBytes, chunkShift), _storage, [.. snapshots.Select(snapshot => snapshot.Device)]);

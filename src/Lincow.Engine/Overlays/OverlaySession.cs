@@ -177,7 +177,8 @@ public sealed class OverlaySession
             _reclaimer?.Stop();
             while (!Device.IsIdle)
                 _loop.RunOnce();
-            if (!Device.IsReadOnly)
+            // A store that was given up has said so, and owes nothing.
+            if (!Device.IsReadOnly && _store is not SnapshotStore { IsGivenUp: true })
             {
                 var result = new FlushWaiter().Await(Device, _loop);
                 if (result < 0)
@@ -199,6 +200,8 @@ public sealed class OverlaySession
 
     private static OverlaySession OpenPersistent(SessionOptions options, string overlay, IoLoop loop)
     {
+        if (options.OriginIsLive)
+            throw new LincowException($"{overlay}: is a linear overlay, and a snapshot of a live origin is kept in a dm-snapshot store. 'lincow create --store snapshot' makes one");
         var access = options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write;
         var files = OverlayFiles.Open(overlay, options.Map, access, options.Direct, options.AcceptMap);
         OriginFile? origin = null;

@@ -34,7 +34,7 @@ public partial class MessageTests
     {
         var help = Cli.Ok("--help");
         var listed = CommandLine().Matches(help[help.IndexOf("Commands:", StringComparison.Ordinal)..help.IndexOf("Examples:", StringComparison.Ordinal)]).Select(match => match.Groups[1].Value);
-        Assert.Equal(["attach", "check", "completion", "create", "demo", "detach", "info", "map", "reset", "run", "serve", "status"], listed.Order());
+        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "info", "map", "reset", "run", "serve", "status"], listed.Order());
     }
 
     [Theory]

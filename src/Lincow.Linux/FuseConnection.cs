@@ -30,6 +30,10 @@ public sealed unsafe class FuseConnection
     {
         if (!File.Exists(Device))
             return $"there is no {Device} (modprobe fuse)";
+        var descriptor = Libc.open(Device, Libc.ReadWrite | Libc.CloseOnExec, 0);
+        if (descriptor < 0)
+            return $"{Device} can't be opened: {Errno.Describe(Libc.LastError)}";
+        _ = Libc.close(descriptor);
         return Environment.IsPrivilegedProcess || FindHelper() is not null ? null : $"{Helper} is not installed (package fuse3)";
     }
 

@@ -23,11 +23,25 @@ internal sealed record FioJob(string Pattern, string BlockSize, int Depth)
     /// <summary>To the end of <see cref="Size"/>, however long that takes.</summary>
     public bool IsUnlimited { get; init; }
 
-    public IEnumerable<string> Arguments(string uri, double seconds)
+    /// <summary>How a file or block device is used: io_uring, or psync for one plain call after the other. Always past its page cache.</summary>
+    public string FileEngine { get; init; } = "io_uring";
+
+    /// <param name="target">An NBD URI, or the path of a file or block device.</param>
+    /// <param name="seconds">How long.</param>
+    public IEnumerable<string> Arguments(string target, double seconds)
     {
         yield return "--name=cell";
-        yield return "--ioengine=nbd";
-        yield return "--uri=" + uri;
+        if (target.StartsWith('/'))
+        {
+            yield return "--ioengine=" + FileEngine;
+            yield return "--direct=1";
+            yield return "--filename=" + target;
+        }
+        else
+        {
+            yield return "--ioengine=nbd";
+            yield return "--uri=" + target;
+        }
         yield return "--rw=" + Pattern;
         yield return "--bs=" + BlockSize;
         yield return "--iodepth=" + Depth.ToString(CultureInfo.InvariantCulture);

@@ -49,6 +49,7 @@ internal sealed class AllSubjects
             RawFile(RawQemu),
             RawFile(RawQemuNone, "--cache=none", "--aio=native"),
             new(Null, Role.Ceiling, work => [.. Nbdkit(work), "null", $"size={Workspace.DeviceBytes}"]),
+            .. AttachSubjects.List(lincow),
         ];
     }
 

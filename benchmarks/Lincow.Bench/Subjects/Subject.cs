@@ -29,6 +29,9 @@ internal sealed record Subject(string Name, Role Role, Func<Workspace, string[]>
     /// <summary>The environment that the server gets in addition.</summary>
     public Func<Workspace, IReadOnlyDictionary<string, string>> Environment { get; init; } = _ => NoEnvironment;
 
+    /// <summary>How it becomes a file or block device of this machine, for the rows that are about that; it is not served over NBD then.</summary>
+    public Func<Workspace, CancellationToken, Attached>? Attach { get; init; }
+
     /// <summary>Where the bytes of the device lie at rest, for counting extents; null for those that forget them.</summary>
     public Func<Workspace, string>? DataFile { get; init; }
 

@@ -157,6 +157,7 @@ internal static class AllRows
         FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
         StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
         MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge, Collections,
+        AttachRows.Time, .. AttachRows.File, .. AttachRows.Device,
     ];
 
     /// <summary>In the order of measuring. Within a stage readers come first, so that they meet no dirty pages of a predecessor.</summary>
@@ -175,6 +176,9 @@ internal static class AllRows
         new DevicesStage { Rows = [SixtyFourOne, SixtyFourDevices], One = SixtyFourOne, Many = SixtyFourDevices, IsSlow = true },
         new CollectionsStage { Rows = [Collections] },
         new MemoryStage { Rows = [MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge], Fresh = MemoryFresh, OnePercent = MemoryOnePercent, OpenOnePercent = OpenOnePercent, OpenLarge = OpenLarge },
+        new AttachTimeStage { Rows = [AttachRows.Time] },
+        new AttachStage { Rows = AttachRows.File },
+        new AttachStage { Rows = AttachRows.Device },
     ];
 
     private static Row Fio(string id, string title, FioJob job) => new(id, title, Figure.RequestsPerSecond) { Job = job, Subjects = Everybody };

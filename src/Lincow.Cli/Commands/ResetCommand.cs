@@ -52,10 +52,21 @@ internal static class ResetCommand
 
     private static void ResetServed(FoundExport found)
     {
+        // A file system that is mounted, or a cache that isn't dropped, would show what is no longer there, and write it back.
+        if (found.Export.Device is { } device && DeviceHolders.Of(device) is { Count: > 0 } holders)
+            throw new LincowException($"{AttachedDevice.Describe(device, holders)}. Unmount or end that first, then reset");
+        DropCache(found);
         var reply = ControlClient.Ask(found.Server.Record, new ControlRequest(ControlRequest.Reset, found.Index), ResetPatience);
         if (reply is null)
             throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and doesn't answer. Look at it with 'lincow status'");
         if (reply.Error is { } error)
             throw new LincowException(error);
+        DropCache(found);
+    }
+
+    private static void DropCache(FoundExport found)
+    {
+        if (found.Export.Device is { } device)
+            LoopBlockDevice.DropCache(device);
     }
 }

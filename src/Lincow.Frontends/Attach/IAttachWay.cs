@@ -13,7 +13,7 @@ namespace Lincow.Frontends.Attach;
 /// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
-public sealed record AttachTarget(IoLoop Loop, CowDevice Device, string Name, string Source, bool ScanPartitions, Action<Func<ServedExport, ServedExport>> Note, Action<string> Log, Action Ended);
+public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool ScanPartitions, Action<Func<ServedExport, ServedExport>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
 public interface IAttachWay

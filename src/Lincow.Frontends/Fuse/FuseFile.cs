@@ -10,7 +10,7 @@ public sealed record FuseOwner(uint User, uint Group);
 /// The file system that the kernel sees: its root is the one file, and the file's content is the device. Judges each request, once, and answers it
 /// or hands it to the device. Nothing is cached above: every read and write of the file is one of the device, whatever the size and alignment.
 /// </summary>
-internal sealed unsafe class FuseFile(FuseServer server, CowDevice device, FuseOwner owner)
+internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, FuseOwner owner)
 {
     /// <summary>The file never changes but in its content, and that isn't cached: attributes stay true for as long as anybody asks.</summary>
     private const ulong ValidSeconds = 1 << 30;

@@ -32,7 +32,7 @@ public sealed class FuseServer : IoCompletion
     private int _inFlight;
     private bool _isWaiting, _isPaused, _hasEnded, _isClosed, _hasComplained;
 
-    public FuseServer(IoLoop loop, CowDevice device, int descriptor, FuseOwner owner, Action<string> log)
+    public FuseServer(IoLoop loop, BlockDevice device, int descriptor, FuseOwner owner, Action<string> log)
     {
         (Loop, _descriptor, _log) = (loop, descriptor, log);
         File = new FuseFile(this, device, owner);

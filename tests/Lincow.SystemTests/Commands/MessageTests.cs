@@ -17,6 +17,9 @@ public partial class MessageTests
     [InlineData("check")]
     [InlineData("demo")]
     [InlineData("completion")]
+    [InlineData("attach")]
+    [InlineData("detach")]
+    [InlineData("status")]
     [InlineData()]
     public void Help_has_examples(params string[] command)
     {
@@ -31,7 +34,7 @@ public partial class MessageTests
     {
         var help = Cli.Ok("--help");
         var listed = CommandLine().Matches(help[help.IndexOf("Commands:", StringComparison.Ordinal)..help.IndexOf("Examples:", StringComparison.Ordinal)]).Select(match => match.Groups[1].Value);
-        Assert.Equal(["check", "completion", "create", "demo", "info", "map", "reset", "run", "serve"], listed.Order());
+        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "info", "map", "reset", "run", "serve", "status"], listed.Order());
     }
 
     [Theory]

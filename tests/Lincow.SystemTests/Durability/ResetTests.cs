@@ -74,12 +74,76 @@ public class ResetTests
         served.Stop();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Reset_of_a_served_overlay_brings_back_the_origin_and_the_space(bool isKilled)
+    {
+        using var served = new ServedOverlay();
+        for (var round = 1; round <= 3; round++)
+        {
+            Nbd.QemuIo(served.Uri, "write -P 9 0 3M", "discard 3M 512k", "flush", "write -P 10 64k 64k");
+            Cli.Ok("reset", served.Overlay);
+            Tool.Ok("qemu-img", "compare", "-f", "raw", "-F", "raw", served.Origin, served.Uri);
+            Assert.Equal((ulong)round + 1, Cli.Info(served.Overlay).Generation);
+        }
+        Nbd.QemuIo(served.Uri, "write -P 11 1M 64k", "flush");
+        if (isKilled)
+            served.Kill();
+        else
+            served.Stop();
+        Assert.Equal(!isKilled, Cli.Info(served.Overlay).Clean);
+        Assert.Equal((64 << 10) / 4096, Cli.Info(served.Overlay).Chunks.Data);
+        Assert.Empty(Cli.Check(served.Overlay).Findings);
+        if (!isKilled)
+            Assert.InRange(Scratch.DiskUsage(served.Overlay), 64 << 10, 256 << 10);
+        served.Start();
+        Nbd.QemuIo(served.Uri, "read -P 11 1M 64k");
+        served.Stop();
+    }
+
     [Fact]
-    public void Reset_is_refused_while_the_overlay_is_served_and_says_by_whom()
+    public async Task Clients_at_work_notice_nothing_of_a_reset_but_the_content()
+    {
+        using var served = new ServedOverlay();
+        var writer = Task.Run(() => Nbd.Script("""
+            import random
+            random.seed(7)
+            h = connect(sys.argv[1])
+            data = nbd.Buffer.from_bytearray(bytearray(b'\x77' * 65536))
+            end = time.time() + 3
+            cookies = []
+            while time.time() < end:
+                offset = random.randrange(0, (h.get_size() - 65536) // 512) * 512
+                cookies.append(random.choice([lambda: h.aio_pwrite(data, offset), lambda: h.aio_flush(), lambda: h.aio_trim(4096, offset)])())
+                if len(cookies) == 32:
+                    drain(h, cookies)
+            drain(h, cookies)
+            h.shutdown()
+            """, served.Uri), TestContext.Current.CancellationToken);
+        var resets = 0;
+        for (; !writer.IsCompleted; resets++)
+            Cli.Ok("reset", served.Overlay);
+        await writer;
+        Assert.InRange(resets, 3, int.MaxValue);
+        var (device, origin) = (Nbd.ReadAll(served.Scratch, served.Uri), served.OriginContent);
+        var (written, zero) = (Enumerable.Repeat((byte)0x77, 512).ToArray(), new byte[512]);
+        for (var sector = 0; sector < device.Length; sector += 512)
+        {
+            var content = device.AsSpan(sector, 512);
+            Assert.True(content.SequenceEqual(origin.AsSpan(sector, 512)) || content.SequenceEqual(written) || content.SequenceEqual(zero), $"the sector at byte {sector} holds what nobody put there");
+        }
+        served.Stop();
+        Assert.Equal((ulong)resets + 1, Cli.Info(served.Overlay).Generation);
+        Assert.Empty(Cli.Check(served.Overlay).Findings);
+    }
+
+    [Fact]
+    public void Reset_is_refused_where_the_server_can_not_be_found_and_says_who_it_is()
     {
         using var served = new ServedOverlay();
         Nbd.QemuIo(served.Uri, "write -P 9 0 64k");
-        var error = Cli.Fails("reset", served.Overlay);
+        var error = Cli.Error(Tool.Run(Cli.Binary, ["reset", served.Overlay], new() { ["LINCOW_RUN_DIR"] = served.Scratch["elsewhere"] }), Cli.Failed);
         Assert.Contains($"process {served.Server.Id}", error);
         Assert.Contains(served.Overlay, error);
         Nbd.QemuIo(served.Uri, "read -P 9 0 64k");

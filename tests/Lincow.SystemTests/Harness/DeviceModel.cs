@@ -154,12 +154,17 @@ internal sealed class DeviceModel
     }
 
     /// <summary>Does what was added to the device, and compares what it read meanwhile.</summary>
-    public void Play(Scratch scratch, string uri)
+    public void Play(Scratch scratch, string uri) => Play(scratch, (operations, pool, reads) => Nbd.Script(Player, uri, operations, pool, reads));
+
+    /// <summary>As <see cref="Play(Scratch, string)"/>, to a file or block device.</summary>
+    public void PlayOnFile(Scratch scratch, string path) => Play(scratch, (operations, pool, reads) => FilePlayer.Play(path, operations, pool, reads));
+
+    private void Play(Scratch scratch, Action<string, string, string> play)
     {
         var (operations, pool, reads) = (scratch["operations"], scratch["pool"], scratch["reads"]);
         File.WriteAllText(operations, _operations.ToString());
         File.WriteAllBytes(pool, _pool);
-        Nbd.Script(Player, uri, operations, pool, reads);
+        play(operations, pool, reads);
         AssertSame(_expectedReads.ToArray(), File.ReadAllBytes(reads), "what was read meanwhile");
         _operations.Clear();
         _inFlight.Clear();

@@ -1,0 +1,202 @@
+using System.Diagnostics;
+using System.Globalization;
+using Lincow.SystemTests.Harness;
+
+namespace Lincow.SystemTests.Attach;
+
+/// <summary><c>attach</c>, <c>detach</c> and <c>status</c>.</summary>
+public class AttachTests
+{
+    [Fact]
+    public void A_device_comes_and_goes_and_leaves_nothing_behind()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        var origin = scratch.Random("origin.img", 4 << 20);
+        Cli.Ok("create", scratch["o.cow"], "--origin", origin);
+        var device = attachments.Attach(scratch["o.cow"]);
+        var status = Assert.Single(attachments.Status());
+        Assert.Equal(("attach", false, "o", "fuse", device, 4L << 20), (status.Command, status.Stale, status.Name, status.Via, status.Device, status.Size));
+        Assert.Equal(device, File.ResolveLinkTarget(status.Link!, returnFinalTarget: true)!.FullName);
+        Assert.Equal("1", File.ReadAllText($"/sys/block/{Path.GetFileName(device)}/loop/dio").Trim());
+        Assert.Equal(File.ReadAllBytes(origin), Scratch.ReadAt(device, 0, 4 << 20));
+        var content = Scratch.RandomBytes(1 << 20, 7);
+        Scratch.WriteAt(device, 12_345, content);
+        Tool.Ok("sync", device);
+        Assert.True(attachments.Status(device)[0].Counters is { Reads: > 0, Writes: > 0, Flushes: > 0, InFlight: 0, FailedBecause: null });
+        // A file and a device are the same bytes.
+        Assert.Equal(content, Scratch.ReadAt(status.File!, 12_345, content.Length));
+
+        attachments.Ok("detach", device);
+
+        attachments.AssertNothingLeft();
+        Assert.True(Cli.Info(scratch["o.cow"]).Clean);
+        var again = attachments.Attach(scratch["o.cow"], "--read-only", "--name", "other name");
+        Assert.Equal(content, Scratch.ReadAt(again, 12_345, content.Length));
+        Assert.Throws<UnauthorizedAccessException>(() => Scratch.WriteAt(again, 0, [1]));
+        Assert.Equal("/dev/lincow/other name", attachments.Status()[0].Link);
+        attachments.Ok("detach", scratch["o.cow"]);
+        attachments.AssertNothingLeft();
+        Assert.Equal(Scratch.RandomBytes(4 << 20, 1), File.ReadAllBytes(origin));
+    }
+
+    [Fact]
+    public void What_goes_wrong_in_the_background_is_said_and_leaves_nothing_behind()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4M");
+        Assert.Contains("no-such", attachments.Fails("attach", scratch["no-such.cow"]));
+        Assert.Contains("no such way", attachments.Fails("attach", scratch["o.cow"], "--via", "magic"));
+        attachments.Attach(scratch["o.cow"]);
+        Assert.Contains("is in use by process", attachments.Fails("attach", scratch["o.cow"]));
+        attachments.Ok("detach", "o");
+        Assert.Contains("is not attached", attachments.Fails("detach", scratch["o.cow"]));
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void Whoever_holds_the_device_is_named_and_waited_for()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:16M");
+        var device = attachments.Attach(scratch["o.cow"]);
+        using (var holder = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec 3<{device}; exec sleep 600"]))!)
+        {
+            AwaitHolder(device, holder.Id);
+            Assert.Contains($"process {holder.Id} (sleep)", attachments.Fails("detach", device, "--wait", "0"));
+            Assert.False(attachments.Status()[0].Stale);
+            holder.Kill();
+        }
+        Tool.Ok("mkfs.ext4", "-q", device);
+        var mount = attachments.Mount(device);
+        Assert.Contains($"mounted on {mount}", attachments.Fails("detach", device, "--wait", "0"));
+        // It goes as soon as the holder has gone.
+        using var waiting = Process.Start(new ProcessStartInfo("sh", ["-c", $"sleep 0.5; umount {mount}"]))!;
+        attachments.Ok("detach", device, "--wait", "30");
+        waiting.WaitForExit();
+        attachments.AssertNothingLeft();
+        Assert.True(Cli.Info(scratch["o.cow"]).Clean);
+    }
+
+    [Fact]
+    public void SIGTERM_detaches_and_the_overlay_is_clean()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4M");
+        Scratch.WriteAt(attachments.Attach(scratch["o.cow"]), 0, Scratch.RandomBytes(4096, 3));
+        var server = attachments.Status()[0].Pid;
+        Tool.Ok("kill", "-TERM", server.ToString(CultureInfo.InvariantCulture));
+        var time = Stopwatch.StartNew();
+        while (Directory.Exists($"/proc/{server}"))
+            Assert.True(time.Elapsed < Tool.Timeout, "it still runs after SIGTERM");
+        attachments.AssertNothingLeft();
+        Assert.Equal((true, 1L), (Cli.Info(scratch["o.cow"]).Clean, Cli.Info(scratch["o.cow"]).Chunks.Data));
+    }
+
+    [Fact]
+    public void Thirty_two_overlays_of_one_origin_are_attached_at_once()
+    {
+        const int count = 32;
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        var origin = scratch.Random("origin.img", 4 << 20);
+        var before = Scratch.Sha256(origin);
+        var devices = new List<string>();
+        for (var i = 0; i < count; i++)
+        {
+            Cli.Ok("create", scratch[$"o{i}.cow"], "--origin", origin);
+            devices.Add(attachments.Attach(scratch[$"o{i}.cow"]));
+        }
+        Assert.Equal(count, devices.Distinct().Count());
+        Assert.Equal(count, attachments.Status().Count);
+        for (var i = 0; i < count; i++)
+            Scratch.WriteAt(devices[i], 4096 * i, Scratch.RandomBytes(100_000, i + 100));
+        devices.ForEach(device => Tool.Ok("sync", device));
+        for (var i = 0; i < count; i++)
+        {
+            var expected = Scratch.RandomBytes(4 << 20, 1);
+            Scratch.RandomBytes(100_000, i + 100).CopyTo(expected, 4096 * i);
+            Assert.True(expected.AsSpan().SequenceEqual(Scratch.ReadAt(devices[i], 0, expected.Length)), $"overlay {i} shows something else");
+        }
+        for (var i = 0; i < count; i++)
+            attachments.Ok("detach", devices[i]);
+        attachments.AssertNothingLeft();
+        Assert.Equal(before, Scratch.Sha256(origin));
+    }
+
+    [Fact]
+    public void Discards_give_space_back()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:64M");
+        var device = attachments.Attach(scratch["o.cow"]);
+        Scratch.WriteAt(device, 0, Scratch.RandomBytes(32 << 20, 3));
+        Tool.Ok("sync", device);
+        Assert.InRange(Scratch.DiskUsage(scratch["o.cow"]), 32 << 20, 40 << 20);
+        Tool.Ok("blkdiscard", "--offset", "1M", "--length", "30M", device);
+        Tool.Ok("sync", device);
+        Assert.InRange(Scratch.DiskUsage(scratch["o.cow"]), 2 << 20, 4 << 20);
+        Assert.Equal(new byte[30 << 20], Scratch.ReadAt(device, 1 << 20, 30 << 20));
+        Assert.Equal(Scratch.RandomBytes(32 << 20, 3)[..(1 << 20)], Scratch.ReadAt(device, 0, 1 << 20));
+        attachments.Ok("detach", device);
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void Run_gives_its_command_a_block_device()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4M");
+        var device = attachments.Ok("run", scratch["o.cow"], "--", "sh", "-c", "test -b $LINCOW_DEVICE && head -c 4096 /dev/urandom >$LINCOW_DEVICE && echo $LINCOW_DEVICE").Trim();
+        Assert.StartsWith("/dev/loop", device);
+        Assert.Equal("\n", attachments.Ok("run", scratch["o.cow"], "--no-device", "--", "sh", "-c", "echo $LINCOW_DEVICE"));
+        Assert.Equal((true, 1L), (Cli.Info(scratch["o.cow"]).Clean, Cli.Info(scratch["o.cow"]).Chunks.Data));
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void Without_root_it_is_a_file()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Tool.Find("fusermount3");
+        var home = Directory.CreateDirectory(scratch["home"]).FullName;
+        File.SetUnixFileMode(scratch.Directory, (UnixFileMode)0b111_101_101);
+        File.Copy(Cli.Binary, scratch["lincow"]);
+        Tool.Ok("chown", "65534:65534", home);
+        // A distribution lets everybody open /dev/fuse; where the node is root's alone, one that isn't takes its place for this script.
+        File.WriteAllText(scratch["as-root"], $"""
+            mknod -m 666 {scratch["fuse"]} c 10 229
+            mount --bind {scratch["fuse"]} /dev/fuse
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec '. {scratch["as-nobody"]}'
+            """);
+        File.WriteAllText(scratch["as-nobody"], """
+            cd
+            trap '$LINCOW detach --quiet o.cow || :' EXIT
+            $LINCOW create o.cow --origin zero:4M --quiet
+            file=$($LINCOW attach o.cow)
+            echo $file $(stat -c '%s %u %a' $file)
+            head -c 100000 /dev/zero | tr '\0' x | dd of=$file bs=4k seek=3 conv=notrunc,fsync status=none
+            dd if=$file bs=4k skip=3 status=none | tr -cd x | wc -c
+            $LINCOW detach $file
+            ls $LINCOW_RUN_DIR
+            grep lincow /proc/self/mountinfo || :
+            """.Replace("cd\n", $"cd {home}\n", StringComparison.Ordinal));
+        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["as-root"]}"],
+            new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });
+        Assert.True(result.ExitCode == 0, result.ToString());
+        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", $"detached {home}/run/o.img", ""], result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
+    }
+
+    private static void AwaitHolder(string device, int process)
+    {
+        var time = Stopwatch.StartNew();
+        while (!Directory.EnumerateFiles($"/proc/{process}/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget == device) || File.ReadAllText($"/proc/{process}/comm").Trim() != "sleep")
+            Assert.True(time.Elapsed < Tool.Timeout, "the holder doesn't open the device");
+    }
+}

@@ -1,12 +1,13 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Lincow.Conversion;
+using Lincow.Frontends.Qcow2;
 
 namespace Lincow.Cli.Commands;
 
 internal static class ConvertCommand
 {
-    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()];
+    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat(), new Qcow2Format()];
 
     public static Command Build()
     {
@@ -67,7 +68,8 @@ internal static class ConvertCommand
         {
             return ProgressBars.Run(quiet, progress => new OverlayConverter(Formats, progress, stop.Token).Run(options));
         }
-        catch (OperationCanceledException e)
+        // What Ctrl-C ended beside it, in the same terminal, may be what it failed of.
+        catch (Exception e) when (e is OperationCanceledException || e is LincowException && stop.IsCancellationRequested)
         {
             throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. Start it again", e);
         }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using Lincow.Cli.Picture;
 using Lincow.Overlays;
 
 namespace Lincow.Cli.Commands;
@@ -15,8 +16,9 @@ internal static class MapCommand
         var origin = Options.Origin();
         var acceptOrigin = Options.AcceptOrigin();
         var acceptMap = Options.AcceptMap();
+        var image = new Option<string?>("--image") { Description = "Draw it: a PNG that shows where each place of the device lies in the store", HelpName = "FILE.png" };
         var json = Options.Json();
-        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, origin, acceptOrigin, acceptMap, json };
+        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, image, origin, acceptOrigin, acceptMap, json };
         command.SetAction(result =>
         {
             var options = new SessionOptions
@@ -27,14 +29,17 @@ internal static class MapCommand
                 AcceptOrigin = result.GetValue(acceptOrigin),
                 AcceptMap = result.GetValue(acceptMap),
             };
+            if (result.GetValue(image) is { } path)
+                MapPicture.Draw(options, path);
             if (result.GetValue(json))
                 PrintJson(options);
-            else
+            else if (result.GetValue(image) is null)
                 PrintText(options);
             return 0;
         });
         return command.WithExamples("""
               lincow map work.cow
+              lincow map work.cow --image work.png
               lincow map work.cow --json | jq '[.[] | select(.depth == 0)]'   # what the overlay holds
             """);
     }

@@ -1,4 +1,3 @@
-using Lincow.Device;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Overlays;
@@ -14,35 +13,11 @@ public sealed class LinearFormat : IChangeFormat
     public bool Recognises(LinuxFile file, ReadOnlySpan<byte> head) =>
         Superblock.HasMagic(head) || Superblock.HasMagic(head[Superblock.SizeBytes..]) || file.GetAttribute(OverlayFiles.MapAttribute) is not null || OverlayFiles.FindBeside(file.Path) is not null;
 
-    public IChangeSource Open(ChangeSourceOptions options) => new LinearSource(options);
+    public IChangeSource Open(ChangeSourceOptions options) => new OverlaySource(options);
 
     public int ChunkFor(long? wanted, int source, long deviceBytes) => 1 << OverlayCreator.ChunkShift(wanted ?? Math.Max(source, OverlayConverter.UsualChunkBytes));
 
     public IChangeSink Create(ChangeSinkOptions options) => new LinearSink(options);
-}
-
-internal sealed class LinearSource(ChangeSourceOptions options) : IChangeSource
-{
-    private readonly OverlayReader _reader = new(new SessionOptions { Overlay = options.Path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
-
-    public long DeviceBytes => _reader.Device.SizeBytes;
-
-    public int GranularityBytes => (int)_reader.Device.Geometry.ChunkBytes;
-
-    public string OriginUri => _reader.Device.Stack.Origin.Uri;
-
-    public IEnumerable<ChangedRange> Changes()
-    {
-        foreach (var extent in _reader.Extents())
-        {
-            if (extent.Source is RunSource.Data or RunSource.Zero)
-                yield return new ChangedRange(extent.Start, extent.ByteLength, extent.Source == RunSource.Zero);
-        }
-    }
-
-    public void Read(long byteOffset, Span<byte> buffer) => _reader.Read(byteOffset, buffer);
-
-    public void Dispose() => _reader.Dispose();
 }
 
 /// <summary>

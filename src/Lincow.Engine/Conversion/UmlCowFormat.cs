@@ -13,7 +13,7 @@ public sealed class UmlCowFormat : IChangeFormat
 
     public IChangeSource Open(ChangeSourceOptions options)
     {
-        var store = StoreSource.OpenStore(options.Path);
+        var store = StoreFile.Open(options.Path);
         OriginFile? origin = null;
         try
         {
@@ -54,7 +54,7 @@ public sealed class UmlCowFormat : IChangeFormat
     }
 }
 
-internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginFile origin) : StoreSource(store, origin)
+internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginFile origin) : IChangeSource
 {
     /// <summary>How much of the bitmap is in memory at once: 256 MiB of device.</summary>
     private const int WindowBytes = 64 << 10;
@@ -63,18 +63,18 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
     private long _windowStart = -1;
 
     /// <summary>Whole sectors, which is what User-mode Linux reads and writes.</summary>
-    public override long DeviceBytes => header.SectorCount * UmlCowHeader.SectorBytes;
+    public long DeviceBytes => header.SectorCount * UmlCowHeader.SectorBytes;
 
-    public override int GranularityBytes => UmlCowHeader.SectorBytes;
+    public int GranularityBytes => UmlCowHeader.SectorBytes;
 
-    protected override long StoreEnd => header.DataOffset + header.DeviceBytes;
+    public string OriginUri => origin.Uri;
 
-    public override IEnumerable<ChangedRange> Changes()
+    public IEnumerable<ChangedRange> Changes()
     {
         long start = -1, end = -1, cursor = 0;
         var bitmapEnd = header.BitmapOffset + header.BitmapBytes;
         // Holes of the bitmap hold no bits, and aren't read.
-        while (Store.TryFindData(header.BitmapOffset + cursor, bitmapEnd, out var dataStart, out var dataEnd))
+        while (store.TryFindData(header.BitmapOffset + cursor, bitmapEnd, out var dataStart, out var dataEnd))
         {
             var first = (dataStart - header.BitmapOffset) * 8;
             var last = Math.Min((dataEnd - header.BitmapOffset) * 8, header.SectorCount);
@@ -99,7 +99,31 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
             yield return Range(start, end);
     }
 
-    protected override long? Locate(long byteOffset, long byteLength, out long runBytes)
+    public void Read(long byteOffset, Span<byte> buffer)
+    {
+        while (buffer.Length > 0)
+        {
+            var place = Locate(byteOffset, buffer.Length, out var runBytes);
+            var run = buffer[..(int)runBytes];
+            if (place is not { } at)
+                origin.Read(run, byteOffset);
+            else if (store.Read(run, at) is var read && at + read < Math.Min(at + run.Length, header.DataOffset + header.DeviceBytes))
+                throw new LincowException($"{store.Path}: is truncated: the content of device byte {byteOffset} should be at byte {at}, and the file has {store.Facts.SizeBytes}. Restore it from a copy") { IsDamage = true };
+            else
+                run[read..].Clear();
+            buffer = buffer[run.Length..];
+            byteOffset += run.Length;
+        }
+    }
+
+    public void Dispose()
+    {
+        store.Dispose();
+        origin.Dispose();
+    }
+
+    /// <summary>Where in the file a byte of the device lies, null if it isn't there; and how many of the bytes that follow lie alike.</summary>
+    private long? Locate(long byteOffset, long byteLength, out long runBytes)
     {
         var end = byteOffset + byteLength;
         var (isSet, count) = RunAt(byteOffset / UmlCowHeader.SectorBytes, (end + UmlCowHeader.SectorBytes - 1) / UmlCowHeader.SectorBytes);
@@ -137,7 +161,7 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
         if (start != _windowStart)
         {
             _window.AsSpan().Clear();
-            Store.Read(_window.AsSpan(0, (int)Math.Min(WindowBytes, header.BitmapBytes - start)), header.BitmapOffset + start);
+            store.Read(_window.AsSpan(0, (int)Math.Min(WindowBytes, header.BitmapBytes - start)), header.BitmapOffset + start);
             _windowStart = start;
         }
         return _window[index - start];

@@ -1,0 +1,29 @@
+using Lincow.Device;
+using Lincow.Overlays;
+
+namespace Lincow.Conversion;
+
+/// <summary>What the engine itself opens as a device, with either of its stores.</summary>
+internal sealed class OverlaySource(ChangeSourceOptions options) : IChangeSource
+{
+    private readonly OverlayReader _reader = new(new SessionOptions { Overlay = options.Path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
+
+    public long DeviceBytes => _reader.Device.SizeBytes;
+
+    public int GranularityBytes => (int)_reader.Device.Geometry.ChunkBytes;
+
+    public string OriginUri => _reader.Device.Stack.Origin.Uri;
+
+    public IEnumerable<ChangedRange> Changes()
+    {
+        foreach (var extent in _reader.Extents())
+        {
+            if (extent.Source is RunSource.Data or RunSource.Zero)
+                yield return new ChangedRange(extent.Start, extent.ByteLength, extent.Source == RunSource.Zero);
+        }
+    }
+
+    public void Read(long byteOffset, Span<byte> buffer) => _reader.Read(byteOffset, buffer);
+
+    public void Dispose() => _reader.Dispose();
+}

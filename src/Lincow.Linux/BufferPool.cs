@@ -78,4 +78,6 @@ public sealed unsafe class BufferPool : IDisposable
         }
         _idleBytes = 0;
     }
+
+    private static int ShiftFor(long byteCount) => Math.Max(SmallestShift, 64 - BitOperations.LeadingZeroCount((ulong)(byteCount - 1)));
 }

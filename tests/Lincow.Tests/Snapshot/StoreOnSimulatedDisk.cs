@@ -8,7 +8,10 @@ using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Snapshot;
 
-/// <summary>A new, empty store right on a simulated disk, which fails when a test says so and counts what it is asked for.</summary>
+/// <summary>
+/// A new, empty store right on a simulated disk, which fails when a test says so and counts what it is asked for. The second half of its origin is
+/// a hole.
+/// </summary>
 internal sealed class StoreOnSimulatedDisk : TestDevice
 {
     private readonly BufferPool _buffers = new();
@@ -21,8 +24,8 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         Disk = new SimulatedStorage(_world, bytes, "store");
         OriginDisk = new SimulatedStorage(_world, deviceBytes, "origin");
         OriginContent = new byte[deviceBytes];
-        Array.Fill(OriginContent, (byte)7);
-        OriginDisk.CopyIn(0, OriginContent);
+        OriginContent.AsSpan(0, OriginContent.Length / 2).Fill(7);
+        OriginDisk.CopyIn(0, OriginContent.AsSpan(0, OriginContent.Length / 2));
         OriginDisk.Settle();
         Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () => bytes, _buffers) { Report = Reports.Add };
         var origin = new Origin("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);

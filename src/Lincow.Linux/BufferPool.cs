@@ -37,10 +37,13 @@ public sealed unsafe class BufferPool : IDisposable
     /// <summary>Bytes that are out on loan, for leak tests.</summary>
     public long RentedBytes { get; private set; }
 
+    /// <summary>What a buffer of this many bytes takes.</summary>
+    public static long SizeFor(long byteCount) => 1L << ShiftFor(byteCount);
+
     /// <summary>A buffer of at least this many bytes; its content is arbitrary.</summary>
     public NativeBuffer Rent(long byteCount)
     {
-        var shift = Math.Max(SmallestShift, 64 - BitOperations.LeadingZeroCount((ulong)(byteCount - 1)));
+        var shift = ShiftFor(byteCount);
         if (byteCount <= 0 || shift > LargestShift)
             throw new ArgumentOutOfRangeException(nameof(byteCount));
         RentedBytes += 1L << shift;
@@ -75,4 +78,6 @@ public sealed unsafe class BufferPool : IDisposable
         }
         _idleBytes = 0;
     }
+
+    private static int ShiftFor(long byteCount) => Math.Max(SmallestShift, 64 - BitOperations.LeadingZeroCount((ulong)(byteCount - 1)));
 }

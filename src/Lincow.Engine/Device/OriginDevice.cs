@@ -114,7 +114,9 @@ public sealed class OriginDevice : BlockDevice
         public OriginWork(OriginDevice device)
         {
             _device = device;
-            _copies = [.. device._snapshots.Select(snapshot => new Copy(this, snapshot))];
+            _copies = new Copy[device._snapshots.Count];
+            for (var i = 0; i < _copies.Length; i++)
+                _copies[i] = new Copy(this, device._snapshots[i]);
         }
 
         public void Start(BlockRequest request)

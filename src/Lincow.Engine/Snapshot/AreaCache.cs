@@ -32,7 +32,8 @@ internal sealed unsafe class AreaCache
     public AreaCache(IStorage storage, SnapshotLayout layout, BufferPool buffers, long capacityBytes, Action<BlockRequest> resume)
     {
         (_storage, _layout, _buffers, _resume) = (storage, layout, buffers, resume);
-        Capacity = (int)Math.Clamp(capacityBytes >> layout.ChunkShift, 1, 1 << 20);
+        // A buffer takes a page at least, however small the area.
+        Capacity = (int)Math.Clamp(capacityBytes / BufferPool.SizeFor(layout.ChunkBytes), 1, 1 << 20);
         _slots = new Dictionary<long, int>(Math.Min(Capacity, 4096));
         _ring = new Slot[Capacity];
         for (var i = 0; i < MaxLoads; i++)

@@ -10,6 +10,9 @@ internal sealed unsafe class ChunkTable : IDisposable
 {
     private const int FirstCapacity = 1 << 10;
 
+    // Drawn anew in each process, so that nobody can make a store whose chunks all have one home.
+    private static readonly ulong _summand = (ulong)Random.Shared.NextInt64(), _factor = (ulong)Random.Shared.NextInt64() | 1;
+
     // The chunk plus one; 0 is a free place.
     private ulong* _keys;
     private uint* _values;
@@ -57,8 +60,12 @@ internal sealed unsafe class ChunkTable : IDisposable
         _values = null;
     }
 
-    // Fibonacci hashing of the neighbourhood's number.
-    private ulong Home(ulong chunk) => ((((chunk >> 3) * 0x9e3779b97f4a7c15) >> 20 << 3) | (chunk & 7)) & _mask;
+    // Both halves of a product, of the neighbourhood's number.
+    private ulong Home(ulong chunk)
+    {
+        var high = Math.BigMul((chunk >> 3) ^ _summand, _factor, out var low);
+        return (((high ^ low) << 3) | (chunk & 7)) & _mask;
+    }
 
     private void Allocate(ulong capacity)
     {

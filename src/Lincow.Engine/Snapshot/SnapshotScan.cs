@@ -115,7 +115,7 @@ internal sealed class SnapshotScan
     {
         if (entry.OldChunk >= (ulong)(deviceChunks ?? long.MaxValue >> layout.ChunkShift))
         {
-            Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end", offset, entry.OldChunk));
+            Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end (is this the right origin?)", offset, entry.OldChunk));
             return false;
         }
         if (entry.NewChunk >= (ulong)storeChunks)

@@ -57,8 +57,8 @@ internal static class SnapshotSession
     {
         var geometry = new Geometry(options.SizeBytes ?? file.Note?.DeviceBytes ?? origin.Identity.SizeBytes, file.Header.ChunkShift);
         RequireAlignment(geometry, file.File, origin);
-        if (!options.ReadOnly)
-            Prepare(file, geometry, origin.Uri, options.OriginIsLive ? OriginNote.Unsettled(origin.Identity) : origin.Identity);
+        if (!options.ReadOnly && file.IsBlank)
+            SnapshotFile.Restart(file.File, file.Header);
         var data = new FileStorage(file.File, loop);
         SnapshotStore? store = null;
         try
@@ -76,6 +76,8 @@ internal static class SnapshotSession
             var result = store.Continue(scan);
             if (result < 0)
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
+            if (!options.ReadOnly)
+                Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginNote.Unsettled(origin.Identity) : origin.Identity);
             return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path));
         }
         catch
@@ -128,11 +130,9 @@ internal static class SnapshotSession
         return size;
     }
 
-    // Before anything is served for writing.
-    private static void Prepare(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
+    // Before anything is served for writing, and not of a store that is refused.
+    private static void Remember(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
     {
-        if (file.IsBlank)
-            SnapshotFile.Restart(file.File, file.Header);
         var note = file.Note;
         if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn)
             OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);

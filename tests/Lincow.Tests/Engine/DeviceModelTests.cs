@@ -1,5 +1,9 @@
 using CsCheck;
 using Lincow.Device;
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Overlays;
+using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;
 
@@ -13,6 +17,7 @@ public class DeviceModelTests
         Zero,
         Discard,
         ZeroNoHole,
+        CopyUp,
         Flush,
         Reopen,
         Reset,
@@ -23,7 +28,7 @@ public class DeviceModelTests
 
     private static readonly Gen<Step> Steps = Gen.Select(
         Gen.Frequency((6, Gen.Const(Kind.Read)), (8, Gen.Const(Kind.Write)), (3, Gen.Const(Kind.Zero)), (2, Gen.Const(Kind.Discard)),
-            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (2, Gen.Const(Kind.Restart)), (3, Gen.Const(Kind.Flush))))),
+            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.CopyUp)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (2, Gen.Const(Kind.Restart)), (3, Gen.Const(Kind.Flush))))),
         Gen.Double[0, 1],
         Gen.OneOf(Gen.Int[1, 600], Gen.Int[1, 9000], Gen.Int[1, 130_000], Of(512, 4096, 8192, 65536)),
         Gen.Byte[1, 255],
@@ -35,29 +40,43 @@ public class DeviceModelTests
 
     private static Gen<int> Of(params int[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
 
+    private static readonly Gen<(int Seed, int Shift, long Bytes)> Stores = Gen.Select(
+        Gen.Int, Of(9, 9, 10, 12, 13, 16, 18, 20), Gen.Int[1, 700], (seed, shift, units) => (seed, shift, (long)units * 512 << Math.Max(0, shift - 16)));
+
     [Fact]
     public void Random_operations_read_back_as_from_a_byte_array() =>
-        Gen.Select(Gen.Int, Shapes, Steps.Array[1, 40], Gen.Bool).Sample((seed, shape, steps, aligned) => Play(seed, shape, steps, aligned), iter: 4000);
+        Gen.Select(Gen.Int, Shapes, Steps.Array[1, 40], Gen.Bool).Sample((seed, shape, steps, aligned) =>
+        {
+            using var overlay = new TestOverlay(new Random(seed), shape);
+            Play(overlay, steps, aligned);
+        }, iter: 4000);
 
-    private static void Play(int seed, OverlayShape shape, Step[] steps, bool aligned)
+    [Fact]
+    public void Random_operations_on_a_snapshot_store_read_back_as_from_a_byte_array() =>
+        Gen.Select(Stores, Steps.Array[1, 40], Gen.Bool).Sample((store, steps, aligned) =>
+        {
+            using var snapshot = new TestStore(store.Bytes, 1 << store.Shift, seed: store.Seed) { Options = new SessionOptions { AreaCacheBytes = store.Seed % 2 == 0 ? 1 : 1 << 20 } };
+            Play(snapshot, steps, aligned);
+        }, iter: 600);
+
+    private static void Play(TestDevice device, Step[] steps, bool aligned)
     {
-        using var overlay = new TestOverlay(new Random(seed), shape);
-        var model = overlay.OriginContent.ToArray();
+        var model = device.OriginContent.ToArray();
         foreach (var step in steps)
         {
             var unit = aligned ? 512 : 1;
-            var offset = (long)(step.At * (shape.DeviceBytes - 1)) / unit * unit;
-            var length = (int)Math.Min(Math.Max(step.Length / unit * unit, unit), shape.DeviceBytes - offset);
-            Apply(overlay, model, step, offset, length);
+            var offset = (long)(step.At * (model.Length - 1)) / unit * unit;
+            var length = (int)Math.Min(Math.Max(step.Length / unit * unit, unit), model.Length - offset);
+            Apply(device, model, step, offset, length);
         }
-        Assert.Equal(model, overlay.Read(0, model.Length));
-        Assert.Equal(0, overlay.Close());
-        overlay.Open();
-        Assert.Equal(model, overlay.Read(0, model.Length));
-        Assert.Empty(overlay.Reports);
+        Assert.Equal(model, device.Read(0, model.Length));
+        Assert.Equal(0, device.Close());
+        device.Open();
+        Assert.Equal(model, device.Read(0, model.Length));
+        Assert.Empty(device.Reports);
     }
 
-    private static void Apply(TestOverlay overlay, byte[] model, Step step, long offset, int length)
+    private static void Apply(TestDevice overlay, byte[] model, Step step, long offset, int length)
     {
         var range = model.AsSpan((int)offset, length);
         switch (step.Kind)
@@ -80,21 +99,28 @@ public class DeviceModelTests
                 overlay.Open();
                 break;
             case Kind.Reset:
-                Assert.Equal(0, overlay.Close());
-                overlay.Open();
                 overlay.Reset();
-                overlay.CutPower();
-                overlay.Open();
                 overlay.OriginContent.CopyTo(model, 0);
                 break;
-            case Kind.Restart:
-                overlay.Store.Restart();
+            case Kind.Restart when overlay is TestOverlay linear:
+                linear.Store.Restart();
                 overlay.OriginContent.CopyTo(model, 0);
                 if (step.Fill > 128)
                     break;
                 // On stable storage already.
-                overlay.CutPower();
-                overlay.Open();
+                linear.CutPower();
+                linear.Open();
+                break;
+            case Kind.Restart:
+                break;
+            case Kind.CopyUp:
+                Assert.Equal(0, overlay.CopyUp(offset, length));
+                var (map, geometry) = (overlay.Device.Stack.Map, overlay.Device.Geometry);
+                for (var chunk = geometry.ChunkAt(offset); chunk < geometry.ChunkFrom(offset + length); chunk += 1)
+                    Assert.NotEqual(ChunkState.Origin, map.StateOf(chunk));
+                break;
+            case Kind.Discard when !overlay.Device.CanDiscard:
+                Assert.Equal(-Errno.NotSupported, overlay.Zero(offset, length, BlockOperation.Discard));
                 break;
             default:
                 range.Clear();

@@ -4,12 +4,14 @@ using Lincow.Layers;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Overlays;
+using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Tests.Engine;
 
 /// <summary>
-/// A transient device of 1 GiB in chunks of 4 KiB over a <see cref="NullStorage"/>, kept busy with requests of 4 KiB: the engine by itself.
+/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a <see cref="NullStorage"/>, kept busy with requests of 4 KiB: the engine by itself.
 /// For the test of allocations and for the benchmark, which must not measure different things.
 /// </summary>
 internal sealed class NullDevice : IDisposable
@@ -28,23 +30,12 @@ internal sealed class NullDevice : IDisposable
     private int _left;
 
     /// <param name="nextOffset">Where the next request begins, in bytes.</param>
-    public NullDevice(Func<long> nextOffset)
+    /// <param name="kind">How it keeps its chunks.</param>
+    public NullDevice(Func<long> nextOffset, StoreKind kind = StoreKind.Linear)
     {
         _nextOffset = nextOffset;
-        var superblock = new Superblock
-        {
-            Uuid = Guid.NewGuid(),
-            Generation = 1,
-            DeviceBytes = SizeBytes,
-            MaxDeviceBytes = SizeBytes,
-            ChunkShift = 12,
-            Layout = LinearLayout.Separate,
-            DataOffset = 0,
-            Origin = default,
-            OriginUri = "zero:1G",
-        };
         var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _storage);
-        _device = new CowDevice(new LayerStack(new LinearStore(superblock, null, _buffers), _storage, origin), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(kind == StoreKind.Linear ? Linear() : Snapshot(), _storage, origin), _buffers, isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);
     }
@@ -67,7 +58,32 @@ internal sealed class NullDevice : IDisposable
     {
         foreach (var request in _requests)
             request.Free();
+        _device.Stack.Overlay.Dispose();
         _buffers.Dispose();
+    }
+
+    private LinearStore Linear()
+    {
+        var superblock = new Superblock
+        {
+            Uuid = Guid.NewGuid(),
+            Generation = 1,
+            DeviceBytes = SizeBytes,
+            MaxDeviceBytes = SizeBytes,
+            ChunkShift = 12,
+            Layout = LinearLayout.Separate,
+            DataOffset = 0,
+            Origin = default,
+            OriginUri = "zero:1G",
+        };
+        return new LinearStore(superblock, null, _buffers);
+    }
+
+    private SnapshotStore Snapshot()
+    {
+        var geometry = new Geometry(SizeBytes, 12);
+        var bytes = new SnapshotLayout(12).StoreBytesFor(geometry.ChunkCount);
+        return new SnapshotStore(geometry, _storage, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites), () => bytes, _buffers);
     }
 
     private void Next(Request request)

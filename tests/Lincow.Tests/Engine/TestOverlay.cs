@@ -12,10 +12,11 @@ namespace Lincow.Tests.Engine;
 public sealed record OverlayShape(long DeviceBytes, int ChunkShift, bool IsSeparate, long OriginBytes);
 
 /// <summary>A device over simulated disks, which can lose power and be opened again.</summary>
-internal sealed unsafe class TestOverlay : IDisposable
+internal sealed class TestOverlay : TestDevice
 {
     private readonly BufferPool _buffers = new();
     private readonly OverlayShape _shape;
+    private CowDevice _device = null!;
 
     public TestOverlay(Random random, OverlayShape shape)
     {
@@ -50,16 +51,13 @@ internal sealed unsafe class TestOverlay : IDisposable
 
     public SimulatedStorage OriginDisk { get; }
 
-    /// <summary>The origin's content, with zeroes up to the device's end.</summary>
-    public byte[] OriginContent { get; }
+    public override byte[] OriginContent { get; }
 
     public LinearStore Store { get; private set; } = null!;
 
-    public CowDevice Device { get; private set; } = null!;
+    public override CowDevice Device => _device;
 
-    public List<string> Reports { get; } = [];
-
-    public void Open()
+    public override void Open()
     {
         var reading = SuperblockFile.Read(MapDisk, _buffers);
         if (reading.NeedsRepair)
@@ -67,11 +65,10 @@ internal sealed unsafe class TestOverlay : IDisposable
         Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = Reports.Add };
         Store.MarkInUse();
         var identity = new OriginIdentity(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
-        Device = new CowDevice(new LayerStack(Store, DataDisk, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(Store, DataDisk, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
     }
 
-    /// <summary>Flushes and closes as a session does.</summary>
-    public int Close()
+    public override int Close()
     {
         var result = Run(new TestRequest { Operation = BlockOperation.Flush });
         if (result == 0)
@@ -90,11 +87,17 @@ internal sealed unsafe class TestOverlay : IDisposable
         Store.Map.Dispose();
     }
 
-    /// <summary>Reset, as the command does it: the generation goes up.</summary>
-    public void Reset() =>
+    /// <summary>As the command does it: the generation goes up.</summary>
+    public override void Reset()
+    {
+        Assert.Equal(0, Close());
+        Open();
         Store.Superblock = SuperblockFile.Update(MapDisk, Store.Superblock with { Generation = Store.Superblock.Generation + 1 }, _buffers);
+        CutPower();
+        Open();
+    }
 
-    public int Run(TestRequest request)
+    public override int Run(TestRequest request)
     {
         request.SubmitTo(Device);
         while (request.Result is null)
@@ -106,26 +109,7 @@ internal sealed unsafe class TestOverlay : IDisposable
         return request.Result.Value;
     }
 
-    public byte[] Read(long byteOffset, int byteLength)
-    {
-        using var request = new TestRequest { Operation = BlockOperation.Read, ByteOffset = byteOffset, ByteLength = byteLength };
-        Assert.Equal(0, Run(request));
-        return request.Content.ToArray();
-    }
-
-    public int Write(long byteOffset, byte[] content, BlockFlags flags = BlockFlags.None)
-    {
-        using var request = new TestRequest { Operation = BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length, Flags = flags };
-        content.CopyTo(request.Content);
-        return Run(request);
-    }
-
-    public int Zero(long byteOffset, long byteLength, BlockOperation operation = BlockOperation.WriteZeroes, BlockFlags flags = BlockFlags.None) =>
-        Run(new TestRequest { Operation = operation, ByteOffset = byteOffset, ByteLength = byteLength, Flags = flags });
-
-    public int Flush() => Run(new TestRequest { Operation = BlockOperation.Flush });
-
-    public void Dispose() => _buffers.Dispose();
+    public override void Dispose() => _buffers.Dispose();
 
     private void FillOrigin(Random random)
     {

@@ -1,0 +1,121 @@
+using System.Diagnostics;
+using Lincow.Linux;
+using Lincow.Overlays;
+using Lincow.Snapshot;
+using Lincow.Tests.Engine;
+
+namespace Lincow.Tests.Snapshot;
+
+/// <summary>Areas are read when they are needed, and only so many are kept.</summary>
+public class AreaCacheTests
+{
+    private const int Chunk = 512, Entries = 32, Areas = 100, Page = 4096;
+
+    [Fact]
+    public void With_many_more_areas_than_the_cache_holds_everything_is_right_and_memory_is_bounded()
+    {
+        const int capacity = 4, loadsAtOnce = 16;
+        using var store = new TestStore(Areas * Entries * Chunk, Chunk) { Options = new SessionOptions { AreaCacheBytes = capacity * Page } };
+        var model = new byte[store.OriginContent.Length];
+        // In any order, so that neighbours have their entries far apart.
+        var random = new Random(2);
+        var order = Enumerable.Range(0, Areas * Entries).ToArray();
+        random.Shuffle(order);
+        foreach (var chunk in order)
+        {
+            store.Chunk(chunk).CopyTo(model, chunk * Chunk);
+            Assert.Equal(0, store.Write(chunk * Chunk, store.Chunk(chunk)));
+            if (random.Next(50) == 0)
+                Assert.Equal(0, store.Flush());
+        }
+        Assert.Equal(0, store.Close());
+        store.Open();
+        Assert.Equal(capacity, store.Store.Cache.Capacity);
+        // One request whose areas the cache can't hold together.
+        Assert.Equal(model, store.Read(0, model.Length));
+        Assert.InRange(store.RentedBytes, 1, (capacity + 1) * Page);
+        // Many at once, reads and parts of chunks.
+        var requests = Enumerable.Range(0, 64).Select(i => new TestRequest
+        {
+            Operation = i % 4 == 0 ? Device.BlockOperation.Write : Device.BlockOperation.Read,
+            ByteOffset = i % 4 == 0 ? i * 4000 + 5 : random.Next(model.Length - 5000),
+            ByteLength = i % 4 == 0 ? 700 : 5000,
+        }).ToList();
+        requests.ForEach(request => request.SubmitTo(store.Device));
+        Assert.InRange(store.RentedBytes, 1, (capacity + loadsAtOnce + 1 + 16) * Page);
+        requests.ForEach(store.Await);
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        foreach (var write in requests.Where(request => request.Operation == Device.BlockOperation.Write))
+            write.Content.CopyTo(model.AsSpan((int)write.ByteOffset));
+        requests.ForEach(request => request.Dispose());
+        Assert.Equal(model, store.Read(0, model.Length));
+        Assert.InRange(store.RentedBytes, 1, (capacity + 1) * Page);
+    }
+
+    [Fact]
+    public void An_area_is_read_once_as_long_as_there_is_room_for_it()
+    {
+        using var store = new TestStore(8 * Entries * Chunk, Chunk) { Options = new SessionOptions { AreaCacheBytes = 4 * Page } };
+        for (var i = 0; i < 8 * Entries; i++)
+            Assert.Equal(0, store.Write(i * Chunk, store.Chunk(i)));
+        Assert.Equal(0, store.Close());
+        store.Open();
+        var cache = store.Store.Cache;
+        Assert.Equal((0, 0), (cache.Hits, cache.Misses));
+        Read(0);
+        Assert.Equal(1, cache.Misses);
+        var hits = cache.Hits;
+        Read(1);
+        Read(Entries - 1);
+        Assert.Equal((1, hits + 2), (cache.Misses, cache.Hits));
+        // A whole area in one read: one look a chunk.
+        Assert.Equal(0, store.TryRead(Entries * Chunk, Entries * Chunk));
+        Assert.Equal(2, cache.Misses);
+        Read(2 * Entries);
+        Read(3 * Entries);
+        Read(0);
+        Assert.Equal(4, cache.Misses);
+        // The fifth takes the place of one of them.
+        Read(4 * Entries);
+        Assert.Equal(5, cache.Misses);
+        for (var area = 0; area < 5; area++)
+            Read(area * Entries);
+        Assert.InRange(cache.Misses, 6, 10);
+
+        void Read(int chunk) => Assert.Equal(store.Chunk(chunk), store.Read(chunk * Chunk, Chunk));
+    }
+
+    [Fact]
+    public void An_area_that_cannot_be_read_is_an_error_for_those_who_need_it()
+    {
+        using var store = new StoreOnSimulatedDisk(8 * Entries * Chunk, Chunk, areaCacheBytes: 1);
+        for (var i = 0; i < 4 * Entries; i++)
+            Assert.Equal(0, store.Write(i * Chunk, new byte[Chunk]));
+        Assert.Equal(0, store.Flush());
+        Assert.Equal(0, store.TryRead(2 * Entries * Chunk, Chunk));
+        var bad = new SnapshotLayout(9).AreaOffset(1);
+        store.Disk.Fault = (call, offset) => call == Storage.StorageCall.Read && offset == bad ? -Errno.IO : 0;
+        Assert.Equal(-Errno.IO, store.TryRead(Entries * Chunk, Chunk));
+        Assert.Equal(-Errno.IO, store.TryRead(0, 4 * Entries * Chunk));
+        Assert.Equal(-Errno.IO, store.Write(Entries * Chunk + 7, [1]));
+        Assert.Equal(0, store.TryRead(0, Entries * Chunk));
+        store.Disk.Fault = (_, _) => 0;
+        Assert.Equal(0, store.TryRead(0, 4 * Entries * Chunk));
+        Assert.Empty(store.Reports);
+    }
+
+    [Fact]
+    public void Chunks_that_were_chosen_to_meet_in_the_table_are_found_as_soon_as_others()
+    {
+        var clock = Stopwatch.StartNew();
+        using var table = new ChunkTable();
+        for (ulong i = 0; i < 60_000; i++)
+            Assert.True(table.TryAdd((i / 8 << 41) | (i & 7), (uint)i));
+        // All of them in one row: 10^9 looks.
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(2), $"{clock.Elapsed}");
+        Assert.False(table.TryAdd(3UL << 41, 1));
+        Assert.True(table.TryGet((7499UL << 41) | 7, out var value));
+        Assert.Equal(59_999U, value);
+        Assert.False(table.TryGet(7500UL << 41, out _));
+    }
+}

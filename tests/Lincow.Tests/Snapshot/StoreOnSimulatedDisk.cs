@@ -1,0 +1,68 @@
+using Lincow.Device;
+using Lincow.Layers;
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Snapshot;
+using Lincow.Tests.Engine;
+using Lincow.Tests.Simulation;
+
+namespace Lincow.Tests.Snapshot;
+
+/// <summary>
+/// A new, empty store right on a simulated disk, which fails when a test says so and counts what it is asked for. The second half of its origin is
+/// a hole.
+/// </summary>
+internal sealed class StoreOnSimulatedDisk : TestDevice
+{
+    private readonly BufferPool _buffers = new();
+    private readonly SimulatedWorld _world = new(new Random(7));
+
+    public StoreOnSimulatedDisk(long deviceBytes, int chunkBytes, bool isPersistent = true, long areaCacheBytes = 1 << 20)
+    {
+        var geometry = new Geometry(deviceBytes, System.Numerics.BitOperations.Log2((uint)chunkBytes));
+        var bytes = new SnapshotLayout(geometry.ChunkShift).StoreBytesFor(geometry.ChunkCount);
+        Disk = new SimulatedStorage(_world, bytes, "store");
+        OriginDisk = new SimulatedStorage(_world, deviceBytes, "origin");
+        OriginContent = new byte[deviceBytes];
+        OriginContent.AsSpan(0, OriginContent.Length / 2).Fill(7);
+        OriginDisk.CopyIn(0, OriginContent.AsSpan(0, OriginContent.Length / 2));
+        OriginDisk.Settle();
+        Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () => bytes, _buffers) { Report = Reports.Add };
+        var origin = new Origin("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);
+        Device = new CowDevice(new LayerStack(Store, Disk, origin), _buffers, isReadOnly: false);
+    }
+
+    public SimulatedStorage Disk { get; }
+
+    public SimulatedStorage OriginDisk { get; }
+
+    public SnapshotStore Store { get; }
+
+    public override byte[] OriginContent { get; }
+
+    public override CowDevice Device { get; }
+
+    public override void Open() => throw new NotSupportedException();
+
+    public override int Close() => throw new NotSupportedException();
+
+    public override void Reset() => throw new NotSupportedException();
+
+    public override int Run(TestRequest request)
+    {
+        request.SubmitTo(Device);
+        while (request.Result is null)
+        {
+            Assert.True(_world.PendingCount > 0, $"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for nothing");
+            _world.Turn();
+        }
+        return request.Result.Value;
+    }
+
+    public override void Dispose()
+    {
+        Store.Dispose();
+        Assert.Equal(0, _buffers.RentedBytes);
+        _buffers.Dispose();
+    }
+}

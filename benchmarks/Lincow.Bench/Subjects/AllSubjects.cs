@@ -6,7 +6,7 @@ namespace Lincow.Bench.Subjects;
 internal sealed class AllSubjects
 {
     public const string Reference = "lincow", Separate = "lincow separate", None = "lincow none", SeparateNone = "lincow separate none",
-        PlainCalls = "lincow posix", Transient = "lincow transient", OneCommand = "lincow table";
+        PlainCalls = "lincow posix", Transient = "lincow transient", OneCommand = "lincow table", SnapshotStore = "lincow snapshot", SnapshotStoreNone = "lincow snapshot none";
 
     public const string NbdkitCow64 = "nbdkit cow 64K", NbdkitCow4 = "nbdkit cow 4K";
 
@@ -32,6 +32,8 @@ internal sealed class AllSubjects
             Lincow(Separate, separate: true),
             Lincow(None, cache: "none"),
             Lincow(SeparateNone, separate: true, cache: "none"),
+            Lincow(SnapshotStore, store: "snapshot"),
+            Lincow(SnapshotStoreNone, cache: "none", store: "snapshot"),
             Lincow(PlainCalls) with { Environment = _ => new Dictionary<string, string> { ["LINCOW_IO"] = "posix" } },
             new(Transient, Role.Lincow, work => [_lincow, "serve", "--origin", work.Origin, "--overlay", work.Directory, "--nbd", "unix:" + work.Socket]),
             // serve makes the overlay that its table names.
@@ -57,10 +59,10 @@ internal sealed class AllSubjects
 
     public Subject this[string name] => List.First(subject => subject.Name == name);
 
-    private Subject Lincow(string name, bool separate = false, string cache = "writeback") =>
+    private Subject Lincow(string name, bool separate = false, string cache = "writeback", string store = "linear") =>
         new(name, Role.Lincow, work => [_lincow, "serve", work.Overlay, "--cache", cache, "--nbd", "unix:" + work.Socket])
         {
-            Create = work => [_lincow, "create", work.Overlay, "--origin", work.Origin, "--quiet", "--force", .. separate ? new[] { "--map", work.OverlayMap } : []],
+            Create = work => [_lincow, "create", work.Overlay, "--origin", work.Origin, "--store", store, "--quiet", "--force", .. separate ? new[] { "--map", work.OverlayMap } : []],
             DataFile = work => work.Overlay,
         };
 

@@ -14,7 +14,7 @@ internal static class AllRows
     /// <summary>One client with several connections is a question about lincow; one of each kind shows what is usual.</summary>
     private static readonly string[] OneOfEach = [Reference, NbdkitCow4, Qcow2, RawNbdkit, RawQemu, Null];
 
-    private static readonly string[] Uncached = [None, SeparateNone, RawQemuNone, Qcow2None, Qcow2DataFileNone, Reference, RawNbdkit];
+    private static readonly string[] Uncached = [None, SeparateNone, SnapshotStoreNone, RawQemuNone, Qcow2None, Qcow2DataFileNone, Reference, RawNbdkit];
 
     private static readonly string[] LincowAlone = [Reference];
 
@@ -60,6 +60,7 @@ internal static class AllRows
 
     private static readonly Row FlushFresh = Fio("flush-fresh", "4K write + flush each, fresh", new("randwrite", "4k", 1) { Flush = true, Repeats = false }) with
     {
+        Subjects = [.. Everybody, SnapshotStore],
         Targets = [Times(1.5, "qcow2 *"), Times(0.6, RawQemu)],
     };
 
@@ -85,6 +86,21 @@ internal static class AllRows
     private static readonly Row FillExtents = new("fill-extents", "extents of the overlay's file after that fill", Figure.Count)
     {
         Subjects = Uncached,
+        QuickSubjects = UncachedRead.QuickSubjects,
+        Candidate = None,
+    };
+
+    /// <summary>What the store adds to the data, and what it costs to find its way about in it again: with the rows above, docs/why-linear.md.</summary>
+    private static readonly Row FillMetadata = new("fill-metadata", "metadata on disk after that fill", Figure.Mebibytes)
+    {
+        Subjects = [None, SnapshotStoreNone, Qcow2None, Qcow2Small],
+        QuickSubjects = UncachedRead.QuickSubjects,
+        Candidate = None,
+    };
+
+    private static readonly Row FillOpen = new("fill-open", "open after that fill, caches empty: serve to first read", Figure.Milliseconds)
+    {
+        Subjects = FillMetadata.Subjects,
         QuickSubjects = UncachedRead.QuickSubjects,
         Candidate = None,
     };
@@ -154,7 +170,7 @@ internal static class AllRows
     public static IReadOnlyList<Row> Rows { get; } =
     [
         FreshWrite, AllocatedWrite, Read, AllocatedRead, ReadDepth1, WriteDepth1, Mixed, SequentialRead, SequentialFreshWrite, SequentialWrite,
-        FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
+        FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, FillMetadata, FillOpen, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
         StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
         MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge, Collections,
         AttachRows.Time, .. AttachRows.File, .. AttachRows.Device,
@@ -171,7 +187,7 @@ internal static class AllRows
         new FioStage { Rows = [FlushAllocated, SixteenAllocated], Allocate = "256m" },
         new FioStage { Rows = [FlushFresh] },
         new FioStage { Rows = [SixteenFresh] },
-        new UncachedStage { Rows = [UncachedRead, FillExtents], Read = UncachedRead, Extents = FillExtents },
+        new UncachedStage { Rows = [UncachedRead, FillExtents, FillMetadata, FillOpen], Read = UncachedRead, Extents = FillExtents, Metadata = FillMetadata, Open = FillOpen },
         new StartUpStage { Rows = [StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient], CreatePart = StartUpCreate, ServePart = StartUpServe },
         new DevicesStage { Rows = [SixtyFourOne, SixtyFourDevices], One = SixtyFourOne, Many = SixtyFourDevices, IsSlow = true },
         new CollectionsStage { Rows = [Collections] },

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Lincow.Bench.Running;
@@ -18,6 +19,10 @@ internal sealed partial class UncachedStage : Stage
 
     public required Row Extents { get; init; }
 
+    public required Row Metadata { get; init; }
+
+    public required Row Open { get; init; }
+
     protected override void RunSubject(StageContext context, IReadOnlyList<Row> rows, Subject subject)
     {
         var (work, size) = (context.Work, context.Settings.Quick ? QuickSize : FullSize);
@@ -34,6 +39,14 @@ internal sealed partial class UncachedStage : Stage
         }
         if (rows.Contains(Extents) && subject.DataFile is { } dataFile)
             context.Record(Extents, subject, new Sample(CountExtents(dataFile(work), context.Stop)));
+        if (rows.Contains(Metadata))
+            context.Record(Metadata, subject, new Sample(Math.Max(0, AllocatedBytes(work, context.Stop) - FillBytes(context)) / 1048576.0));
+        if (rows.Contains(Open))
+        {
+            File.Delete(work.Socket);
+            work.DropCaches();
+            context.Record(Open, subject, new Sample(MeasureOpen(context, subject)));
+        }
         if (!rows.Contains(Read))
             return;
         // A server that is killed, or nbdkit, may leave its socket; the next one would find it taken.
@@ -45,6 +58,24 @@ internal sealed partial class UncachedStage : Stage
         var sample = FioStage.Measure(Read, server, () => FioRun.Run(new FioJob("read", "1m", 8) { Size = size, IsUnlimited = true }, uri, 0, context.Stop));
         context.Record(Read, subject, sample with { More = new() { ["fillSeconds"] = fill.Seconds } });
         server.Stop();
+    }
+
+    private static long FillBytes(StageContext context) => context.Settings.Quick ? 256L << 20 : 1L << 30;
+
+    /// <summary>Of everything that the overlay consists of.</summary>
+    private static long AllocatedBytes(Workspace work, CancellationToken stop) =>
+        new[] { work.Overlay, work.OverlayMap, work.OverlayData }.Where(File.Exists)
+            .Sum(path => long.Parse(Tool.Run("du", ["--block-size=1", path], TimeSpan.FromMinutes(1), stop).Split('\t')[0], CultureInfo.InvariantCulture));
+
+    private static double MeasureOpen(StageContext context, Subject subject)
+    {
+        var start = Stopwatch.GetTimestamp();
+        using var server = subject.Start(context.Work);
+        using (var probe = server.Connect(context.Work.Socket, context.Stop))
+            probe.Read(Workspace.DeviceBytes / 8, new byte[4096]);
+        var elapsed = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        server.Stop();
+        return elapsed;
     }
 
     /// <summary>In how many pieces the file lies on its file system.</summary>

@@ -52,17 +52,18 @@ internal sealed class SnapshotScan
         var scan = new SnapshotScan();
         using var places = new ChunkTable();
         using var chunks = new ChunkTable();
-        var area = new byte[layout.ChunkBytes];
+        // Aligned, for direct I/O.
+        using var area = new AlignedBytes(layout.ChunkBytes);
         var storeChunks = storeBytes >> layout.ChunkShift;
         var areasAtMost = Math.Max(1, (storeChunks + layout.EntriesPerArea) / (layout.EntriesPerArea + 1L));
         while (scan.TryReadArea(file, layout, storeChunks, area))
         {
             for (var index = 0; index < layout.EntriesPerArea; index++)
             {
-                var entry = ExceptionEntry.Read(area, index);
+                var entry = ExceptionEntry.Read(area.Span, index);
                 if (entry.NewChunk == 0)
                 {
-                    scan.HasLeftOver = area.AsSpan(index * ExceptionEntry.SizeBytes).IndexOfAnyExcept((byte)0) >= 0;
+                    scan.HasLeftOver = area.Span[(index * ExceptionEntry.SizeBytes)..].IndexOfAnyExcept((byte)0) >= 0;
                     return scan;
                 }
                 var number = scan.EntryCount++;
@@ -82,7 +83,7 @@ internal sealed class SnapshotScan
         return scan;
     }
 
-    private bool TryReadArea(LinuxFile file, SnapshotLayout layout, long storeChunks, byte[] area)
+    private bool TryReadArea(LinuxFile file, SnapshotLayout layout, long storeChunks, AlignedBytes area)
     {
         var offset = layout.AreaOffset(AreaCount);
         if (layout.AreaChunk(AreaCount) >= storeChunks)
@@ -97,7 +98,7 @@ internal sealed class SnapshotScan
         }
         try
         {
-            if (file.Read(area, offset) == area.Length)
+            if (file.Read(area.Span, offset) == layout.ChunkBytes)
             {
                 AreaCount++;
                 return true;
@@ -128,9 +129,9 @@ internal sealed class SnapshotScan
         if (places.TryAdd(entry.NewChunk, (uint)number))
             return true;
         places.TryGet(entry.NewChunk, out var first);
-        Span<byte> other = stackalloc byte[ExceptionEntry.SizeBytes];
-        file.Read(other, layout.AreaOffset(layout.AreaOf(first)) + layout.IndexInArea(first) * ExceptionEntry.SizeBytes);
-        var rival = ExceptionEntry.Read(other, 0).OldChunk;
+        using var other = new AlignedBytes(layout.ChunkBytes);
+        file.Read(other.Span, layout.AreaOffset(layout.AreaOf(first)));
+        var rival = ExceptionEntry.Read(other.Span, layout.IndexInArea(first)).OldChunk;
         Damaged.Add(rival);
         return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where chunk {rival} is");
 

@@ -55,11 +55,23 @@ public class SnapshotTests
         Assert.Contains("given up", Cli.Fails("convert", store, scratch["work.cow"], "--origin", origin));
         Scratch.WriteAt(store, 4, [1]);
         // A list that names places outside of the store, or of the origin.
-        Assert.Contains("origin", Cli.Fails("convert", store, scratch["work.cow"], "--origin", scratch.Random("small.img", 1 << 20)));
+        Assert.Contains("beyond the device's end", Cli.Fails("convert", store, scratch["work.cow"], "--origin", scratch.Random("small.img", 1 << 20)));
         File.WriteAllBytes(scratch["cut.img"], File.ReadAllBytes(store)[..(512 << 10)]);
         Assert.Contains("cut.img", Cli.Fails("convert", scratch["cut.img"], scratch["work.cow"], "--origin", origin));
         Assert.Contains("--origin", Cli.Fails("convert", store, scratch["work.cow"]));
         Assert.False(File.Exists(scratch["work.cow"]));
+    }
+
+    [Fact]
+    public void A_store_can_be_served_past_the_page_cache()
+    {
+        using var served = new ServedOverlay(create: ["--store", "snapshot"], serve: ["--cache", "none"]);
+        // More than the list's first area.
+        Nbd.QemuIo(served.Uri, "write -P 1 0 2M", "write -P 2 3M 4k", "flush");
+        served.Stop();
+        served.Start();
+        Nbd.QemuIo(served.Uri, "read -P 1 0 2M", "read -P 2 3M 4k");
+        served.Stop();
     }
 
     [Fact]

@@ -87,6 +87,20 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled.</summary>
     public abstract void AwaitReadable(int descriptor, IoCompletion completion);
 
+    /// <summary>Whether <see cref="Command"/> is there.</summary>
+    public virtual bool HasCommands => false;
+
+    /// <summary>What <see cref="Command"/> takes at most.</summary>
+    public const int MaxCommandBytes = 80;
+
+    /// <summary>A command to the driver behind a descriptor (IORING_OP_URING_CMD).</summary>
+    /// <param name="operation">The driver's number for it.</param>
+    /// <param name="address">For most drivers, where more of it lies.</param>
+    /// <param name="length">Whatever the driver takes it for.</param>
+    /// <param name="command">The command itself; it is copied.</param>
+    public virtual void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command, IoCompletion completion) =>
+        throw new NotSupportedException("commands to drivers need io_uring");
+
     /// <summary>Completes with 0 after the given time.</summary>
     public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 

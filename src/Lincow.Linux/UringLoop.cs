@@ -14,6 +14,9 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>Completions that the ring holds without the kernel's overflow list.</summary>
     private const uint CompletionEntries = 8192;
 
+    /// <summary>A command of a driver has 80 bytes of its own, behind the first 48 of an entry.</summary>
+    private const int WideEntryBytes = 128, CommandAt = 48;
+
     /// <summary>Completions copied out before their callbacks run.</summary>
     private const int ReapBatch = 128;
 
@@ -31,7 +34,6 @@ public sealed unsafe class UringLoop : IoLoop
     private readonly nuint _ringsBytes, _entriesBytes;
     private readonly uint* _sqHead, _sqTail, _sqFlags, _sqArray, _cqHead, _cqTail;
     private readonly uint _sqMask, _cqMask, _sqCount;
-    private readonly SubmissionEntry* _sqes;
     private readonly CompletionEntry* _cqes;
     private readonly WakeCompletion _wake;
     private IoCompletion?[] _slots = new IoCompletion?[1024];
@@ -61,7 +63,7 @@ public sealed unsafe class UringLoop : IoLoop
             throw new LinuxException("io_uring_setup", "event loop", -_ring);
         }
         _ringsBytes = Math.Max(parameters.Sq.Seventh + parameters.SqEntries * 4, parameters.Cq.Sixth + parameters.CqEntries * (uint)sizeof(CompletionEntry));
-        _entriesBytes = parameters.SqEntries * (uint)sizeof(SubmissionEntry);
+        _entriesBytes = parameters.SqEntries * WideEntryBytes;
         _rings = Map(_ringsBytes, UringAbi.OffsetRings);
         _entries = Map(_entriesBytes, UringAbi.OffsetSqes);
         _sqHead = (uint*)(_rings + (nint)parameters.Sq.Head);
@@ -73,7 +75,6 @@ public sealed unsafe class UringLoop : IoLoop
         _cqTail = (uint*)(_rings + (nint)parameters.Cq.Tail);
         _cqMask = *(uint*)(_rings + (nint)parameters.Cq.RingMask);
         _cqes = (CompletionEntry*)(_rings + (nint)parameters.Cq.Sixth);
-        _sqes = (SubmissionEntry*)_entries;
         _sqCount = parameters.SqEntries;
         for (uint i = 0; i < _sqCount; i++)
             _sqArray[i] = i;
@@ -108,6 +109,16 @@ public sealed unsafe class UringLoop : IoLoop
 
     public override void AwaitReadable(int descriptor, IoCompletion completion) =>
         Prepare(UringAbi.OpPoll, descriptor, 0, 0, 0, (uint)PollDescriptor.In, completion);
+
+    public override bool HasCommands => true;
+
+    public override void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command, IoCompletion completion)
+    {
+        var entry = Prepare(UringAbi.OpCommand, descriptor, (ulong)address, length, operation, 0, completion);
+        var room = new Span<byte>((byte*)entry + CommandAt, MaxCommandBytes);
+        command.CopyTo(room);
+        room[command.Length..].Clear();
+    }
 
     public override void Dispose()
     {
@@ -173,7 +184,7 @@ public sealed unsafe class UringLoop : IoLoop
 
     private bool HasCompletions => HasEntries || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
 
-    private void Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
+    private SubmissionEntry* Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
     {
         while (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
         {
@@ -182,7 +193,7 @@ public sealed unsafe class UringLoop : IoLoop
             if (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
                 Reap(putAside: true);
         }
-        var entry = _sqes + (_localTail & _sqMask);
+        var entry = (SubmissionEntry*)(_entries + (nint)((_localTail & _sqMask) * WideEntryBytes));
         *entry = default;
         entry->Opcode = opcode;
         entry->Descriptor = descriptor;
@@ -193,6 +204,7 @@ public sealed unsafe class UringLoop : IoLoop
         entry->UserData = (ulong)TakeSlot(completion);
         _localTail++;
         _unsubmitted++;
+        return entry;
     }
 
     /// <summary>io_uring_enter: submits everything pending; waits for one completion when asked.</summary>
@@ -279,7 +291,7 @@ public sealed unsafe class UringLoop : IoLoop
 
     private static int Setup(uint flags, RingParameters* parameters)
     {
-        *parameters = new RingParameters { Flags = flags | UringAbi.SetupCqSize | UringAbi.SetupSubmitAll | UringAbi.SetupTaskRunFlag, CqEntries = CompletionEntries };
+        *parameters = new RingParameters { Flags = flags | UringAbi.SetupCqSize | UringAbi.SetupWideEntries | UringAbi.SetupSubmitAll | UringAbi.SetupTaskRunFlag, CqEntries = CompletionEntries };
         var result = Libc.syscall(UringAbi.SetupCall, SubmissionEntries, (long)parameters, 0, 0, 0, 0);
         return result >= 0 ? (int)result : -Libc.LastError;
     }

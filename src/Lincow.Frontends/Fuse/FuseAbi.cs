@@ -23,6 +23,12 @@ internal static class FuseAbi
     public const ulong AsyncRead = 1, BigWrites = 1 << 5, AsyncDirectIo = 1 << 15, ParallelDirectoryOperations = 1 << 18, AbortError = 1 << 21, MaxPages = 1 << 22, InitExtended = 1 << 30;
     public const ulong DirectIoAllowsMmap = 1UL << 36, OverUring = 1UL << 41;
 
+    /// <summary>Commands of the ring: here is room for requests, and here is a reply and room for the next.</summary>
+    public const uint RingRegister = 1, RingCommitAndFetch = 2;
+
+    /// <summary>struct fuse_uring_req_header: the request's or the reply's header, then the arguments, then <see cref="FuseRingState"/>.</summary>
+    public const int RingHeaderBytes = 288, RingArgumentsAt = 128, RingStateAt = 256;
+
     public const uint OpenDirectIo = 1, OpenNoFlush = 1 << 5, OpenParallelDirectWrites = 1 << 6;
 
     public const uint AttributeMode = 1, AttributeUser = 2, AttributeGroup = 4, AttributeSize = 8;
@@ -74,6 +80,22 @@ internal struct FuseReplyHeader
     public uint Length;
     public int Error;
     public ulong Unique;
+}
+
+/// <summary><c>struct fuse_uring_ent_in_out</c>, 32 bytes.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 32)]
+internal struct FuseRingState
+{
+    [FieldOffset(8)] public ulong CommitId;
+    [FieldOffset(16)] public uint PayloadBytes;
+}
+
+/// <summary><c>struct fuse_uring_cmd_req</c>, 24 bytes.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 24)]
+internal struct FuseRingCommand
+{
+    [FieldOffset(8)] public ulong CommitId;
+    [FieldOffset(16)] public ushort Queue;
 }
 
 /// <summary><c>struct fuse_init_in</c>; older kernels send less of it.</summary>

@@ -10,7 +10,7 @@ public sealed record FuseOwner(uint User, uint Group);
 /// The file system that the kernel sees: its root is the one file, and the file's content is the device. Judges each request, once, and answers it
 /// or hands it to the device. Nothing is cached above: every read and write of the file is one of the device, whatever the size and alignment.
 /// </summary>
-internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, FuseOwner owner)
+internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner owner)
 {
     /// <summary>The file never changes but in its content, and that isn't cached: attributes stay true for as long as anybody asks.</summary>
     private const ulong ValidSeconds = 1 << 30;
@@ -28,22 +28,25 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
 
     private uint BlockBytes => (uint)Math.Clamp(device.Geometry.ChunkBytes, 4096, 1 << 20);
 
+    /// <summary>The kernel takes requests over io_uring, and so do we.</summary>
+    public bool IsOverUring { get; private set; }
+
     /// <summary>Judges a request that has just been received. False when it takes no reply.</summary>
-    public bool Begin(FuseRequest request, int receivedBytes)
+    /// <param name="payloadBytes">What came behind the arguments of a write.</param>
+    public bool Begin(FuseRequest request, int payloadBytes)
     {
-        var header = request.Header;
-        if (header->Length != (uint)receivedBytes || header->Node > FuseAbi.RootNode)
+        if (request.Header->Node > FuseAbi.RootNode)
         {
             Answer(request, -Errno.IO);
             return true;
         }
-        switch (header->Opcode)
+        switch (request.Header->Opcode)
         {
             case FuseOpcode.Read:
                 BeginRead(request);
                 break;
             case FuseOpcode.Write:
-                BeginWrite(request, receivedBytes);
+                BeginWrite(request, payloadBytes);
                 break;
             case FuseOpcode.Fsync or FuseOpcode.SyncFs:
                 request.Operation = BlockOperation.Flush;
@@ -83,11 +86,11 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
                 break;
             case FuseOpcode.Fallocate when request.ByteOffset + request.ByteLength < request.LastByteEnd:
                 request.ByteOffset += request.ByteLength;
-                request.ContinueSoon(server.Loop);
+                request.ContinueSoon(loop);
                 return;
             case FuseOpcode.Seek:
                 if (!TryFinishSeek(request))
-                    request.ContinueSoon(server.Loop);
+                    request.ContinueSoon(loop);
                 return;
         }
         Answer(request, 0);
@@ -102,7 +105,7 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         device.Submit(request);
     }
 
-    private void Answer(FuseRequest request, int result) => server.Answer(request, result);
+    private static void Answer(FuseRequest request, int result) => request.Answer(result);
 
     private void BeginRead(FuseRequest request)
     {
@@ -120,15 +123,13 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         }
         request.Operation = BlockOperation.Read;
         request.ByteOffset = (long)arguments->Offset;
-        request.Memory = server.Loop.Buffers.Rent(request.ByteLength);
-        request.Buffer = request.Memory.Address;
+        request.MakeRoom((int)request.ByteLength);
         device.Submit(request);
     }
 
-    private void BeginWrite(FuseRequest request, int receivedBytes)
+    private void BeginWrite(FuseRequest request, int payload)
     {
         var arguments = request.Arguments<FuseTransferRequest>();
-        var payload = receivedBytes - FuseAbi.WriteHeaderBytes;
         var length = BytesUpToEnd(arguments->Offset, arguments->Size);
         if (payload < 0 || arguments->Size != (uint)payload)
             Answer(request, -Errno.Invalid);
@@ -141,8 +142,7 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         {
             request.Operation = BlockOperation.Write;
             (request.ByteOffset, request.ByteLength) = (length == 0 ? 0 : (long)arguments->Offset, length);
-            request.Memory = server.TakeReceived();
-            request.Buffer = request.Memory.Address;
+            request.TakePayload();
             device.Submit(request);
         }
     }
@@ -180,7 +180,7 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         else
         {
             request.Operation = BlockOperation.Extents;
-            request.Memory = server.Loop.Buffers.Rent(MaxExtents * sizeof(BlockExtent));
+            request.Memory = loop.Buffers.Rent(MaxExtents * sizeof(BlockExtent));
             request.Buffer = request.Memory.Address;
             request.ByteOffset = (long)arguments->Offset;
             request.LastByteEnd = device.SizeBytes;
@@ -246,7 +246,7 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         }
     }
 
-    private static int Initialize(FuseRequest request)
+    private int Initialize(FuseRequest request)
     {
         var arguments = *request.Arguments<FuseInitRequest>();
         if (arguments.Major < FuseAbi.Major)
@@ -259,7 +259,8 @@ internal sealed unsafe class FuseFile(FuseServer server, BlockDevice device, Fus
         var offered = arguments.Flags | (arguments.Flags & FuseAbi.InitExtended) / FuseAbi.InitExtended * ((ulong)arguments.Flags2 << 32);
         const ulong wanted = FuseAbi.AsyncRead | FuseAbi.BigWrites | FuseAbi.AsyncDirectIo | FuseAbi.ParallelDirectoryOperations | FuseAbi.AbortError | FuseAbi.MaxPages
             | FuseAbi.InitExtended | FuseAbi.DirectIoAllowsMmap;
-        var agreed = offered & wanted;
+        var agreed = offered & (loop.HasCommands ? wanted | FuseAbi.OverUring : wanted);
+        IsOverUring = (agreed & FuseAbi.OverUring) != 0;
         (reply->Flags, reply->Flags2) = ((uint)agreed, (uint)(agreed >> 32));
         reply->MaxReadahead = arguments.MaxReadahead;
         reply->MaxBackground = MaxBackground;

@@ -1,53 +1,44 @@
-using System.Runtime.InteropServices;
 using Lincow.Device;
 using Lincow.Linux;
 
 namespace Lincow.Frontends.Fuse;
 
 /// <summary>
-/// One FUSE request from its header to its reply: reused, with native room of its own for what comes and what goes. The payload of a write, and the
+/// One FUSE request from its header to its reply: reused, in native room that those who receive and reply provide. The payload of a write, and the
 /// data of a read, lie in a page-aligned buffer.
 /// </summary>
-internal sealed unsafe class FuseRequest : BlockRequest
+internal abstract unsafe class FuseRequest : BlockRequest
 {
-    /// <summary>Where the parts lie in the native room; the longest reply but a read's is that of statx.</summary>
-    private const int ReplyHeaderAt = 128, ReplyBodyAt = ReplyHeaderAt + FuseAbi.ReplyHeaderBytes, RoomBytes = ReplyBodyAt + 304;
-
-    private readonly FuseServer _server;
-    private readonly byte* _room;
+    private readonly FuseFile _file;
     private readonly Continuation _continuation;
+    private nint _header, _arguments, _replyHeader, _replyBody;
 
-    public FuseRequest(FuseServer server)
+    /// <summary>A request of a file.</summary>
+    protected FuseRequest(FuseFile file)
     {
-        _server = server;
-        _room = (byte*)NativeMemory.AllocZeroed(RoomBytes);
-        _continuation = new Continuation(server, this);
+        _file = file;
+        _continuation = new Continuation(this);
     }
 
-    /// <summary>The first 80 bytes: the kernel's header and arguments.</summary>
-    public nint Input => (nint)_room;
+    public FuseRequestHeader* Header => (FuseRequestHeader*)_header;
 
-    public FuseRequestHeader* Header => (FuseRequestHeader*)_room;
-
-    public FuseReplyHeader* ReplyHeader => (FuseReplyHeader*)(_room + ReplyHeaderAt);
-
-    /// <summary>What Buffer lies in; given back when the reply has been sent.</summary>
+    /// <summary>Memory that goes back to the loop's pool with the reply.</summary>
     public NativeBuffer Memory { get; set; }
-
-    /// <summary>Bytes of <see cref="ReplyBody{T}"/> or, for a read, of the buffer.</summary>
-    public int ReplyBytes { get; private set; }
 
     /// <summary>The end of what a long operation, done in pieces, covers.</summary>
     public long LastByteEnd { get; set; }
 
-    public T* Arguments<T>()
-        where T : unmanaged => (T*)(_room + FuseAbi.RequestHeaderBytes);
+    /// <summary>Bytes of <see cref="ReplyBody{T}"/> or, for a read, of the buffer.</summary>
+    protected int ReplyBytes { get; private set; }
 
-    /// <summary>The reply's body, all zeroes.</summary>
+    public T* Arguments<T>()
+        where T : unmanaged => (T*)_arguments;
+
+    /// <summary>The reply's body, all zeroes. It may lie where the payload was.</summary>
     public T* ReplyBody<T>()
         where T : unmanaged
     {
-        var body = (T*)(_room + ReplyBodyAt);
+        var body = (T*)_replyBody;
         *body = default;
         ReplyBytes = sizeof(T);
         return body;
@@ -56,27 +47,46 @@ internal sealed unsafe class FuseRequest : BlockRequest
     /// <summary>The reply consists of the first bytes of the buffer.</summary>
     public void ReplyFromBuffer(int byteCount) => ReplyBytes = byteCount;
 
-    public nint ReplyData => Header->Opcode == FuseOpcode.Read ? Buffer : (nint)(_room + ReplyBodyAt);
+    /// <summary>The payload that came with it becomes the buffer.</summary>
+    public abstract void TakePayload();
 
-    /// <summary>Forgets the request before; what is received may be shorter than it was.</summary>
-    public void Begin()
+    /// <summary>The buffer is room for data to reply with.</summary>
+    public abstract void MakeRoom(int byteCount);
+
+    /// <summary>Replies: 0 with what was set, or a negative errno.</summary>
+    public void Answer(int error)
     {
-        new Span<byte>(_room, FuseAbi.WriteHeaderBytes).Clear();
+        if (error < 0)
+            ReplyBytes = 0;
+        var data = Header->Opcode == FuseOpcode.Read ? Buffer : _replyBody;
+        // The reply's header may lie where the request's is.
+        var unique = Header->Unique;
+        *(FuseReplyHeader*)_replyHeader = new FuseReplyHeader { Length = (uint)(FuseAbi.ReplyHeaderBytes + ReplyBytes), Error = error, Unique = unique };
+        Send(_replyHeader, data);
+    }
+
+    /// <summary>Goes on with the next piece on the loop's next turn: the device may complete inside Submit, which must not nest.</summary>
+    public void ContinueSoon(IoLoop loop) => loop.CompleteSoon(_continuation, 0);
+
+    protected abstract void Send(nint header, nint data);
+
+    /// <summary>Where the parts lie.</summary>
+    protected void Lay(nint header, nint arguments, nint replyHeader, nint replyBody) =>
+        (_header, _arguments, _replyHeader, _replyBody) = (header, arguments, replyHeader, replyBody);
+
+    /// <summary>Forgets the request before.</summary>
+    protected void Clear()
+    {
         Flags = BlockFlags.None;
         ByteOffset = ByteLength = LastByteEnd = 0;
         Buffer = 0;
         ReplyBytes = 0;
     }
 
-    public void Free() => NativeMemory.Free(_room);
+    protected override void OnCompleted(int result) => _file.Completed(this, result);
 
-    /// <summary>Goes on with the next piece on the loop's next turn: the device may complete inside Submit, which must not nest.</summary>
-    public void ContinueSoon(IoLoop loop) => loop.CompleteSoon(_continuation, 0);
-
-    protected override void OnCompleted(int result) => _server.File.Completed(this, result);
-
-    private sealed class Continuation(FuseServer server, FuseRequest request) : IoCompletion
+    private sealed class Continuation(FuseRequest request) : IoCompletion
     {
-        public override void Complete(int result) => server.File.Continue(request);
+        public override void Complete(int result) => request._file.Continue(request);
     }
 }

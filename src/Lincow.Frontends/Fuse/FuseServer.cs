@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Lincow.Device;
 using Lincow.Linux;
 
@@ -24,9 +25,12 @@ public sealed class FuseServer : IoCompletion
     /// <summary>Requests taken before others on the loop have their turn.</summary>
     private const int MaxBatch = 64;
 
+    private readonly IoLoop _loop;
+    private readonly FuseFile _file;
     private readonly int _descriptor;
     private readonly Action<string> _log;
-    private readonly Stack<FuseRequest> _idle = new(64);
+    private readonly Stack<PlainRequest> _idle = new(64);
+    private FuseRing? _ring;
     private NativeBuffer _received;
     private Action? _ended;
     private int _inFlight;
@@ -34,13 +38,9 @@ public sealed class FuseServer : IoCompletion
 
     public FuseServer(IoLoop loop, BlockDevice device, int descriptor, FuseOwner owner, Action<string> log)
     {
-        (Loop, _descriptor, _log) = (loop, descriptor, log);
-        File = new FuseFile(this, device, owner);
+        (_loop, _descriptor, _log) = (loop, descriptor, log);
+        _file = new FuseFile(loop, device, owner);
     }
-
-    internal IoLoop Loop { get; }
-
-    internal FuseFile File { get; }
 
     /// <summary>Begins; calls back when the connection is over, which the kernel decides: it was unmounted, or aborted. On the loop's thread.</summary>
     public void Start(Action ended)
@@ -57,30 +57,18 @@ public sealed class FuseServer : IoCompletion
         CloseIfDone();
     }
 
-    /// <summary>Gives the buffer with what was received to the request that needs it.</summary>
-    internal NativeBuffer TakeReceived()
+    private unsafe void Sent(PlainRequest request, int result)
     {
-        var taken = _received;
-        _received = default;
-        return taken;
-    }
-
-    /// <summary>Replies, and makes the request ready for the next one.</summary>
-    internal unsafe void Answer(FuseRequest request, int error)
-    {
-        var bytes = error < 0 ? 0 : request.ReplyBytes;
-        var header = request.ReplyHeader;
-        header->Length = (uint)(FuseAbi.ReplyHeaderBytes + bytes);
-        header->Error = error;
-        header->Unique = request.Header->Unique;
-        var result = FuseConnection.TryReply(_descriptor, (nint)header, FuseAbi.ReplyHeaderBytes, request.ReplyData, bytes);
+        var opcode = request.Header->Opcode;
         // ENOENT: whoever asked has been killed meanwhile. ENODEV: the connection is over, which the next receive will say.
         if (result < 0 && result is not (-Errno.NoEntry or -Errno.NoSuchDevice) && !_hasComplained)
         {
             _hasComplained = true;
-            _log($"{_descriptor}: a reply to FUSE request {request.Header->Opcode} failed: {Errno.Describe(-result)}");
+            _log($"{_descriptor}: a reply to FUSE request {opcode} failed: {Errno.Describe(-result)}");
         }
         PutBack(request);
+        if (opcode == FuseOpcode.Init && _file.IsOverUring && _ring is null)
+            _ring = new FuseRing(_loop, _descriptor, _file, RingEnded);
         if (_isPaused)
         {
             _isPaused = false;
@@ -94,10 +82,10 @@ public sealed class FuseServer : IoCompletion
         if (_isWaiting || _hasEnded)
             return;
         _isWaiting = true;
-        Loop.AwaitReadable(_descriptor, this);
+        _loop.AwaitReadable(_descriptor, this);
     }
 
-    private void ReceiveAll()
+    private unsafe void ReceiveAll()
     {
         for (var count = 0; count < MaxBatch; count++)
         {
@@ -107,7 +95,7 @@ public sealed class FuseServer : IoCompletion
                 return;
             }
             if (_received.IsEmpty)
-                _received = Loop.Buffers.Rent(MaxTransferBytes);
+                _received = _loop.Buffers.Rent(MaxTransferBytes);
             var request = Take();
             var result = FuseConnection.TryReceive(_descriptor, request.Input, FuseAbi.WriteHeaderBytes, _received.Address, MaxTransferBytes);
             if (result < FuseAbi.RequestHeaderBytes)
@@ -124,24 +112,26 @@ public sealed class FuseServer : IoCompletion
                 }
                 break;
             }
-            if (!File.Begin(request, result))
+            if (request.Header->Length != (uint)result)
+                request.Answer(-Errno.IO);
+            else if (!_file.Begin(request, result - FuseAbi.WriteHeaderBytes))
                 PutBack(request);
         }
         Wait();
     }
 
-    private FuseRequest Take()
+    private PlainRequest Take()
     {
         if (!_idle.TryPop(out var request))
-            request = new FuseRequest(this);
+            request = new PlainRequest(this);
         request.Begin();
         _inFlight++;
         return request;
     }
 
-    private void PutBack(FuseRequest request)
+    private void PutBack(PlainRequest request)
     {
-        Loop.Buffers.Return(request.Memory);
+        _loop.Buffers.Return(request.Memory);
         request.Memory = default;
         _inFlight--;
         _idle.Push(request);
@@ -149,13 +139,65 @@ public sealed class FuseServer : IoCompletion
 
     private void CloseIfDone()
     {
-        if (!_hasEnded || _isClosed || _isWaiting || _inFlight > 0)
+        if (!_hasEnded || _isClosed || _isWaiting || _inFlight > 0 || _ring is not null)
             return;
         _isClosed = true;
         FuseConnection.Close(_descriptor);
-        Loop.Buffers.Return(_received);
+        _loop.Buffers.Return(_received);
         foreach (var request in _idle)
             request.Free();
         _ended?.Invoke();
+    }
+
+    private void RingEnded()
+    {
+        _ring = null;
+        CloseIfDone();
+    }
+
+    /// <summary>A request that was read from the descriptor, and is answered there.</summary>
+    private sealed unsafe class PlainRequest : FuseRequest
+    {
+        /// <summary>Where the parts lie in the native room; the longest reply but a read's is that of statx.</summary>
+        private const int ReplyHeaderAt = 128, ReplyBodyAt = ReplyHeaderAt + FuseAbi.ReplyHeaderBytes, RoomBytes = ReplyBodyAt + 304;
+
+        private readonly FuseServer _server;
+        private readonly nint _room;
+
+        public PlainRequest(FuseServer server)
+            : base(server._file)
+        {
+            _server = server;
+            _room = (nint)NativeMemory.AllocZeroed(RoomBytes);
+            Lay(_room, _room + FuseAbi.RequestHeaderBytes, _room + ReplyHeaderAt, _room + ReplyBodyAt);
+        }
+
+        /// <summary>The first 80 bytes: the kernel's header and arguments.</summary>
+        public nint Input => _room;
+
+        /// <summary>Forgets the request before; what is received may be shorter than it was.</summary>
+        public void Begin()
+        {
+            new Span<byte>((void*)_room, FuseAbi.WriteHeaderBytes).Clear();
+            Clear();
+        }
+
+        public void Free() => NativeMemory.Free((void*)_room);
+
+        public override void TakePayload()
+        {
+            Memory = _server._received;
+            Buffer = Memory.Address;
+            _server._received = default;
+        }
+
+        public override void MakeRoom(int byteCount)
+        {
+            Memory = _server._loop.Buffers.Rent(byteCount);
+            Buffer = Memory.Address;
+        }
+
+        protected override void Send(nint header, nint data) =>
+            _server.Sent(this, FuseConnection.TryReply(_server._descriptor, header, FuseAbi.ReplyHeaderBytes, data, ReplyBytes));
     }
 }

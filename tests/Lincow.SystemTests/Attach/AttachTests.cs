@@ -127,6 +127,28 @@ public class AttachTests
         Assert.Equal(before, Scratch.Sha256(origin));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Requests_come_over_io_uring_where_the_kernel_offers_it(bool isOffered)
+    {
+        const int count = 2000;
+        using var attachments = new Attachments();
+        using var setting = new FuseRingSetting(isOffered);
+        var scratch = attachments.Scratch;
+        var origin = scratch.Random("origin.img", count * 512);
+        Cli.Ok("create", scratch["o.cow"], "--origin", origin);
+        attachments.Attach(scratch["o.cow"]);
+        var status = Assert.Single(attachments.Status());
+        var before = FuseRingSetting.WriteCalls(status.Pid);
+        for (var i = 0; i < count; i++)
+            Assert.Equal(Scratch.ReadAt(origin, i * 512, 512), Scratch.ReadAt(status.File!, i * 512, 512));
+        var calls = FuseRingSetting.WriteCalls(status.Pid) - before;
+        Assert.True(isOffered ? calls < count / 2 : calls >= count, $"{calls} calls for {count} reads");
+        attachments.Ok("detach", "o");
+        attachments.AssertNothingLeft();
+    }
+
     [Fact]
     public void Discards_give_space_back()
     {

@@ -119,6 +119,8 @@ public class RealLifeTests
     [InlineData("file", 64 << 10, "posix", "none")]
     [InlineData("device", 4 << 10, "", "none")]
     [InlineData("device", 16 << 10, "posix", "writeback")]
+    [InlineData("file", 8 << 10, "ring", "writeback")]
+    [InlineData("device", 4 << 10, "ring", "none")]
     public void An_attached_device_is_an_array_of_bytes_whatever_is_done_to_it(string what, int chunkBytes, string io, string cache)
     {
         const int sessions = 6, operations = 400;
@@ -134,6 +136,7 @@ public class RealLifeTests
         origin.CopyTo(content, 0);
         var model = new DeviceModel(content, seed);
         attachments.Environment["LINCOW_IO"] = io;
+        using var setting = io == "ring" ? new FuseRingSetting(isOn: true) : null;
         string? path = null;
         for (var session = 0; session < sessions; session++)
         {

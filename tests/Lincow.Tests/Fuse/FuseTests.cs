@@ -7,6 +7,12 @@ namespace Lincow.Tests.Fuse;
 /// <summary>What the kernel gets from lincow's side of /dev/fuse.</summary>
 public unsafe class FuseTests
 {
+    [Theory]
+    [InlineData("0\n", 1)]
+    [InlineData("0-1\n", 2)]
+    [InlineData("0-3,8,10-11\n", 7)]
+    public void Each_processor_that_there_may_be_is_counted(string list, int count) => Assert.Equal(count, FuseRing.CountProcessors(list));
+
     [Fact]
     public void Structures_have_the_kernels_sizes()
     {

@@ -247,6 +247,7 @@ def full():
     theirs = Kernel(SMALL, chunk, 'PO')
     taken, error = fill(theirs, model, chunk)
     assert error in (errno.EIO, errno.ENOSPC), os.strerror(error)
+    assert theirs.status().endswith(' Overflow'), theirs.status()
     theirs.end()
     ours = Lincow(SMALL)
     compare(ours.read(), model, 'lincow after PO')
@@ -262,8 +263,9 @@ def full():
     create(SMALL, chunk)
     ours = Lincow(SMALL)
     assert fill(ours, model, chunk) == (taken, errno.ENOSPC), 'lincow has not the room that the kernel has'
-    counted = ours.status()
+    assert ours.status().endswith(' Overflow'), ours.status()
     ours.end()
+    counted = status_at_rest(SMALL)
     theirs = Kernel(SMALL, chunk, 'P')
     assert theirs.status() == counted, 'lincow said %s, the kernel says %s' % (counted, theirs.status())
     compare(theirs.read(), model, 'the kernel, of a store that lincow filled')

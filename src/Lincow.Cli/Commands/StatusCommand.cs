@@ -21,7 +21,7 @@ internal static class StatusCommand
                 throw new LincowException($"{wanted}: nobody serves it");
             var reports = found.GroupBy(export => export.Server.Record.Id).SelectMany(Report).ToList();
             if (result.GetValue(dm))
-                reports.ForEach(PrintDm);
+                PrintDm(reports, wanted);
             else if (result.GetValue(json))
                 Json.Write(reports, Json.Default.ListStatusReport);
             else
@@ -48,13 +48,23 @@ internal static class StatusCommand
         }
     }
 
+    // A line for each device that is there, as of dmsetup; what a dead process left behind is none.
+    private static void PrintDm(List<StatusReport> reports, string? wanted)
+    {
+        var live = reports.FindAll(report => !report.Stale);
+        if (live.Count == 0 && wanted is not null)
+            throw new LincowException($"{wanted}: nobody serves it any more");
+        live.ForEach(PrintDm);
+    }
+
     // The kernel's target says what it has allocated; a linear overlay's map says it as of the last flush.
     private static void PrintDm(StatusReport report)
     {
         var words = report.Counters?.DmStatus is { } status ? "snapshot " + status
             : report.Counters?.FailedBecause is not null ? "cow Invalid"
-            : report.Overlay is not null && OverlayInfo.Read(report.Overlay, null) is var info && info.DmStatus is null
-                ? string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
+            : report.Overlay is not null && OverlayInfo.Read(report.Overlay, null) is var info
+                ? info.DmStatus is { } last ? "snapshot " + last
+                : string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
             : "cow Unknown";
         Line(string.Create(CultureInfo.InvariantCulture, $"0 {report.Size / 512} {words}"));
     }

@@ -80,6 +80,7 @@ internal sealed class SnapshotFile : IDisposable
     /// </summary>
     public static void Empty(LinuxFile file, SnapshotHeader header)
     {
+        RequireRoom(file, new SnapshotLayout(header.ChunkShift));
         var unit = Math.Max(SnapshotHeader.SizeBytes, file.IsDirect ? file.LogicalBlockBytes : 1);
         using var sector = new AlignedBytes(unit);
         header.Encode(sector.Span);
@@ -93,6 +94,7 @@ internal sealed class SnapshotFile : IDisposable
     public static void Restart(LinuxFile file, SnapshotHeader header)
     {
         var layout = new SnapshotLayout(header.ChunkShift);
+        RequireRoom(file, layout);
         using var bytes = new AlignedBytes(layout.ChunkBytes);
         file.Write(bytes.Span, layout.AreaOffset(0));
         file.Sync();
@@ -113,6 +115,12 @@ internal sealed class SnapshotFile : IDisposable
     }
 
     public void Dispose() => File.Dispose();
+
+    private static void RequireRoom(LinuxFile file, SnapshotLayout layout)
+    {
+        if (file.ReadFacts().SizeBytes is var bytes && bytes < layout.AreaOffset(0) + layout.ChunkBytes)
+            throw new LincowException($"{file.Path}: its {bytes} bytes don't hold a header and an area of {layout.ChunkBytes} bytes each. If it was cut short, make it longer; else make it anew with 'lincow create --force'") { IsDamage = true };
+    }
 
     private static byte[] ReadHeader(LinuxFile file)
     {

@@ -32,7 +32,9 @@ internal sealed class SnapshotScan
     /// <summary>The area that ends the list holds something behind the end: left by a cut, and to be cleared before the list grows.</summary>
     public bool HasLeftOver { get; private set; }
 
-    /// <summary>The list doesn't end, or a part of it can't be read: which chunks are excepted isn't known.</summary>
+    /// <summary>
+    /// Which chunks are excepted isn't known: the list doesn't end, a part of it can't be read, or an entry's chunk is wrong, so that another is missing.
+    /// </summary>
     public bool IsIncomplete { get; private set; }
 
     public List<SnapshotFinding> Findings { get; } = [];
@@ -116,6 +118,7 @@ internal sealed class SnapshotScan
     {
         if (entry.OldChunk >= (ulong)(deviceChunks ?? long.MaxValue >> layout.ChunkShift))
         {
+            IsIncomplete = true;
             Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end (is this the right origin?)", offset, entry.OldChunk));
             return false;
         }
@@ -125,7 +128,10 @@ internal sealed class SnapshotScan
             return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where an area of the list lies");
         NextNumber = Math.Max(NextNumber, layout.DataNumberFrom((long)entry.NewChunk) + 1);
         if (!chunks.TryAdd(entry.OldChunk, (uint)number))
+        {
+            IsIncomplete = true;
             return Doubt($"entry {number} is a second one for chunk {entry.OldChunk}");
+        }
         if (places.TryAdd(entry.NewChunk, (uint)number))
             return true;
         places.TryGet(entry.NewChunk, out var first);

@@ -14,6 +14,7 @@ internal static class FuzzTargets
         ["superblock"] = () => new SuperblockTarget(),
         ["map"] = () => new MapTarget(),
         ["overlay"] = () => new OverlayTarget(),
+        ["store"] = () => new StoreTarget(),
         ["handshake"] = () => new HandshakeTarget(),
         ["transmission"] = () => new TransmissionTarget(),
         ["uml"] = () => new UmlTarget(),

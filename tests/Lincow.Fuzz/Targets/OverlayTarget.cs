@@ -4,6 +4,7 @@ using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Overlays;
 using static Lincow.Fuzz.BrokenPromiseException;
+using static Lincow.Fuzz.Targets.AwaitedRequest;
 
 namespace Lincow.Fuzz.Targets;
 
@@ -109,7 +110,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
 
     private void Run(CowDevice device, PosixLoop loop, OverlayImage image, long shift, int kind, long at, int length)
     {
-        var request = new Request { ByteOffset = at, ByteLength = length, Buffer = _buffer };
+        var request = new AwaitedRequest { ByteOffset = at, ByteLength = length, Buffer = _buffer };
         var window = new Span<byte>((void*)_buffer, length);
         switch (kind)
         {
@@ -181,7 +182,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         {
             if (content.Length == 0)
                 continue;
-            var request = new Request { Operation = BlockOperation.Read, ByteOffset = number * Sector, ByteLength = content.Length, Buffer = _buffer };
+            var request = new AwaitedRequest { Operation = BlockOperation.Read, ByteOffset = number * Sector, ByteLength = content.Length, Buffer = _buffer };
             if (request.Await(session.Device, loop) == 0)
                 Require(new ReadOnlySpan<byte>((void*)_buffer, content.Length).SequenceEqual(content), $"sector {number} is there after the close");
         }
@@ -194,37 +195,5 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         OverlaySession? session = null;
         Attempt(() => session = OverlaySession.Open(new SessionOptions { Overlay = image.Path, ReadOnly = isReadOnly }, loop));
         return session;
-    }
-
-    /// <summary>The one way in which the control plane may fail.</summary>
-    private static void Attempt(Action action)
-    {
-        try
-        {
-            action();
-        }
-        catch (LincowException)
-        {
-        }
-    }
-
-    private sealed class Request : BlockRequest
-    {
-        private int? _result;
-
-        public bool IsChange => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
-
-        public int Await(CowDevice device, PosixLoop loop)
-        {
-            device.Submit(this);
-            for (var turns = 0; _result is null; turns++)
-            {
-                Require(turns < 100_000, "a request ends");
-                loop.RunOnce();
-            }
-            return _result.Value;
-        }
-
-        protected internal override void OnCompleted(int result) => _result = result;
     }
 }

@@ -26,41 +26,24 @@ public class WriteLogTests
     {
         var seed = Seeds.Pick(cache.Length);
         using var scratch = new Scratch();
-        PrepareGuest();
         // Three pages of the map, and a range across two of them.
         var page = PageChunks * (chunkBytes / StampedSectors.SectorBytes);
         (int Start, int Count)[] regions = [(0, 256), (page - 100, 256), (2 * page, 256)];
         var diskBytes = (long)(page * 2 + 8192) * StampedSectors.SectorBytes;
         var (disk, log) = (scratch.Sparse("disk.img", diskBytes), scratch.Sparse("log.img", 4L << 30));
         WriteOrigin(scratch["origin.img"], regions);
-        // The guest has a /tmp of its own, so it can't be sure to find the repository.
-        File.Copy(Cli.InRepository("tests/guest/log-writes.py"), scratch["log-writes.py"]);
-        File.Copy(Cli.Binary, scratch["lincow"]);
-        File.WriteAllText(scratch["job"], $"""
-            set -e
-            cp /run/share/log-writes.py /run/share/lincow /tmp/
+        Guest.Run(scratch, "log-writes.py", $"""
             dmsetup create log --table "0 {diskBytes / StampedSectors.SectorBytes} log-writes /dev/vda /dev/vdb"
             /usr/bin/python3 /tmp/log-writes.py /tmp/lincow /dev/mapper/log /run/share/origin.img /tmp/journal {seed} {Flushes} {cache} {chunkBytes} {string.Join(' ', regions.Select(region => $"{region.Start}+{region.Count}"))}
             cp /tmp/journal /run/share/
             dmsetup remove log
-            """);
-        var guest = Tool.Run(Cli.InRepository("tests/guest/run"), [scratch.Directory, disk, log], [], TimeSpan.FromMinutes(4));
-        Assert.True(guest.ExitCode == 0, $"seed {seed}: {guest}");
+            """, disk, log);
 
         var journal = new FlushJournal(scratch["journal"], regions.SelectMany(region => Enumerable.Range(region.Start, region.Count)));
         var replay = new Replay(scratch, regions, journal, scratch.Sparse("state.img", diskBytes), seed);
         replay.Play(log);
         Assert.True(replay.States > 2 * Flushes && replay.Recoveries > 0, $"{replay.States} states of {Flushes} flushes are too few");
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {replay.States} flush points, {replay.Recoveries} recoveries of torn states");
-    }
-
-    private static void PrepareGuest()
-    {
-        foreach (var tool in new[] { "qemu-system-x86_64", "busybox", "cpio", "depmod", "xz", "dmsetup" })
-            Tool.Find(tool);
-        var prepared = Tool.Run(Cli.InRepository("tests/guest/prepare"), [], [], TimeSpan.FromMinutes(4));
-        if (prepared.ExitCode != 0)
-            Tool.Missing($"the guest's kernel can't be had: {prepared.Errors}");
     }
 
     private static void WriteOrigin(string path, (int Start, int Count)[] regions)

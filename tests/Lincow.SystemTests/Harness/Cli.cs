@@ -81,7 +81,7 @@ internal static partial class Cli
 /// <summary><c>info --json</c>, the fields that cli.md promises.</summary>
 internal sealed record OverlayFacts(string Overlay, string Uuid, OriginFacts Origin, long Size, long ChunkSize, string Store, string Layout, string Mode,
     string DataPath, long DataOffset, string MapPath, long MapOffset, long MapBytes, ChunkFacts Chunks, long? AllocatedBytes, ulong Generation, bool Clean,
-    string? Parent, List<string> Layers);
+    string? Parent, List<string> Layers, string? DmStatus);
 
 internal sealed record OriginFacts(string Uri, long Size, bool Present);
 

@@ -12,14 +12,15 @@ internal sealed class StampedLoad : IDisposable
     private const int OwnedSectors = 3;
 
     private readonly StampedSectors _sectors;
+    private readonly bool _canTrim;
     private readonly Thread[] _threads;
     private readonly List<string> _failures = [];
     private volatile bool _isStopped;
     private int _flushes, _changes;
 
-    public StampedLoad(StampedSectors sectors, string uri, int connections, int seed)
+    public StampedLoad(StampedSectors sectors, string uri, int connections, int seed, bool canTrim = true)
     {
-        _sectors = sectors;
+        (_sectors, _canTrim) = (sectors, canTrim);
         _threads = [.. Enumerable.Range(0, connections).Select(i => new Thread(() => Run(uri, i, connections, new Random((seed * 31) + i))))];
         foreach (var thread in _threads)
             thread.Start();
@@ -107,7 +108,7 @@ internal sealed class StampedLoad : IDisposable
         var first = random.Next(OwnedSectors);
         var count = random.Next(1, OwnedSectors - first + 1);
         var index = (block * OwnedSectors) + first;
-        var command = random.Next(8) switch { 0 => RawClient.Trim, 1 => RawClient.WriteZeroes, _ => RawClient.Write };
+        var command = random.Next(8) switch { 0 when _canTrim => RawClient.Trim, 1 => RawClient.WriteZeroes, _ => RawClient.Write };
         var isFua = random.Next(16) == 0;
         var payload = new byte[command == RawClient.Write ? count * StampedSectors.SectorBytes : 0];
         var versions = new long[count];

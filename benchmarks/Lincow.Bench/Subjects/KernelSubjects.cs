@@ -4,7 +4,7 @@ namespace Lincow.Bench.Subjects;
 internal static class KernelSubjects
 {
     public const string LincowNone = "uml lincow none", LincowWriteback = "uml lincow", Snapshot4 = "uml dm-snapshot 4K", Snapshot64 = "uml dm-snapshot 64K", Clone = "uml dm-clone 4K",
-        Raw = "uml raw disk";
+        Raw = "uml raw disk", RawNbd = "uml nbdkit raw";
 
     public static IEnumerable<Subject> List { get; } =
     [
@@ -14,5 +14,7 @@ internal static class KernelSubjects
         new(Snapshot64, Role.Peer, _ => []) { GuestName = "snapshot-128" },
         new(Clone, Role.Peer, _ => []) { GuestName = "clone" },
         new(Raw, Role.Raw, _ => []) { GuestName = "raw" },
+        // What a process costs there, whatever it does: the disk as it is, through the kernel's NBD client.
+        new(RawNbd, Role.Raw, _ => []) { GuestName = "nbdkit" },
     ];
 }

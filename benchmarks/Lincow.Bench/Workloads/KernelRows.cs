@@ -5,7 +5,7 @@ namespace Lincow.Bench.Workloads;
 /// <summary>The kernel's own copy-on-write beside lincow, in User-mode Linux, where both have the same disks, the same client and the same kernel.</summary>
 internal static class KernelRows
 {
-    private static readonly string[] Subjects = [LincowNone, LincowWriteback, Snapshot4, Snapshot64, Clone, Raw];
+    private static readonly string[] Subjects = [LincowNone, LincowWriteback, Snapshot4, Snapshot64, Clone, RawNbd, Raw];
 
     public static Row Fill { get; } = Make("kernel-fill", "kernel: 4K random fill, QD32", Figure.RequestsPerSecond);
 

@@ -5,8 +5,8 @@ using Lincow.Bench.Subjects;
 namespace Lincow.Bench.Workloads;
 
 /// <summary>
-/// Each subject starts twice in User-mode Linux: it is filled in the first life, opened and read in the second. Between them the host's page cache is
-/// emptied, which holds the guest's disks. All blocks of all disks are allocated before, so what the host's file system does is the same for all.
+/// Each subject starts twice in User-mode Linux: it is filled in the first life, opened and read in the second. Between them the guest's disks
+/// are dropped from the host's page cache. All blocks of all disks are allocated before, so what the host's file system does is the same for all.
 /// </summary>
 internal sealed class KernelStage : Stage
 {
@@ -74,8 +74,12 @@ internal sealed class KernelStage : Stage
         var seconds = Math.Max(1, (int)Math.Round(context.Settings.Seconds));
         var job = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Kernel", "job"));
         File.WriteAllText(Path.Combine(share, "job"), $"SUBJECT={subject.GuestName} PHASE={phase} LINCOW='{context.Lincow}' SECONDS_EACH={seconds}\n{job}");
-        if (!context.Work.DropCaches())
-            context.Note("kernel: only root can empty the page cache, so the guest's disks were read from memory");
+        foreach (var disk in disks)
+        {
+            Tool.Run("sync", [disk], Limit, context.Stop);
+            // Of this file alone: the guest's own programs stay in memory.
+            Tool.Run("dd", ["if=" + disk, "iflag=nocache", "count=0", "status=none"], context.Stop);
+        }
         var output = Tool.Run(guest, [share, .. disks], Limit, context.Stop);
         return output.Split('\n').Select(line => line.Split(' ')).Where(words => words.Length == 2 && double.TryParse(words[1], CultureInfo.InvariantCulture, out _))
             .ToDictionary(words => words[0], words => double.Parse(words[1], CultureInfo.InvariantCulture));

@@ -123,6 +123,8 @@ public static class OverlayCommit
         if (origin.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
         origin.SetLength(deviceBytes);
+        // Also when there is nothing to copy.
+        origin.Sync();
     }
 
     private static void Copy(LinuxFile data, LinuxFile origin, CommitRun run, byte[] buffer)

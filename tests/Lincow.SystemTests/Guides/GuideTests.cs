@@ -28,6 +28,34 @@ public class GuideTests
     }
 
     [Fact]
+    public void Many_machines_have_each_a_disk_of_their_own_and_get_it_back_as_it_was()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Tool.Find("qemu-io");
+        var golden = scratch.Sparse("golden.img", 32 << 20);
+        Scratch.WriteAt(golden, 0, Enumerable.Repeat((byte)99, 1 << 20).ToArray());
+        var before = Scratch.Sha256(golden);
+        var blocks = new Guide("ci-and-sandboxes.md").Blocks;
+
+        var output = Bash(attachments, $$"""
+            use() { qemu-io -f raw -c "$2" "nbd+unix:///vm$1?socket=$PWD/vms.sock"; }
+            {{blocks[0]}}
+            for n in $machines; do use $n "write -P $n 0 64k"; done
+            for n in $machines; do use $n "read -P $n 0 64k"; done
+            {{blocks[1]}}
+            for n in $machines; do use $n "read -P 99 0 1M"; done
+            {{string.Concat(blocks.Skip(2))}}
+            """);
+
+        Assert.DoesNotContain("Pattern verification failed", output);
+        Assert.Contains("vm20", output);
+        Assert.Contains("TYPE=\"ext4\"", output);
+        Assert.Equal(before, Scratch.Sha256(golden));
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
     public void Raid_recovery_gets_the_files_back_and_leaves_the_members_alone()
     {
         using var scratch = new Scratch();
@@ -72,7 +100,9 @@ public class GuideTests
     private static string Bash(Attachments attachments, string script)
     {
         var scratch = attachments.Scratch;
-        File.WriteAllText(scratch["script"], $"set -euo pipefail\ncd {scratch.Directory}\nlincow() ( exec {Cli.Binary} \"$@\"; )\n{script}");
+        Directory.CreateDirectory(scratch["bin"]);
+        File.CreateSymbolicLink(scratch["bin/lincow"], Cli.Binary);
+        File.WriteAllText(scratch["script"], $"set -euo pipefail\ncd {scratch.Directory}\nPATH=$PWD/bin:$PATH\n{script}");
         var result = Tool.Run("bash", [scratch["script"]], attachments.Environment);
         Assert.True(result.ExitCode == 0, result.ToString());
         return result.Output;

@@ -12,11 +12,12 @@ internal static class UserModeLinux
     {
         Tool.Find("linux.uml");
         var share = scratch["share"];
-        Directory.CreateDirectory(share);
+        Directory.CreateDirectory(share + "/bin");
+        File.Delete(share + "/bin/lincow");
+        File.CreateSymbolicLink(share + "/bin/lincow", Cli.Binary);
         File.WriteAllText(Path.Combine(share, "job"), $"""
             set -euo pipefail
-            lincow() ( exec {Cli.Binary} "$@"; )
-            export LINCOW_RUN_DIR=/run/lincow XDG_STATE_HOME=/run/state
+            export PATH=/run/share/bin:$PATH LINCOW_RUN_DIR=/run/lincow XDG_STATE_HOME=/run/state
 
             """ + script);
         var result = Tool.Run(Script(), [share, .. disks], [], Limit);

@@ -180,8 +180,14 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Submits what is pending, waits up to the given time (-1: without end) and completes what has ended.</summary>
     protected abstract void Poll(int timeoutMilliseconds);
 
+    /// <summary>A second Dispose does nothing: its descriptors' numbers may be somebody else's by now.</summary>
+    protected bool IsDisposed { get; private set; }
+
     public virtual void Dispose()
     {
+        if (IsDisposed)
+            return;
+        IsDisposed = true;
         Buffers.Dispose();
         _ = Libc.close(WakeDescriptor);
         GC.SuppressFinalize(this);

@@ -122,6 +122,8 @@ public sealed unsafe class UringLoop : IoLoop
 
     public override void Dispose()
     {
+        if (IsDisposed)
+            return;
         _ = Libc.close(_ring);
         _ = Libc.munmap(_rings, _ringsBytes);
         _ = Libc.munmap(_entries, _entriesBytes);

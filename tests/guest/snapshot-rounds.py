@@ -14,7 +14,7 @@ random = random.Random(seed)
 ORIGIN, STORE, SMALL = '/dev/vda', '/dev/vdb', '/dev/vdc'
 SOCKET = '/run/rounds.sock'
 SNAP = '/dev/mapper/snap'
-ROUNDS, WRITES = 4, 150
+ROUNDS, WRITES = 4, 100
 
 
 def run(*arguments, status=0):
@@ -355,8 +355,9 @@ for part in sys.argv[3:]:
     else:
         chunk = int(part)
         model = rounds(chunk)
-        file_system(chunk, model)
-        live_origin(chunk, model)
+        if chunk == 8:
+            file_system(chunk, model)
+            live_origin(chunk, model)
         model = reset(chunk)
         if chunk < 16:
             merge(chunk, model)

@@ -14,7 +14,7 @@ random = random.Random(seed)
 ORIGIN, STORE, SMALL = '/dev/vda', '/dev/vdb', '/dev/vdc'
 SOCKET = '/run/rounds.sock'
 SNAP = '/dev/mapper/snap'
-ROUNDS, WRITES = 4, 250
+ROUNDS, WRITES = 4, 100
 
 
 def run(*arguments, status=0):
@@ -66,9 +66,13 @@ class Lincow:
         del self.handle
 
 
+def dmsetup_create(store, chunk, kind='P', target='snapshot', status=0):
+    return run('dmsetup', 'create', 'snap', '--table', '0 %d %s %s %s %s %d' % (len(base) // 512, target, ORIGIN, store, kind, chunk), status=status)
+
+
 class Kernel:
     def __init__(self, store, chunk, kind='P', target='snapshot'):
-        run('dmsetup', 'create', 'snap', '--table', '0 %d %s %s %s %s %d' % (len(base) // 512, target, ORIGIN, store, kind, chunk))
+        dmsetup_create(store, chunk, kind, target)
         self.file = os.open(SNAP, os.O_RDWR)
 
     def read(self):
@@ -119,6 +123,9 @@ def rounds(chunk):
             assert ours.status() == counted, 'the kernel said %s, lincow says %s' % (counted, ours.status())
         change(ours, model)
         counted = ours.status()
+        if number == 0:
+            # Whoever comes second is refused.
+            dmsetup_create(STORE, chunk, status=1)
         # What was flushed is the kernel's, however the server ends.
         ours.end(signal.SIGKILL if number % 2 else signal.SIGTERM)
         theirs = Kernel(STORE, chunk, 'PO' if number == 1 else 'P')
@@ -288,10 +295,11 @@ def full():
     assert fill(ours, model, chunk)[0] == taken, 'P has not the room that PO has'
     ours.end()
     assert status_at_rest(SMALL).endswith(' Invalid'), status_at_rest(SMALL)
-    refused = subprocess.run(['dmsetup', 'create', 'snap', '--table', '0 %d snapshot %s %s P %d' % (len(base) // 512, ORIGIN, SMALL, chunk)], stderr=subprocess.PIPE)
-    assert refused.returncode != 0 or run('dmsetup', 'status', 'snap').endswith(' Invalid'), 'the kernel takes a store that lincow gave up'
-    if refused.returncode == 0:
-        run('dmsetup', 'remove', 'snap')
+    # The kernel takes such a store, and says what it is.
+    theirs = Kernel.__new__(Kernel)
+    dmsetup_create(SMALL, chunk)
+    assert theirs.status().endswith(' Invalid'), theirs.status()
+    run('dmsetup', 'remove', 'snap')
     print('full: %d chunks' % taken)
 
 
@@ -347,8 +355,9 @@ for part in sys.argv[3:]:
     else:
         chunk = int(part)
         model = rounds(chunk)
-        file_system(chunk, model)
-        live_origin(chunk, model)
+        if chunk == 8:
+            file_system(chunk, model)
+            live_origin(chunk, model)
         model = reset(chunk)
         if chunk < 16:
             merge(chunk, model)

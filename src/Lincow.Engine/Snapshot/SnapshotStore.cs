@@ -82,7 +82,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <summary>Sectors of header and areas (persistent_usage).</summary>
     public long MetadataSectors => MetadataStorage is null ? 0 : (_layout.AreaOf(_entryCount) + 2) << (_layout.ChunkShift - 9);
 
-    /// <summary>A write found no room.</summary>
+    /// <summary>A write found no room, and none has found any since.</summary>
     public bool IsFull { get; private set; }
 
     /// <summary>It is invalid, as its header says.</summary>
@@ -139,7 +139,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             if (count > _capacity - _nextNumber)
                 return Overflow();
         }
-        IsFull = false;
+        IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);
         _nextNumber += count;
         return 0;

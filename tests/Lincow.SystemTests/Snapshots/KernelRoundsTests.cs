@@ -10,12 +10,11 @@ public class KernelRoundsTests
 {
     private const int OriginSectors = (8 << 11) + 5;
 
-    [Theory]
-    [InlineData("8", "full", "left-over")]
-    [InlineData("2", "128")]
-    public void A_store_goes_back_and_forth_between_lincow_and_the_kernel(params string[] parts)
+    [Fact]
+    public void A_store_goes_back_and_forth_between_lincow_and_the_kernel()
     {
-        var seed = Seeds.Pick(parts.Length);
+        string[] parts = ["full", "left-over", "8", "2", "128"];
+        var seed = Seeds.Pick(23);
         using var scratch = new Scratch();
         // The last chunk is short.
         var origin = scratch.Random("origin.img", OriginSectors * 512);

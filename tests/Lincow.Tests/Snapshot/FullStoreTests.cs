@@ -34,6 +34,7 @@ public class FullStoreTests
         new byte[] { 1, 2, 3 }.CopyTo(model, 7 * Chunk + 100);
         Assert.Equal(0, store.Flush());
         Assert.Equal(model, store.Read(0, model.Length));
+        Assert.True(store.Store.IsFull);
         // Said once, not for every write.
         Assert.Contains("is full", Assert.Single(store.Reports), StringComparison.Ordinal);
 
@@ -58,6 +59,7 @@ public class FullStoreTests
             for (var i = Room * round; i < Room * (round + 1); i++)
                 Assert.Equal(0, Write(store, model, i, i));
             Assert.Equal(0, store.Flush());
+            Assert.False(store.Store.IsFull);
         }
         Assert.Equal(-Errno.NoSpace, Write(store, model, Room * 6, 1));
         Assert.Equal(model, store.Read(0, model.Length));

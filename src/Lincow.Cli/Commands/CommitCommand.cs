@@ -1,5 +1,5 @@
 using System.CommandLine;
-using Lincow.Snapshot;
+using Lincow.Overlays;
 
 namespace Lincow.Cli.Commands;
 
@@ -8,18 +8,27 @@ internal static class CommitCommand
     public static Command Build()
     {
         var overlay = Options.Overlay();
+        var map = Options.Map();
         var origin = Options.Origin();
+        var acceptMap = Options.AcceptMap();
         var acceptOrigin = Options.AcceptOrigin();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("commit", "Write what an overlay holds back into its origin (dm-snapshot stores). The device reads the same at every moment; a commit that was cut off is run again.")
+        var command = new Command("commit", "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a commit that was cut off is run again.")
         {
-            overlay, origin, acceptOrigin, quiet, json,
+            overlay, map, origin, acceptOrigin, acceptMap, quiet, json,
         };
         command.SetAction(result =>
         {
-            var report = ProgressBars.Run(result.GetValue(quiet), progress => SnapshotMerge.Run(result.GetValue(overlay)!, result.GetValue(origin), result.GetValue(acceptOrigin),
-                progress is null ? null : fraction => progress("chunks", fraction)));
+            var options = new SessionOptions
+            {
+                Overlay = result.GetValue(overlay),
+                Map = result.GetValue(map),
+                Origin = result.GetValue(origin),
+                AcceptMap = result.GetValue(acceptMap),
+                AcceptOrigin = result.GetValue(acceptOrigin),
+            };
+            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction)));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))
@@ -27,7 +36,7 @@ internal static class CommitCommand
             return 0;
         });
         return command.WithExamples("""
-              lincow commit work.snap                        # other overlays of the same origin would see the change: there must be none
+              lincow commit work.cow                         # other overlays of the same origin would see the change: there must be none
               lincow commit /dev/vg/cow --origin /dev/vg/base --json
             """);
     }

@@ -47,11 +47,21 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
 
     private delegate int SampleReader(Span<byte> sample, long byteOffset);
 
+    /// <summary>
+    /// What is to be recorded while the origin is being written to: its content is not known then, only its size, which may be growing to another one
+    /// (kept where the modification time is otherwise).
+    /// </summary>
+    internal static OriginIdentity Unsettled(OriginIdentity identity, long finalBytes) => new(identity.Kind, identity.SizeBytes, finalBytes, 0, 0);
+
+    private bool IsUnsettled => Kind != OriginKind.Zero && SampleHash == 0 && ModifiedNanoseconds == 0;
+
     /// <summary>What differs, as the user would say it; null when nothing does.</summary>
     public string? DifferenceFrom(OriginIdentity recorded)
     {
         if (Kind != recorded.Kind)
             return $"it is a {Name(Kind)} now and was a {Name(recorded.Kind)}";
+        if (recorded.IsUnsettled && (SizeBytes == recorded.SizeBytes || SizeBytes == recorded.ModifiedSeconds))
+            return null;
         if (SizeBytes != recorded.SizeBytes)
             return $"its size is {SizeBytes} bytes now and was {recorded.SizeBytes}";
         if (SampleHash != recorded.SampleHash)

@@ -17,12 +17,13 @@ internal sealed unsafe class OverlayReader : IDisposable
     /// <summary>One request's bytes, or extents.</summary>
     private const int BufferBytes = 1 << 20;
 
-    private readonly PosixLoop _loop = new();
+    private readonly IoLoop _loop;
     private readonly NativeBuffer _buffer;
     private readonly Request _request = new();
 
     public OverlayReader(SessionOptions options)
     {
+        _loop = new PosixLoop();
         try
         {
             Session = OverlaySession.Open(options with { ReadOnly = true }, _loop);
@@ -34,6 +35,9 @@ internal sealed unsafe class OverlayReader : IDisposable
             throw;
         }
     }
+
+    /// <summary>Of a session that is open, which becomes the reader's, as does its loop.</summary>
+    public OverlayReader(OverlaySession session, IoLoop loop) => (Session, _loop, _buffer) = (session, loop, loop.Buffers.Rent(BufferBytes));
 
     public OverlaySession Session { get; }
 
@@ -81,8 +85,14 @@ internal sealed unsafe class OverlayReader : IDisposable
     public void Dispose()
     {
         _loop.Buffers.Return(_buffer);
-        Session.Close();
-        _loop.Dispose();
+        try
+        {
+            Session.Close();
+        }
+        finally
+        {
+            _loop.Dispose();
+        }
     }
 
     private BlockExtent[] Fetch(long byteOffset)

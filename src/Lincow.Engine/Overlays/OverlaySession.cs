@@ -180,9 +180,7 @@ public sealed class OverlaySession
             // A store that was given up has said so, and owes nothing.
             if (!Device.IsReadOnly && _store is not SnapshotStore { IsGivenUp: true })
             {
-                var result = new FlushWaiter().Await(Device, _loop);
-                if (result < 0)
-                    throw new LincowException($"{_data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
+                Flush();
                 _store.CloseCleanly(_reclaimer?.IsDone ?? false);
             }
         }
@@ -196,6 +194,14 @@ public sealed class OverlaySession
             _data.Dispose();
             _origin.Dispose();
         }
+    }
+
+    /// <summary>Waits for a flush. Throws <see cref="LincowException"/> when it fails.</summary>
+    internal void Flush()
+    {
+        var result = new FlushWaiter().Await(Device, _loop);
+        if (result < 0)
+            throw new LincowException($"{_data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
     }
 
     private static OverlaySession OpenPersistent(SessionOptions options, string overlay, IoLoop loop)
@@ -251,7 +257,7 @@ public sealed class OverlaySession
         }
     }
 
-    private static OriginFile OpenOrigin(OverlayFiles files, SessionOptions options)
+    internal static OriginFile OpenOrigin(OverlayFiles files, SessionOptions options)
     {
         var superblock = files.Superblock;
         // Before the path is so much as looked at: to open some devices is to act on them.

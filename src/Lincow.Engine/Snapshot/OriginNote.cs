@@ -20,12 +20,6 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
 
     private const string Version = "1";
 
-    /// <summary>What is to be kept while the origin is being written to: its content is not known then, only its size.</summary>
-    public static OriginIdentity Unsettled(OriginIdentity identity) => new(identity.Kind, identity.SizeBytes, 0, 0, 0);
-
-    /// <summary>What differs between the origin as it is and as it was noted; null when nothing does.</summary>
-    public string? DifferenceFrom(OriginIdentity now) => now.DifferenceFrom(Identity == Unsettled(Identity) ? Identity with { ModifiedSeconds = now.ModifiedSeconds, ModifiedNanoseconds = now.ModifiedNanoseconds, SampleHash = now.SampleHash } : Identity);
-
     /// <summary>This user made it on this machine, so the path may be followed.</summary>
     public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, "");
 

@@ -77,7 +77,7 @@ internal static class SnapshotSession
             if (result < 0)
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
             if (!options.ReadOnly)
-                Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginNote.Unsettled(origin.Identity) : origin.Identity);
+                Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginIdentity.Unsettled(origin.Identity, origin.Identity.SizeBytes) : origin.Identity);
             return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path));
         }
         catch
@@ -101,7 +101,7 @@ internal static class SnapshotSession
         var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? store.Note?.OriginUri ?? "", options.Direct, options.OriginIsLive);
         try
         {
-            if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && note.DifferenceFrom(origin.Identity) is { } difference)
+            if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
             {
                 throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
                     + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");

@@ -85,7 +85,12 @@ internal static class FioRun
     /// <summary>Runs fio with a command line, or with a job file whose jobs are one group.</summary>
     public static FioResult Run(string[] arguments, TimeSpan limit, CancellationToken stop)
     {
-        var output = Tool.Run("fio", [.. arguments, "--eta=never", "--output-format=json"], limit, stop);
+        return Parse(Tool.Run("fio", [.. arguments, "--eta=never", "--output-format=json"], limit, stop));
+    }
+
+    /// <summary>Reads what fio printed.</summary>
+    public static FioResult Parse(string output)
+    {
         // The nbd engine says hello on standard output before the document begins.
         var start = output.IndexOf("\n{", StringComparison.Ordinal);
         if (start < 0 && !output.StartsWith('{'))

@@ -20,8 +20,9 @@ internal sealed record BenchSettings(bool Quick, int Rounds, double Seconds, str
         return [.. rows.Where(chosen.Contains)];
     }
 
-    /// <summary>Whether this subject takes part in this row.</summary>
+    /// <summary>Whether this subject takes part in this row. Those that were asked for do so also in a quick run.</summary>
     public bool Takes(Row row, Subject subject) =>
-        row.Subjects.Contains(subject.Name) && (!Quick || row.QuickSubjects.Contains(subject.Name)) &&
-        (SubjectPattern is null || SubjectPattern.Split(',', StringSplitOptions.TrimEntries).Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, subject.Name)));
+        row.Subjects.Contains(subject.Name) && (SubjectPattern is null
+            ? !Quick || row.QuickSubjects.Contains(subject.Name)
+            : SubjectPattern.Split(',', StringSplitOptions.TrimEntries).Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, subject.Name)));
 }

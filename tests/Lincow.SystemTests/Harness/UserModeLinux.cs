@@ -1,0 +1,29 @@
+using System.Runtime.CompilerServices;
+
+namespace Lincow.SystemTests.Harness;
+
+/// <summary>Jobs under the kernel of User-mode Linux (tests/guest/uml).</summary>
+internal static class UserModeLinux
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(170);
+
+    /// <summary>Runs a bash script that has to succeed; returns what it printed. Disks are /dev/ubda and so on. In the script, "lincow" is the built binary.</summary>
+    public static string Run(Scratch scratch, string script, params string[] disks)
+    {
+        Tool.Find("linux.uml");
+        var share = scratch["share"];
+        Directory.CreateDirectory(share + "/bin");
+        File.Delete(share + "/bin/lincow");
+        File.CreateSymbolicLink(share + "/bin/lincow", Cli.Binary);
+        File.WriteAllText(Path.Combine(share, "job"), $"""
+            set -euo pipefail
+            export PATH=/run/share/bin:$PATH LINCOW_RUN_DIR=/run/lincow XDG_STATE_HOME=/run/state
+
+            """ + script);
+        var result = Tool.Run(Script(), [share, .. disks], [], Limit);
+        Assert.True(result.ExitCode == 0, result.ToString());
+        return result.Output;
+    }
+
+    private static string Script([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../../guest/uml"));
+}

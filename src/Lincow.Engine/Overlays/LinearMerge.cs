@@ -1,5 +1,4 @@
 using Lincow.Device;
-using Lincow.Layers;
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;

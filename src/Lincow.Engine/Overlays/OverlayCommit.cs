@@ -1,4 +1,3 @@
-using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
 using Lincow.Snapshot;

@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using Lincow.SystemTests.Harness;
 
@@ -36,32 +36,34 @@ public class CommitTests
     public void However_often_it_is_killed_a_commit_goes_on_when_it_is_run_again()
     {
         using var scratch = new Scratch();
-        const int bytes = 400 << 20;
+        // More than one batch.
+        const int bytes = 121 << 20;
         // The origin has to grow, too.
         var origin = scratch.Random("origin.img", 1 << 20);
         Cli.Ok("create", scratch["work.cow"], "--origin", origin, "--size", $"{bytes}");
         using (var server = LincowServer.Start(scratch, scratch["work.cow"]))
         {
-            Nbd.QemuIo(server.Uri, [.. Enumerable.Range(0, 50).Select(i => $"write -P {i + 1} {i * 8 + 1}M 6M")]);
+            Nbd.QemuIo(server.Uri, [.. Enumerable.Range(0, 30).Select(i => $"write -P {i + 1} {i * 4 + 1}M 3M")]);
             server.Stop();
         }
-        var (killed, random) = (0, new Random(5));
+        var (killed, limit) = (0, 10.0);
         while (true)
         {
-            var limit = random.Next(5, 60) + 15 * killed;
-            var result = Tool.Run("timeout", "--signal=KILL", $"{limit / 1000.0}", Cli.Binary, "commit", scratch["work.cow"], "--quiet");
+            // From before its first write to behind its last one.
+            var result = Tool.Run("timeout", "--signal=KILL", (limit / 1000).ToString("0.000", CultureInfo.InvariantCulture), Cli.Binary, "commit", scratch["work.cow"], "--quiet");
             if (result.ExitCode == 0)
                 break;
             Assert.True(result.ExitCode == 137, result.ToString());
             killed++;
+            limit *= 1.4;
             using var server = LincowServer.Start(scratch, scratch["work.cow"], "--read-only");
-            Nbd.QemuIoReadOnly(server.Uri, [.. Enumerable.Range(0, 50).Select(i => $"read -P {i + 1} {i * 8 + 1}M 6M")]);
+            Nbd.QemuIoReadOnly(server.Uri, [.. Enumerable.Range(0, 30).Select(i => $"read -P {i + 1} {i * 4 + 1}M 3M")]);
             server.Stop();
         }
         Assert.True(killed > 2, $"it was killed {killed} times only");
         Assert.Equal(bytes, new FileInfo(origin).Length);
-        for (var i = 0; i < 50; i++)
-            Assert.DoesNotContain(Scratch.ReadAt(origin, (i * 8 + 1L) << 20, 6 << 20), value => value != i + 1);
+        for (var i = 0; i < 30; i++)
+            Assert.DoesNotContain(Scratch.ReadAt(origin, (i * 4 + 1L) << 20, 3 << 20), value => value != i + 1);
         Assert.Empty(Cli.Check(scratch["work.cow"]).Findings);
     }
 

@@ -60,7 +60,7 @@ public class CommitTests
         while (true)
         {
             machine.Boot();
-            machine.Arm(random.OneIn(5) ? 0 : random.Next(1, 40));
+            machine.Arm(random.OneIn(5) ? 0 : random.Next(1, random.OneIn(2) ? 40 : 300));
             try
             {
                 life.Commit();

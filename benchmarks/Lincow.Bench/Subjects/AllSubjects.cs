@@ -52,6 +52,7 @@ internal sealed class AllSubjects
             RawFile(RawQemuNone, "--cache=none", "--aio=native"),
             new(Null, Role.Ceiling, work => [.. Nbdkit(work), "null", $"size={Workspace.DeviceBytes}"]),
             .. AttachSubjects.List(lincow),
+            .. GuestSubjects.List(lincow),
         ];
     }
 

@@ -9,7 +9,7 @@ namespace Lincow.SystemTests.VhostUser;
 /// </summary>
 public class MachineTests
 {
-    private const int DiskBytes = 96 << 20;
+    private const int DiskBytes = 64 << 20;
 
     /// <summary>Two disks, one with packed rings and one with two split queues; each has a server, and the servers are killed in turns.</summary>
     [Fact]
@@ -30,14 +30,14 @@ public class MachineTests
                 [ "$(cat /sys/block/$disk/queue/write_cache)" = "write back" ]
                 # What is answered has to outlive a kill for the guest to go on.
                 echo "write through" >/sys/block/$disk/cache_type
-                cmp -n 1048576 /dev/$disk /run/share/$disk.head
+                cmp -n 262144 /dev/$disk /run/share/$disk.head
                 mkfs.ext4 -q /dev/$disk
                 mkdir /tmp/$disk; mount -o discard /dev/$disk /tmp/$disk
             done
             # VIRTIO_F_RING_PACKED
             [ "$(cut -c35 /sys/block/vda/device/features) $(cut -c35 /sys/block/vdb/device/features)" = "1 0" ]
             touch /run/share/writing
-            for i in $(seq 20); do
+            for i in $(seq 14); do
                 for disk in vda vdb; do head -c 700000 /dev/urandom >/tmp/$disk/$i; sync /tmp/$disk/$i; done
                 sleep 0.1
             done
@@ -48,7 +48,7 @@ public class MachineTests
                 echo 3 >/proc/sys/vm/drop_caches
                 e2fsck -f -n /dev/$disk
                 mount /dev/$disk /tmp/$disk
-                [ $(wc -l </tmp/sums) = 18 ]
+                [ $(wc -l </tmp/sums) = 12 ]
                 (cd /tmp/$disk; sha256sum -c --quiet /tmp/sums)
                 umount /tmp/$disk
             done
@@ -136,7 +136,7 @@ public class MachineTests
         {
             Assert.Contains("WRITTEN", RunUml(scratch, linux, socket, $"""
                 [ "$(cat /sys/block/vda/size)" = {DiskBytes / 512} ] && mkfs.ext4 -q /dev/vda && mkdir /tmp/m && mount /dev/vda /tmp/m || exit
-                for i in 1 2 3; do head -c 4000000 /dev/urandom >/tmp/m/$i; done
+                for i in 1 2 3; do head -c 3000000 /dev/urandom >/tmp/m/$i; done
                 (cd /tmp/m; sha256sum 1 2 3 >sums; sync) && umount /tmp/m && echo WRITTEN
                 """));
             Assert.Contains("SOUND", RunUml(scratch, linux, socket, """

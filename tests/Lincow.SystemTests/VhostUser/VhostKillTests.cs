@@ -106,7 +106,7 @@ public class VhostKillTests
             else
             {
                 Assert.ThrowsAny<Xunit.Sdk.XunitException>(() => guest.Connect(VhostGuest.ConnectTo(socket)));
-                Assert.True(SpinWait.SpinUntil(() => server.Errors.Contains("restart it", StringComparison.Ordinal), 5000), server.Errors);
+                AssertSays(server, "restart it");
                 guest.Hang();
                 using var restarted = new VhostGuest(new RingKind(HasInflight: true));
                 restarted.Connect(VhostGuest.ConnectTo(socket));
@@ -149,7 +149,7 @@ public class VhostKillTests
         using var sound = new VhostGuest(new RingKind());
         sound.Connect(VhostGuest.ConnectTo(socket));
         Assert.Equal(content[..65536], sound.ReadDisk(0, 65536));
-        Assert.Contains("has become shorter", server.Errors);
+        AssertSays(server, "has become shorter");
         Tool.Ok("nbdinfo", server.Uris.Single(uri => uri.StartsWith("nbd", StringComparison.Ordinal)));
         server.Stop();
     }
@@ -177,6 +177,9 @@ public class VhostKillTests
         File.WriteAllText(scratch["file"], "");
         Assert.Contains("--vhost-user", Cli.Fails("serve", scratch["o.cow"], "--vhost-user", scratch["file"]));
     }
+
+    private static void AssertSays(LincowServer server, string sentence) =>
+        Assert.True(SpinWait.SpinUntil(() => server.Errors.Contains(sentence, StringComparison.Ordinal), 5000), $"'{sentence}' expected: {server.Errors}");
 
     /// <summary>Writes and reads of slots of their own, in both queues; the model is as it will be.</summary>
     private static List<(GuestRequest Request, int Pieces, byte[] Expected)> Load(VhostGuest guest, byte[] model, Random random)

@@ -137,6 +137,7 @@ public class MachineTests
             Assert.Contains("WRITTEN", RunUml(scratch, linux, socket, $"""
                 [ "$(cat /sys/block/vda/size)" = {DiskBytes / 512} ] && mkfs.ext4 -q /dev/vda && mkdir /tmp/m && mount /dev/vda /tmp/m || exit
                 for i in 1 2 3; do head -c 3000000 /dev/urandom >/tmp/m/$i; done
+                cp /tmp/m/1 /tmp/m/gone; sync; rm /tmp/m/gone; fstrim /tmp/m || exit
                 (cd /tmp/m; sha256sum 1 2 3 >sums; sync) && umount /tmp/m && echo WRITTEN
                 """));
             Assert.Contains("SOUND", RunUml(scratch, linux, socket, """

@@ -13,13 +13,7 @@ internal abstract record ListenAddress
     public static ListenAddress Parse(string text)
     {
         if (text.StartsWith("unix:", StringComparison.Ordinal) && text.Length > 5)
-        {
-            var path = System.IO.Path.GetFullPath(text[5..]);
-            var bytes = System.Text.Encoding.UTF8.GetByteCount(path);
-            if (bytes > LinuxSocket.MaxUnixPathBytes)
-                throw new LincowException($"{path}: a Unix socket's path has at most {LinuxSocket.MaxUnixPathBytes} bytes, and this one has {bytes}. Use a shorter one, for example in /run or /tmp");
-            return new Unix(path);
-        }
+            return new Unix(UnixPath(text[5..]));
         if (text.StartsWith("tcp:", StringComparison.Ordinal))
         {
             var rest = text[4..];
@@ -29,5 +23,14 @@ internal abstract record ListenAddress
                 return new Tcp(host.Length == 0 ? "0.0.0.0" : host, port);
         }
         throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
+    }
+
+    /// <summary>The absolute path of a socket, if it is short enough for one.</summary>
+    public static string UnixPath(string text)
+    {
+        var path = System.IO.Path.GetFullPath(text);
+        var bytes = System.Text.Encoding.UTF8.GetByteCount(path);
+        return bytes <= LinuxSocket.MaxUnixPathBytes ? path
+            : throw new LincowException($"{path}: a Unix socket's path has at most {LinuxSocket.MaxUnixPathBytes} bytes, and this one has {bytes}. Use a shorter one, for example in /run or /tmp");
     }
 }

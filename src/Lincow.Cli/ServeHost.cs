@@ -2,14 +2,15 @@ using System.Net;
 using System.Net.Sockets;
 using Lincow.Frontends.Control;
 using Lincow.Frontends.Nbd;
+using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
 using Lincow.Overlays;
 
 namespace Lincow.Cli;
 
 /// <summary>
-/// Opens overlays, spreads them over loops (one a core), and serves them over NBD until stopped. The order of things: overlays are open before
-/// anything listens; at the end nothing is accepted, what is in flight is answered, overlays are flushed and closed, loops end.
+/// Opens overlays, spreads them over loops (one a core), and serves them over NBD and vhost-user until stopped. The order of things: overlays
+/// are open before anything listens; at the end nothing is accepted, what is in flight is answered, overlays are flushed and closed, loops end.
 /// </summary>
 /// <param name="command">What is served for: serve, run or attach. It goes into the record that others find.</param>
 internal sealed class ServeHost(string command)
@@ -17,6 +18,7 @@ internal sealed class ServeHost(string command)
     private readonly List<LoopThread> _threads = [];
     private readonly List<ServedSession> _sessions = [];
     private readonly List<string> _socketPaths = [];
+    private readonly List<(IoLoop Loop, VhostServer Server)> _vhostServers = [];
     private NbdServer? _server;
     private LiveOrigin? _liveOrigin;
     private TlsSettings? _tls;
@@ -38,7 +40,9 @@ internal sealed class ServeHost(string command)
     /// <param name="addresses">Where to listen.</param>
     /// <param name="tls">TLS, if it is offered.</param>
     /// <param name="liveOrigin">The overlays' origin, if it is served for writing as well: as the last export.</param>
-    public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls, string? liveOrigin = null)
+    /// <param name="vhostPaths">Sockets for vhost-user, in the exports' order; at most one for each.</param>
+    public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls, string? liveOrigin = null,
+        IReadOnlyList<string>? vhostPaths = null)
     {
         try
         {
@@ -64,6 +68,9 @@ internal sealed class ServeHost(string command)
             if (_liveOrigin is not null)
                 exports.Add(ExportOrigin(_liveOrigin, overlays.Count < names.Count ? names[^1] : Path.GetFileNameWithoutExtension(liveOrigin!)));
             var listeners = addresses.Select(address => Listen(address, exports, tls is not null)).ToList();
+            vhostPaths ??= [];
+            for (var i = 0; i < vhostPaths.Count; i++)
+                StartVhost(exports[i], overlays.Any(overlay => overlay.Direct), vhostPaths[i]);
             _tls = tls;
             var server = _server = new NbdServer(_threads[0].Loop, new NbdExports(exports), tls, CommandRunner.Warn);
             _threads[0].Loop.Invoke(() =>
@@ -71,9 +78,11 @@ internal sealed class ServeHost(string command)
                 listeners.ForEach(server.Listen);
                 return true;
             });
+            foreach (var (loop, vhost) in _vhostServers)
+                loop.Post(vhost.Listen);
             foreach (var (thread, session, _) in _sessions)
                 thread.Loop.Post(session.StartReclaiming);
-            _registration = Registration.TryBegin(command, _threads[0], ServedExports(exports.Count), new ServeControl(this).Handle);
+            _registration = Registration.TryBegin(command, _threads[0], ServedExports(exports.Count, vhostPaths), new ServeControl(this).Handle);
         }
         catch
         {
@@ -134,6 +143,13 @@ internal sealed class ServeHost(string command)
             stopped.Wait();
             _tls?.WaitForPumps();
         }
+        foreach (var (loop, vhost) in _vhostServers)
+        {
+            using var stopped = new ManualResetEventSlim();
+            loop.Post(() => vhost.Stop(stopped.Set));
+            stopped.Wait();
+        }
+        _vhostServers.Clear();
         // Now: a successor may bind the same path as soon as nobody listens.
         _socketPaths.ForEach(File.Delete);
         var failures = new List<string>();
@@ -163,46 +179,68 @@ internal sealed class ServeHost(string command)
             throw new LincowException(string.Join("; ", failures));
     }
 
-    private List<ServedExport> ServedExports(int count) => [.. _sessions.Select((session, index) => new ServedExport
+    private List<ServedExport> ServedExports(int count, IReadOnlyList<string> vhostPaths) => [.. _sessions.Select((session, index) => new ServedExport
     {
         Name = session.Session.Name,
         Overlay = session.Options.Overlay is { } overlay ? Path.GetFullPath(overlay) : null,
         Origin = session.Options.Overlay is null ? session.Options.Origin : null,
         SizeBytes = session.Session.Device.SizeBytes,
         ReadOnly = session.Session.Device.IsReadOnly,
-        // Of each address in turn there is one for each export.
-        Uris = [.. Uris.Where((_, position) => position % count == index)],
+        // Of each address in turn there is one for each export, and behind them what is served over vhost-user.
+        Uris = [.. Uris.SkipLast(vhostPaths.Count).Where((_, position) => position % count == index), .. vhostPaths.Skip(index).Take(1).Select(VhostUri)],
     })];
 
-    private int Listen(ListenAddress address, List<NbdExport> exports, bool tls)
+    private void StartVhost(NbdExport export, bool isDirect, string path)
+    {
+        // Whatever a disk's block is, a page is a multiple of it.
+        var vhost = new VhostExport(export.Name, export.Device, export.Loop, isDirect ? 4096 : 1);
+        _vhostServers.Add((export.Loop, new VhostServer(vhost, Listening("--vhost-user", () => ListenUnix(path)), CommandRunner.Warn)));
+        Uris.Add(VhostUri(path));
+    }
+
+    private static string VhostUri(string path) => "vhost-user:" + path;
+
+    private int ListenUnix(string path)
+    {
+        var descriptor = LinuxSocket.ListenUnix(path);
+        _socketPaths.Add(path);
+        return descriptor;
+    }
+
+    private int Listen(ListenAddress address, List<NbdExport> exports, bool tls) => Listening("--nbd", () =>
     {
         var scheme = tls ? "nbds" : "nbd";
+        switch (address)
+        {
+            case ListenAddress.Unix(var path):
+                var descriptor = ListenUnix(path);
+                Uris.AddRange(exports.Select(export => $"{scheme}+unix:///{Uri.EscapeDataString(export.Name)}?socket={EscapePath(path)}"));
+                return descriptor;
+            case ListenAddress.Tcp(var host, var port):
+                var resolved = IPAddress.TryParse(host, out var parsed) ? parsed : Dns.GetHostAddresses(host)[0];
+                var (tcp, bound) = LinuxSocket.ListenTcp(resolved, port);
+                var shown = resolved.AddressFamily == AddressFamily.InterNetworkV6 ? $"[{host}]" : host;
+                Uris.AddRange(exports.Select(export => $"{scheme}://{shown}:{bound}/{Uri.EscapeDataString(export.Name)}"));
+                return tcp;
+            default:
+                throw new InvalidOperationException();
+        }
+    });
+
+    /// <summary>Listens, or says what is wrong with the address that an option named.</summary>
+    private static int Listening(string option, Func<int> listen)
+    {
         try
         {
-            switch (address)
-            {
-                case ListenAddress.Unix(var path):
-                    var descriptor = LinuxSocket.ListenUnix(path);
-                    _socketPaths.Add(path);
-                    Uris.AddRange(exports.Select(export => $"{scheme}+unix:///{Uri.EscapeDataString(export.Name)}?socket={EscapePath(path)}"));
-                    return descriptor;
-                case ListenAddress.Tcp(var host, var port):
-                    var resolved = IPAddress.TryParse(host, out var parsed) ? parsed : Dns.GetHostAddresses(host)[0];
-                    var (tcp, bound) = LinuxSocket.ListenTcp(resolved, port);
-                    var shown = resolved.AddressFamily == AddressFamily.InterNetworkV6 ? $"[{host}]" : host;
-                    Uris.AddRange(exports.Select(export => $"{scheme}://{shown}:{bound}/{Uri.EscapeDataString(export.Name)}"));
-                    return tcp;
-                default:
-                    throw new InvalidOperationException();
-            }
+            return listen();
         }
         catch (LinuxException e) when (e.Errno == Errno.AddressInUse)
         {
-            throw new LincowException($"{e.Subject}: is in use: another server listens there. Give another address with --nbd, or stop that server", e);
+            throw new LincowException($"{e.Subject}: is in use: another server listens there. Give another address with {option}, or stop that server", e);
         }
         catch (LinuxException e) when (e.Errno == Errno.Exists)
         {
-            throw new LincowException($"{e.Subject}: exists and is not a socket, so nothing can listen there. Give another path with --nbd", e);
+            throw new LincowException($"{e.Subject}: exists and is not a socket, so nothing can listen there. Give another path with {option}", e);
         }
         catch (LinuxException e)
         {
@@ -210,7 +248,7 @@ internal sealed class ServeHost(string command)
         }
         catch (SocketException e)
         {
-            throw new LincowException($"--nbd: {e.Message}", e);
+            throw new LincowException($"{option}: {e.Message}", e);
         }
     }
 

@@ -14,6 +14,7 @@ public static class Errno
     public const int Again = 11;
     public const int NoMemory = 12;
     public const int Access = 13;
+    public const int Fault = 14;
     public const int Busy = 16;
     public const int Exists = 17;
     public const int NoSuchDevice = 19;
@@ -35,6 +36,7 @@ public static class Errno
     public const int Shutdown = 108;
     public const int ConnectionRefused = 111;
     public const int Quota = 122;
+    public const int Canceled = 125;
 
     /// <summary>Whether a negative result says that there was no room: the one failed write that may be tried again.</summary>
     public static bool IsLackOfSpace(int result) => result is -NoSpace or -Quota;

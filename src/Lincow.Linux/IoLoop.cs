@@ -84,7 +84,10 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Sends a gathered message; the header and its vectors stay valid until the completion.</summary>
     public abstract void Send(int descriptor, MessageHeader* message, IoCompletion completion);
 
-    /// <summary>Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled.</summary>
+    /// <summary>
+    /// Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled. The one who is told reads
+    /// without waiting.
+    /// </summary>
     public abstract void AwaitReadable(int descriptor, IoCompletion completion);
 
     /// <summary>Whether <see cref="Command"/> is there.</summary>
@@ -100,6 +103,14 @@ public abstract unsafe class IoLoop : IDisposable
     /// <param name="command">The command itself; it is copied.</param>
     public virtual void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command, IoCompletion completion) =>
         throw new NotSupportedException("commands to drivers need io_uring");
+
+    /// <summary>
+    /// Ends an <see cref="AwaitReadable"/> or <see cref="Signal"/> that goes on: it completes with -ECANCELED, or with what has happened meanwhile.
+    /// </summary>
+    public abstract void CancelWait(IoCompletion completion);
+
+    /// <summary>Adds 1 to an eventfd, or writes 8 bytes to a pipe or socket, without holding up the loop if its owner has filled it.</summary>
+    public abstract void Signal(int descriptor, IoCompletion completion);
 
     /// <summary>Completes with 0 after the given time.</summary>
     public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);

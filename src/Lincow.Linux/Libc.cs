@@ -133,6 +133,19 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint sendmsg(int fd, MessageHeader* message, int flags);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int memfd_create(string name, uint flags);
+
+    // Not SuppressGCTransition: see GuardedMemory.
+    [LibraryImport("libc")]
+    public static partial nint memcpy(nint to, nint from, nuint count);
+
+    [LibraryImport("libc")]
+    public static partial nint memset(nint to, int value, nuint count);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int sigaction(int signal, SignalAction* action, SignalAction* previous);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial int kill(int process, int signal);
 
@@ -189,6 +202,7 @@ internal struct PollDescriptor
 [StructLayout(LayoutKind.Explicit, Size = 256)]
 internal struct StatxBuffer
 {
+    [FieldOffset(4)] public uint BlockBytes;
     [FieldOffset(20)] public uint OwnerUser;
     [FieldOffset(28)] public ushort Mode;
     [FieldOffset(32)] public ulong Inode;
@@ -219,6 +233,14 @@ public struct IoVector
 {
     public nint Base;
     public nuint Length;
+}
+
+/// <summary><c>struct sigaction</c> of the C library (152 bytes).</summary>
+[StructLayout(LayoutKind.Explicit, Size = 152)]
+internal struct SignalAction
+{
+    [FieldOffset(0)] public nint Handler;
+    [FieldOffset(136)] public int Flags;
 }
 
 /// <summary><c>struct msghdr</c>.</summary>

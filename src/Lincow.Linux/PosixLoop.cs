@@ -34,6 +34,18 @@ public sealed unsafe class PosixLoop : IoLoop
     public override void AwaitReadable(int descriptor, IoCompletion completion) =>
         _waiting.Add(new Waiting(SocketCall.Await, descriptor, 0, 0, completion));
 
+    public override void CancelWait(IoCompletion completion)
+    {
+        var index = _waiting.FindIndex(waiting => waiting.Completion == completion);
+        if (index < 0)
+            return;
+        _waiting.RemoveAt(index);
+        CompleteSoon(completion, -Errno.Canceled);
+    }
+
+    public override void Signal(int descriptor, IoCompletion completion) =>
+        StartOrWait(new Waiting(SocketCall.Signal, descriptor, 0, 0, completion));
+
     protected override void Poll(int timeoutMilliseconds)
     {
         if (_descriptors.Length < _waiting.Count + 1)
@@ -41,7 +53,7 @@ public sealed unsafe class PosixLoop : IoLoop
         var count = _waiting.Count;
         _descriptors[0] = new PollDescriptor { Descriptor = WakeDescriptor, Events = PollDescriptor.In };
         for (var i = 0; i < count; i++)
-            _descriptors[i + 1] = new PollDescriptor { Descriptor = _waiting[i].Descriptor, Events = _waiting[i].Call == SocketCall.Send ? PollDescriptor.Out : PollDescriptor.In };
+            _descriptors[i + 1] = new PollDescriptor { Descriptor = _waiting[i].Descriptor, Events = _waiting[i].Call is SocketCall.Send or SocketCall.Signal ? PollDescriptor.Out : PollDescriptor.In };
         int ready;
         fixed (PollDescriptor* start = _descriptors)
             ready = Libc.poll(start, (nuint)count + 1, timeoutMilliseconds);
@@ -77,14 +89,26 @@ public sealed unsafe class PosixLoop : IoLoop
 
     private static int Try(Waiting waiting)
     {
+        ulong one = 1;
         var result = waiting.Call switch
         {
             SocketCall.Accept => Libc.accept4(waiting.Descriptor, 0, 0, Libc.CloseOnExec),
+            // poll has said so.
             SocketCall.Await => 0,
+            SocketCall.Signal when !IsWritable(waiting.Descriptor) => -Errno.Again,
+            SocketCall.Signal => Libc.write(waiting.Descriptor, (nint)(&one), sizeof(ulong)),
             SocketCall.Receive => Libc.recv(waiting.Descriptor, waiting.Buffer, waiting.ByteCount, LinuxSocket.DontWait),
             _ => Libc.sendmsg(waiting.Descriptor, (MessageHeader*)waiting.Buffer, LinuxSocket.DontWait | (int)LinuxSocket.SendFlags),
         };
-        return result >= 0 ? (int)result : Libc.LastError == Errno.Interrupted ? -Errno.Again : -Libc.LastError;
+        if (result >= 0 || result == -Errno.Again)
+            return (int)result;
+        return Libc.LastError == Errno.Interrupted ? -Errno.Again : -Libc.LastError;
+    }
+
+    private static bool IsWritable(int descriptor)
+    {
+        var poll = new PollDescriptor { Descriptor = descriptor, Events = PollDescriptor.Out };
+        return Libc.poll(&poll, 1, 0) > 0;
     }
 
     private void Finish(nint result, IoCompletion completion) => CompleteSoon(completion, result >= 0 ? (int)result : -Libc.LastError);
@@ -95,6 +119,7 @@ public sealed unsafe class PosixLoop : IoLoop
         Await,
         Receive,
         Send,
+        Signal,
     }
 
     private readonly record struct Waiting(SocketCall Call, int Descriptor, nint Buffer, int ByteCount, IoCompletion Completion);

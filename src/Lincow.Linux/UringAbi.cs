@@ -13,7 +13,7 @@ internal static class UringAbi
     public const uint FeatureSingleMmap = 1, FeatureNoDrop = 2, FeatureExtArg = 1 << 8;
     public const long OffsetRings = 0, OffsetSqes = 0x10000000;
 
-    public const byte OpFsync = 3, OpPoll = 6, OpSendMessage = 9, OpAccept = 13, OpFallocate = 17, OpRead = 22, OpWrite = 23, OpReceive = 27, OpCommand = 46;
+    public const byte OpFsync = 3, OpPoll = 6, OpSendMessage = 9, OpAccept = 13, OpAsyncCancel = 14, OpFallocate = 17, OpRead = 22, OpWrite = 23, OpReceive = 27, OpCommand = 46;
     public const uint FsyncDataSync = 1;
 }
 

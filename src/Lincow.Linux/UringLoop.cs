@@ -36,6 +36,7 @@ public sealed unsafe class UringLoop : IoLoop
     private readonly uint _sqMask, _cqMask, _sqCount;
     private readonly CompletionEntry* _cqes;
     private readonly WakeCompletion _wake;
+    private readonly NativeBuffer _one;
     private IoCompletion?[] _slots = new IoCompletion?[1024];
     private int[] _freeSlots = new int[1024];
     private int _freeCount;
@@ -80,6 +81,8 @@ public sealed unsafe class UringLoop : IoLoop
             _sqArray[i] = i;
         for (var i = _slots.Length - 1; i >= 0; i--)
             _freeSlots[_freeCount++] = i;
+        _one = Buffers.Rent(sizeof(ulong));
+        *(ulong*)_one.Address = 1;
         _wake = new WakeCompletion(this);
         _wake.Arm();
     }
@@ -119,6 +122,18 @@ public sealed unsafe class UringLoop : IoLoop
         command.CopyTo(room);
         room[command.Length..].Clear();
     }
+
+    public override void CancelWait(IoCompletion completion)
+    {
+        var slot = Array.IndexOf(_slots, completion);
+        // The slot can't be used again before the kernel has seen this entry.
+        if (slot >= 0)
+            Prepare(UringAbi.OpAsyncCancel, -1, (ulong)slot, 0, 0, 0, Ignored.Instance);
+    }
+
+    // The kernel writes in place what it can without waiting, and hands the rest to a worker thread.
+    public override void Signal(int descriptor, IoCompletion completion) =>
+        Prepare(UringAbi.OpWrite, descriptor, (ulong)_one.Address, sizeof(ulong), 0, 0, completion);
 
     public override void Dispose()
     {
@@ -302,6 +317,15 @@ public sealed unsafe class UringLoop : IoLoop
     {
         var address = Libc.mmap(0, length, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared | Libc.MapPopulate, _ring, offset);
         return address != -1 ? address : throw new LinuxException("mmap", "io_uring", Libc.LastError);
+    }
+
+    private sealed class Ignored : IoCompletion
+    {
+        public static readonly Ignored Instance = new();
+
+        public override void Complete(int result)
+        {
+        }
     }
 
     /// <summary>Keeps a read of the eventfd in the ring, so that posted work ends a wait.</summary>

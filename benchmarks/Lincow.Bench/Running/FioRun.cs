@@ -83,12 +83,10 @@ internal static class FioRun
         Run([.. job.Arguments(uri, seconds)], job.IsUnlimited ? UnlimitedTime : TimeSpan.FromSeconds(seconds) + Allowance, stop);
 
     /// <summary>Runs fio with a command line, or with a job file whose jobs are one group.</summary>
-    public static FioResult Run(string[] arguments, TimeSpan limit, CancellationToken stop)
-    {
-        return Parse(Tool.Run("fio", [.. arguments, "--eta=never", "--output-format=json"], limit, stop));
-    }
+    public static FioResult Run(string[] arguments, TimeSpan limit, CancellationToken stop) =>
+        Parse(Tool.Run("fio", [.. arguments, "--eta=never", "--output-format=json"], limit, stop));
 
-    /// <summary>Reads what fio printed.</summary>
+    /// <summary>Reads what fio has printed.</summary>
     public static FioResult Parse(string output)
     {
         // The nbd engine says hello on standard output before the document begins.

@@ -53,6 +53,7 @@ internal sealed class AllSubjects
             new(Null, Role.Ceiling, work => [.. Nbdkit(work), "null", $"size={Workspace.DeviceBytes}"]),
             .. AttachSubjects.List(lincow),
             .. KernelSubjects.List,
+            .. GuestSubjects.List(lincow),
         ];
     }
 

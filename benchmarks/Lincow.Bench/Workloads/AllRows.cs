@@ -173,7 +173,7 @@ internal static class AllRows
         FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, FillMetadata, FillOpen, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
         StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
         MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge, Collections,
-        AttachRows.Time, .. AttachRows.File, .. AttachRows.Device, .. KernelRows.All,
+        AttachRows.Time, .. AttachRows.File, .. AttachRows.Device, .. GuestRows.All, .. KernelRows.All,
     ];
 
     /// <summary>In the order of measuring. Within a stage readers come first, so that they meet no dirty pages of a predecessor.</summary>
@@ -196,6 +196,7 @@ internal static class AllRows
         new AttachStage { Rows = AttachRows.File },
         new AttachStage { Rows = AttachRows.Device },
         new KernelStage { Rows = KernelRows.All, IsSlow = true },
+        new GuestStage { Rows = GuestRows.All },
     ];
 
     private static Row Fio(string id, string title, FioJob job) => new(id, title, Figure.RequestsPerSecond) { Job = job, Subjects = Everybody };

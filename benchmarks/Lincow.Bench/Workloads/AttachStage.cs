@@ -25,18 +25,20 @@ internal sealed class AttachStage : Stage
             context.Guard([row], subject, () =>
             {
                 var result = FioRun.Run(row.Job!, attached.Path, context.Settings.Seconds, context.Stop);
-                context.Record(row, subject, new Sample(row.Figure == Figure.MegabytesPerSecond ? result.MegabytesPerSecond : result.Iops)
-                {
-                    Iops = result.Iops,
-                    MegabytesPerSecond = result.MegabytesPerSecond,
-                    P50 = result.P50,
-                    P99 = result.P99,
-                    P999 = result.P999,
-                    Requests = result.Requests,
-                });
+                context.Record(row, subject, SampleOf(row, result));
             });
         }
     }
+
+    public static Sample SampleOf(Row row, FioResult result) => new(row.Figure == Figure.MegabytesPerSecond ? result.MegabytesPerSecond : result.Iops)
+    {
+        Iops = result.Iops,
+        MegabytesPerSecond = result.MegabytesPerSecond,
+        P50 = result.P50,
+        P99 = result.P99,
+        P999 = result.P999,
+        Requests = result.Requests,
+    };
 }
 
 /// <summary>How long attaching takes, to the device's name on standard output.</summary>

@@ -11,13 +11,14 @@ internal static class ServeCommand
     {
         var overlays = new Argument<string[]>("OVERLAY") { Description = "Overlays to serve, each as an export of its own", Arity = ArgumentArity.ZeroOrMore };
         var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
+        var vhost = new Option<string[]>("--vhost-user") { Description = "Unix sockets for virtual machines (vhost-user-blk), in the overlays' order; NBD only if --nbd is given as well", HelpName = "PATH", Arity = ArgumentArity.OneOrMore };
         var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
         var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores that keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
         var common = new SessionArguments();
         var tls = new TlsArguments();
-        var command = new Command("serve", "Serve overlays over NBD until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
+        var command = new Command("serve", "Serve overlays over NBD or vhost-user until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
         {
-            overlays, nbd, name, liveOrigin,
+            overlays, nbd, vhost, name, liveOrigin,
         };
         common.AddTo(command);
         tls.AddTo(command);
@@ -32,13 +33,17 @@ internal static class ServeCommand
                 throw new UsageException($"--name: {names.Length} names for {sessions.Count} overlays");
             var settings = tls.Read(result);
             var addresses = (result.GetValue(nbd) ?? []).Select(ListenAddress.Parse).ToList();
-            if (addresses.Count == 0)
+            var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.UnixPath).ToList();
+            var exports = sessions.Count + (live is null ? 0 : 1);
+            if (vhostPaths.Count > exports)
+                throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
+            if (addresses.Count == 0 && vhostPaths.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0].Overlay ?? sessions[0].Origin!)));
             using var stop = new ManualResetEventSlim();
             using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, stop));
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
             var host = new ServeHost("serve");
-            host.Start(sessions, names, addresses, settings, live);
+            host.Start(sessions, names, addresses, settings, live, vhostPaths);
             host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();
             var collections = CollectionReport.Begin(host);
@@ -50,6 +55,7 @@ internal static class ServeCommand
         return command.WithExamples("""
               lincow serve work.cow --nbd unix:/tmp/work.sock
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
+              lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor, Firecracker: docs/vhost-user.md
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
               lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was

@@ -20,6 +20,12 @@ public abstract class BlockDevice
     /// <summary>The longest range of extents or read-ahead, in bytes.</summary>
     public abstract long MaxExtentsBytes { get; }
 
+    /// <summary>False for a transient overlay: another process that opens it finds nothing of what was written.</summary>
+    public abstract bool IsPersistent { get; }
+
+    /// <summary>Whether what only this process's memory knows is needed to find what was written: it would be lost with the process, even if the machine goes on.</summary>
+    public abstract bool HasUncommitted { get; }
+
     /// <summary>Requests submitted since the device was opened.</summary>
     public abstract long RequestCount { get; }
 

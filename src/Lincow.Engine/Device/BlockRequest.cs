@@ -75,7 +75,10 @@ public abstract class BlockRequest
     /// <summary>Length of the range in bytes; the range lies within the device.</summary>
     public long ByteLength { get; set; }
 
-    /// <summary>Data to write, room for data read, or room for extents; page-aligned, and the device's until completion.</summary>
+    /// <summary>
+    /// Data to write, room for data read, or room for extents; the device's until completion, and page-aligned for direct I/O. May be memory that
+    /// another process shares and changes at any time: the device reads each byte of it once, and touches it through <see cref="GuardedMemory"/> only.
+    /// </summary>
     public nint Buffer { get; set; }
 
     /// <summary>For <see cref="BlockOperation.Extents"/>: how many records fit; afterwards, how many there are.</summary>

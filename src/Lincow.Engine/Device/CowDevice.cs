@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Lincow.Layers;
 using Lincow.Linear;
 using Lincow.Linux;
@@ -69,6 +68,10 @@ public sealed class CowDevice : BlockDevice
     /// <summary>Whether zeroing a range costs less than writing it: true for whole chunks, whose map entry is all that changes.</summary>
     public override bool IsFastToZero(long byteOffset, long byteLength) => _stack.Overlay.KnowsZeroes
         && byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
+
+    public override bool IsPersistent => _stack.Overlay.MetadataStorage is not null;
+
+    public override bool HasUncommitted => !_rounds.IsIdle || _stack.Overlay.HasUncommitted;
 
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
@@ -212,14 +215,14 @@ public sealed class CowDevice : BlockDevice
             request.Scratch = _buffers.Rent(request.LockEnd - request.LockStart);
     }
 
-    private unsafe bool StepRead(BlockRequest request)
+    private bool StepRead(BlockRequest request)
     {
         var bounced = !request.Scratch.IsEmpty;
         var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
         if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
             return false;
         if (bounced && request.Error == 0)
-            NativeMemory.Copy((void*)(target + (nint)request.ByteOffset), (void*)request.Buffer, (nuint)request.ByteLength);
+            GuardedMemory.Copy(target + (nint)request.ByteOffset, request.Buffer, (nuint)request.ByteLength);
         return true;
     }
 
@@ -227,7 +230,7 @@ public sealed class CowDevice : BlockDevice
     /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
     /// when everything is there, false when operations are in flight.
     /// </summary>
-    internal unsafe bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
+    internal bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
     {
         while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
         {
@@ -250,7 +253,7 @@ public sealed class CowDevice : BlockDevice
             else if (run.Source == RunSource.Origin)
                 StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
             else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
-                NativeMemory.Clear((void*)address, (nuint)run.ByteLength);
+                GuardedMemory.Clear(address, (nuint)run.ByteLength);
             request.Cursor += run.ByteLength;
         }
         return request.Cursor >= byteEnd && request.Outstanding == 0;

@@ -143,10 +143,10 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
         var count = Math.Min(request.PieceEnd, request.End) - from;
         if (count <= 0 || request.Operation == BlockOperation.CopyUp)
             return;
-        var target = (void*)(request.Scratch.Address + (nint)(from - request.PieceStart));
+        var target = request.Scratch.Address + (nint)(from - request.PieceStart);
         if (request.Operation == BlockOperation.Write)
-            NativeMemory.Copy((void*)(request.Buffer + (nint)(from - request.ByteOffset)), target, (nuint)count);
+            GuardedMemory.Copy(request.Buffer + (nint)(from - request.ByteOffset), target, (nuint)count);
         else
-            NativeMemory.Clear(target, (nuint)count);
+            NativeMemory.Clear((void*)target, (nuint)count);
     }
 }

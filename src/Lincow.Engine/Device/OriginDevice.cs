@@ -50,6 +50,11 @@ public sealed class OriginDevice : BlockDevice
     /// <summary>Told of snapshots that are given up and of the origin's failure.</summary>
     public Action<string>? Report { get; set; }
 
+    public override bool IsPersistent => true;
+
+    // A snapshot keeps a chunk, for good, before the chunk changes.
+    public override bool HasUncommitted => false;
+
     public override bool IsFastToZero(long byteOffset, long byteLength) => false;
 
     public override void Submit(BlockRequest request)

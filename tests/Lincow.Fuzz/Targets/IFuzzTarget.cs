@@ -19,5 +19,6 @@ internal static class FuzzTargets
         ["transmission"] = () => new TransmissionTarget(),
         ["uml"] = () => new UmlTarget(),
         ["snapshot"] = () => new SnapshotTarget(),
+        ["vhost"] = () => new VhostTarget(),
     };
 }

@@ -57,6 +57,10 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
 
     public override void AwaitReadable(int descriptor, IoCompletion completion) => throw new NotSupportedException();
 
+    public override void CancelWait(IoCompletion completion) => throw new NotSupportedException();
+
+    public override void Signal(int descriptor, IoCompletion completion) => throw new NotSupportedException();
+
     /// <summary>What is on its way when the power goes, or the process dies, may have got there in any part.</summary>
     public void TearPending()
     {

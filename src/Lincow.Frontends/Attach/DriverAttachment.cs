@@ -55,16 +55,33 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         holders = [];
         if (Device is not { } device)
             return true;
-        using (var claim = LinuxBlockDevice.TryClaim(device, out holders))
+        try
         {
+            using var claim = LinuxBlockDevice.TryClaim(device, out holders);
             if (claim is null)
                 return false;
             LinuxBlockDevice.DropCache(claim);
             _isDetaching = true;
             Stop(device);
         }
+        catch (LinuxException e) when (File.Exists(device))
+        {
+            holders = [e.Message];
+            return false;
+        }
+        catch (LinuxException)
+        {
+            // Somebody else took it away.
+        }
         _serverEnded.Wait();
-        Finish(device);
+        try
+        {
+            Finish(device);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.NoSuchDevice)
+        {
+            // As above.
+        }
         DeviceLink.Remove(_link);
         Device = null;
         return true;

@@ -27,7 +27,8 @@ internal sealed class AttachedDevice
     public string Path => _attachment!.Path;
 
     /// <summary>Attaches the host's device. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
-    public static AttachedDevice Attach(ServeHost host, IAttachWay way, string? name, bool scanPartitions)
+    /// <param name="waiting">A device of the same overlay that waits for a server: it is taken over, in its own way.</param>
+    public static AttachedDevice Attach(ServeHost host, IAttachWay way, string? name, bool scanPartitions, FoundExport? waiting = null)
     {
         var attached = new AttachedDevice(host);
         var (thread, session, options) = host.Sessions[0];
@@ -35,7 +36,12 @@ internal sealed class AttachedDevice
         thread.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
         host.OnDetach = (request, reply) => attached._requests.Add(new EndRequest(request.WaitSeconds, reply));
         var source = System.IO.Path.GetFullPath(options.Overlay ?? options.Origin!);
-        attached._attachment = way.Attach(new AttachTarget(thread.Loop, session.Device, name ?? session.Name, source, scanPartitions, host.NoteAttachment, CommandRunner.Warn, attached.End));
+        var target = new AttachTarget(thread.Loop, session.Device, name ?? session.Name, source, options.Overlay is not null, scanPartitions, host.NoteAttachment, CommandRunner.Warn, attached.End);
+        attached._attachment = waiting is null ? way.Attach(target) : way.Resume(target, waiting.Export);
+        if (waiting is not null)
+            WaitingDevice.Forget(waiting);
+        // Not before everything is there: what is swapped out until now may stay so.
+        LinuxProcess.TryLockMemory();
         return attached;
     }
 

@@ -57,6 +57,9 @@ internal sealed class ServeHost(string command)
             {
                 var thread = _threads[i % loops];
                 var options = overlays[i];
+                // Attach itself goes on with such a device.
+                if (command != "attach" && !options.ReadOnly)
+                    WaitingDevice.Refuse(options.Overlay);
                 var session = thread.Loop.Invoke(() => OverlaySession.Open(options, thread.Loop));
                 session.Report = CommandRunner.Warn;
                 _sessions.Add(new ServedSession(thread, session, options));

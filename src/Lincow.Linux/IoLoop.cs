@@ -53,10 +53,13 @@ public abstract unsafe class IoLoop : IDisposable
 
     protected int WakeDescriptor { get; }
 
+    /// <summary>LINCOW_IO=posix in the environment.</summary>
+    public static bool IsPosixForced => Environment.GetEnvironmentVariable("LINCOW_IO") == "posix";
+
     /// <summary>A ring where the kernel grants one; otherwise a <see cref="PosixLoop"/>, with the reason.</summary>
     public static IoLoop Create(out string? whyNotUring)
     {
-        if (Environment.GetEnvironmentVariable("LINCOW_IO") == "posix")
+        if (IsPosixForced)
         {
             whyNotUring = null;
             return new PosixLoop();

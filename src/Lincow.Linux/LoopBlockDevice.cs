@@ -8,7 +8,7 @@ namespace Lincow.Linux;
 public static unsafe class LoopBlockDevice
 {
     private const string Control = "/dev/loop-control";
-    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, GetStatus = 0x4c05, Configure = 0x4c0a, FlushBuffers = 0x1261;
+    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, GetStatus = 0x4c05, Configure = 0x4c0a;
     private const uint ReadOnlyFlag = 1, PartitionScan = 8, DirectIo = 16;
     private const int NoSuchDevice = 6;
 
@@ -58,24 +58,17 @@ public static unsafe class LoopBlockDevice
         using (var block = LinuxFile.Open(device, writable: false))
         {
             // What the page cache holds of the device goes to the file first.
-            _ = Libc.ioctl(block.Descriptor, FlushBuffers, 0);
+            LinuxBlockDevice.DropCache(block);
             _ = Libc.ioctl(block.Descriptor, ClearDescriptor, 0);
         }
         return !IsAttached(device);
     }
 
-    public static bool IsAttached(string device)
+    private static bool IsAttached(string device)
     {
         using var block = LinuxFile.Open(device, writable: false);
         var status = stackalloc byte[LoopConfiguration.InfoBytes];
         return Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
-    }
-
-    /// <summary>Writes what is dirty, and forgets what the page cache holds of a device.</summary>
-    public static void DropCache(string device)
-    {
-        using var block = LinuxFile.Open(device, writable: false);
-        _ = Libc.ioctl(block.Descriptor, FlushBuffers, 0);
     }
 
     /// <summary>The devices that a file is behind, also when its server is dead.</summary>

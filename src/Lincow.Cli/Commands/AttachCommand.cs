@@ -35,7 +35,7 @@ internal static class AttachCommand
                 throw new UsageException($"--name '{wanted}': must be a file name without '/'");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
-            Serve(session, AttachWays.Choose(result.GetValue(via)!), result.GetValue(name), result.GetValue(partitions), result.GetValue(detached));
+            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached));
             return 0;
         });
         return command.WithExamples("""
@@ -64,14 +64,20 @@ internal static class AttachCommand
         return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
     }
 
-    private static void Serve(SessionOptions session, IAttachWay way, string? name, bool scanPartitions, bool isDetached)
+    private static void Serve(SessionOptions session, string via, string? name, bool scanPartitions, bool isDetached)
     {
+        var waiting = WaitingDevice.Of(session.Overlay);
+        if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
+            WaitingDevice.Refuse(session.Overlay);
+        var way = AttachWays.Choose(waiting?.Export.Via ?? via, out var remark);
+        // The threads that are made from here on get it from this one: the loop's, its ring's workers.
+        LinuxProcess.TryBecomeIoFlusher();
         var host = new ServeHost("attach");
         host.Start([session], [], [], tls: null);
         AttachedDevice device;
         try
         {
-            device = AttachedDevice.Attach(host, way, name, scanPartitions);
+            device = AttachedDevice.Attach(host, way, name, scanPartitions, waiting);
         }
         catch
         {
@@ -80,8 +86,10 @@ internal static class AttachCommand
         }
         using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, device));
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, device));
-        // Not before everything is there: what is swapped out until now may stay so.
-        LinuxProcess.TryLockMemory();
+        if (waiting is not null)
+            remark = $"goes on with {device.Path} by {way.Name}, where its server died";
+        if (remark is not null)
+            CommandRunner.Warn(remark);
         Console.Out.WriteLine(device.Path);
         Console.Out.Flush();
         if (isDetached)

@@ -75,7 +75,7 @@ internal static class DetachCommand
     {
         foreach (var export in server.Exports)
         {
-            if (AttachWays.Find(export.Via)?.Clean(export) is { Count: > 0 } holders)
+            if (!WaitingDevice.IsServed(export) && AttachWays.Find(export.Via)?.Clean(export) is { Count: > 0 } holders)
                 return AttachedDevice.Describe(Describe(export), holders);
         }
         RunDirectory.Remove(server);

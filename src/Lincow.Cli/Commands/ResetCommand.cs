@@ -37,6 +37,7 @@ internal static class ResetCommand
     /// <summary>Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.</summary>
     private static bool Reset(string path, string? map, bool acceptMap)
     {
+        WaitingDevice.Refuse(path);
         try
         {
             return OverlayReset.Reset(path, map, acceptMap);
@@ -67,6 +68,6 @@ internal static class ResetCommand
     private static void DropCache(FoundExport found)
     {
         if (found.Export.Device is { } device)
-            LoopBlockDevice.DropCache(device);
+            LinuxBlockDevice.DropCache(device);
     }
 }

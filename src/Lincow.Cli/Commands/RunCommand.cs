@@ -93,7 +93,7 @@ internal static class RunCommand
             return null;
         try
         {
-            return AttachedDevice.Attach(host, AttachWays.Choose(via), name: null, scanPartitions: false);
+            return AttachedDevice.Attach(host, AttachWays.Choose(via, out _), name: null, scanPartitions: false);
         }
         catch (LincowException) when (via == AttachWays.Automatic)
         {

@@ -34,6 +34,11 @@ internal sealed class FuseAttachWay : IAttachWay
         }
     }
 
+    /// <summary>Never: the kernel fails what is asked of a FUSE file without a server.</summary>
+    public bool IsWaiting(ServedExport export) => false;
+
+    public IAttachment Resume(AttachTarget target, ServedExport export) => throw new NotSupportedException();
+
     public List<string> Clean(ServedExport export)
     {
         if (export.File is not { } file)
@@ -56,9 +61,6 @@ internal sealed class FuseAttachWay : IAttachWay
 /// <summary>A device attached by FUSE. The order of things: file, mount, server, loop device, link; detaching goes back the same way.</summary>
 internal sealed class FuseAttachment(AttachTarget target) : IAttachment
 {
-    /// <summary>Names are tried with -2, -3 and so on behind them.</summary>
-    private const int MaxSameNames = 10_000;
-
     private readonly ManualResetEventSlim _serverEnded = new(initialState: true);
     private string? _file, _link;
     private bool _isMounted, _isDetaching;
@@ -144,51 +146,10 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
                 _file = path;
                 return name;
             }
-            catch (LinuxException e) when (e.Errno == Errno.Exists && number < MaxSameNames)
+            catch (LinuxException e) when (e.Errno == Errno.Exists && number < DeviceLink.MaxSameNames)
             {
                 // Another device has the name.
             }
-        }
-    }
-}
-
-/// <summary>Links in /dev/lincow, so that a device has a name that stays.</summary>
-internal static class DeviceLink
-{
-    private const string Directory = "/dev/lincow";
-
-    /// <summary>The link's path; null where there can be none, for it is only a convenience.</summary>
-    public static string? Make(string name, string device)
-    {
-        var path = Path.Combine(Directory, name);
-        try
-        {
-            System.IO.Directory.CreateDirectory(Directory);
-            // One that leads to another device is somebody else's, or was left behind by a server of another run directory.
-            if (File.Exists(path) && LinuxPath.IsBlockDevice(path) && LoopBlockDevice.IsAttached(path))
-                return null;
-            File.Delete(path);
-            File.CreateSymbolicLink(path, device);
-            return path;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
-    }
-
-    public static void Remove(string? path)
-    {
-        if (path is null)
-            return;
-        File.Delete(path);
-        try
-        {
-            System.IO.Directory.Delete(Directory);
-        }
-        catch (IOException)
-        {
-            // Others are in it.
         }
     }
 }

@@ -39,6 +39,9 @@ public sealed record ServedExport
     /// <summary>The block device.</summary>
     public string? Device { get; init; }
 
+    /// <summary>What the kernel knows the block device by, whatever its number: nobody else's is taken for it.</summary>
+    public string? Identity { get; init; }
+
     /// <summary>The file whose content is the device.</summary>
     public string? File { get; init; }
 

@@ -51,6 +51,9 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
 
     public bool HasOverlayContext => _overlayContext;
 
+    /// <summary>What has been agreed on, after <see cref="HandshakeStep.Transmit"/>.</summary>
+    public NbdTerms Terms => new(Export!, StructuredReplies, ExtendedHeaders, _baseContext, _overlayContext);
+
     /// <summary>What to send; emptied by <see cref="ClearOutput"/>.</summary>
     public ReadOnlySpan<byte> Output => _output.WrittenSpan;
 

@@ -94,7 +94,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         void Begin()
         {
             (IoLoop, NbdTransmission) entry = default;
-            var transmission = new NbdTransmission(owner, _memories[owner], socket, handshake, rest, () =>
+            var transmission = new NbdTransmission(owner, _memories[owner], socket, handshake.Terms, rest, () =>
             {
                 lock (_gate)
                     _transmitting.Remove(entry);

@@ -26,7 +26,6 @@ internal sealed unsafe class NbdTransmission
     private readonly IoLoop _loop;
     private readonly NbdMemory _memory;
     private readonly int _socket;
-    private readonly NbdExport _export;
     private readonly BlockDevice _device;
     private readonly bool _extended, _baseContext, _overlayContext;
     private readonly NbdReplyEncoder _encoder;
@@ -45,13 +44,12 @@ internal sealed unsafe class NbdTransmission
     private NbdRequest? _replyHead, _replyTail, _sending, _sendingTail;
     private bool _isReceiving, _isSending, _isKicked, _isPaused, _isEnding, _isBroken, _isClosed, _isParsing;
 
-    public NbdTransmission(IoLoop loop, NbdMemory memory, int socket, NbdHandshake handshake, ReadOnlySpan<byte> rest, Action closed)
+    public NbdTransmission(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest, Action closed)
     {
-        (_loop, _memory, _socket, _export, _closed) = (loop, memory, socket, handshake.Export!, closed);
-        _device = _export.Device;
-        StructuredReplies = handshake.StructuredReplies;
-        _extended = handshake.ExtendedHeaders;
-        (_baseContext, _overlayContext) = (handshake.HasBaseContext, handshake.HasOverlayContext);
+        (_loop, _memory, _socket, _device, _closed) = (loop, memory, socket, terms.Export.Device, closed);
+        StructuredReplies = terms.StructuredReplies;
+        _extended = terms.ExtendedHeaders;
+        (_baseContext, _overlayContext) = (terms.BaseContext, terms.OverlayContext);
         _encoder = new NbdReplyEncoder(StructuredReplies, _extended);
         _input = loop.Buffers.Rent(ReceiveBytes);
         rest.CopyTo(new Span<byte>((void*)_input.Address, ReceiveBytes));

@@ -122,7 +122,7 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var isClosed = false;
         // The first part comes with the handshake's last receive.
         var head = Math.Min(wire.Length, 40);
-        var transmission = new NbdTransmission(loop, new NbdMemory(loop), server, handshake, wire.AsSpan(0, head), () => isClosed = true);
+        var transmission = new NbdTransmission(loop, new NbdMemory(loop), server, handshake.Terms, wire.AsSpan(0, head), () => isClosed = true);
         transmission.Start();
         var sent = head;
         var isShut = false;

@@ -60,7 +60,7 @@ internal sealed class NbdTestServer : IDisposable
         _open.AddCount();
         _loop.Invoke(() =>
         {
-            new NbdTransmission(_loop, _memory, server, handshake, [], () => _open.Signal()).Start();
+            new NbdTransmission(_loop, _memory, server, handshake.Terms, [], () => _open.Signal()).Start();
             return true;
         });
         return new NbdTestClient(new Socket(new SafeSocketHandle(client, true)), structured || extended, extended);

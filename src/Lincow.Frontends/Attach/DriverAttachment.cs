@@ -1,0 +1,133 @@
+using Lincow.Frontends.Control;
+using Lincow.Linux;
+
+namespace Lincow.Frontends.Attach;
+
+/// <summary>
+/// A device whose driver asks this process directly: what NBD and ublk have in common. The order of things: record, server, device, link; detaching
+/// goes back the same way. The device outlives a server that dies, and a server that is started anew takes it over.
+/// </summary>
+internal abstract class DriverAttachment(AttachTarget target) : IAttachment
+{
+    private readonly ManualResetEventSlim _serverEnded = new(initialState: true);
+    private string? _link;
+    private bool _isDetaching;
+
+    public string? Device { get; private set; }
+
+    public string Path => Device ?? "";
+
+    protected AttachTarget Target => target;
+
+    /// <summary>Makes the device, or takes over the one of this path.</summary>
+    public void Begin(IAttachWay way, string identity, ServedExport? left)
+    {
+        // Before anything is made: who cleans up finds it by its identity.
+        target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });
+        try
+        {
+            if (left is null)
+            {
+                Device = Make(identity);
+                _link = DeviceLink.Make(target.Name, Device);
+                target.Note(export => export with { Device = Device, Link = _link });
+            }
+            else
+            {
+                (Device, _link) = (left.Device, left.Link);
+                TakeOver(left.Device!, identity);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Abandon(left is null);
+            throw new LincowException($"{target.Name}: can't be attached by {way.Name}: {e.Message}", e);
+        }
+        catch
+        {
+            Abandon(left is null);
+            throw;
+        }
+    }
+
+    public bool TryDetach(out List<string> holders)
+    {
+        holders = [];
+        if (Device is not { } device)
+            return true;
+        try
+        {
+            using var claim = LinuxBlockDevice.TryClaim(device, out holders);
+            if (claim is null)
+                return false;
+            LinuxBlockDevice.DropCache(claim);
+            _isDetaching = true;
+            Stop(device);
+        }
+        catch (LinuxException e) when (File.Exists(device))
+        {
+            holders = [e.Message];
+            return false;
+        }
+        catch (LinuxException)
+        {
+            // Somebody else took it away.
+        }
+        _serverEnded.Wait();
+        try
+        {
+            Finish(device);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.NoSuchDevice)
+        {
+            // As above.
+        }
+        DeviceLink.Remove(_link);
+        Device = null;
+        return true;
+    }
+
+    /// <summary>Makes a device; returns its path. Leaves nothing behind when it throws.</summary>
+    protected abstract string Make(string identity);
+
+    /// <summary>Serves a device whose server has died.</summary>
+    protected abstract void TakeOver(string device, string identity);
+
+    /// <summary>Ends the device: no request comes any more.</summary>
+    protected abstract void Stop(string device);
+
+    /// <summary>What is left to do when the server has let go of it.</summary>
+    protected virtual void Finish(string device)
+    {
+    }
+
+    /// <summary>From here on <see cref="ServerEnded"/> is waited for.</summary>
+    protected void ServerBegins() => _serverEnded.Reset();
+
+    protected void ServerEnded()
+    {
+        _serverEnded.Set();
+        if (!_isDetaching)
+            target.Ended();
+    }
+
+    /// <summary>Waits for the server, after a failure.</summary>
+    protected void AwaitServer()
+    {
+        _isDetaching = true;
+        _serverEnded.Wait();
+    }
+
+    // A device that could not be taken over goes on waiting.
+    private void Abandon(bool isNew)
+    {
+        _isDetaching = true;
+        if (isNew && Device is { } device)
+        {
+            Stop(device);
+            _serverEnded.Wait();
+            Finish(device);
+            DeviceLink.Remove(_link);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+using System.Diagnostics;
+using Lincow.Frontends.Control;
+using Lincow.Frontends.Nbd;
+using Lincow.Linux;
+
+namespace Lincow.Frontends.Attach;
+
+/// <summary>Attaches by the kernel's NBD client, over connected sockets, without a handshake: both ends are made here.</summary>
+internal sealed class NbdAttachWay : IAttachWay
+{
+    public string Name => "nbd";
+
+    public string? WhyNot() => NbdBlockDevice.WhyNot();
+
+    public IAttachment Attach(AttachTarget target)
+    {
+        var attachment = new NbdAttachment(target);
+        attachment.Begin(this, $"lincow-{Guid.NewGuid():N}", null);
+        return attachment;
+    }
+
+    public bool IsWaiting(ServedExport export) => export is { Device: { } device, Identity: { } identity } && NbdBlockDevice.Find(identity) == device;
+
+    public IAttachment Resume(AttachTarget target, ServedExport export)
+    {
+        var attachment = new NbdAttachment(target);
+        attachment.Begin(this, export.Identity!, export);
+        return attachment;
+    }
+
+    public List<string> Clean(ServedExport export)
+    {
+        if (export.Identity is { } identity && NbdBlockDevice.Find(identity) is { } device)
+        {
+            if (DeviceHolders.Of(device) is { Count: > 0 } holders)
+                return holders;
+            NbdBlockDevice.Disconnect(device);
+        }
+        DeviceLink.Remove(export.Link);
+        return [];
+    }
+}
+
+/// <summary>A device attached by NBD.</summary>
+internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(target)
+{
+    /// <summary>
+    /// Each is a queue of 128 requests in the kernel, with a worker there that receives; here they share the loop. With a single one the kernel has no
+    /// way round a connection that breaks.
+    /// </summary>
+    private const int MinConnections = 2, MaxConnections = 4;
+
+    /// <summary>How long requests wait for a server that died before they fail.</summary>
+    private const ulong PatienceSeconds = 600;
+
+    /// <summary>After kill -9 the kernel ends the old server's sockets in the background.</summary>
+    private static readonly TimeSpan TakeOverPatience = TimeSpan.FromSeconds(30);
+
+    private readonly NbdTerms _terms = new(new NbdExport(target.Name, target.Device, target.Loop, target.Source));
+    private readonly NbdMemory _memory = new(target.Loop);
+    private int _open;
+
+    protected override string Make(string identity)
+    {
+        var pairs = Pairs(Math.Clamp(Environment.ProcessorCount, MinConnections, MaxConnections));
+        foreach (var (ours, _) in pairs)
+            Serve(ours);
+        string? device = null;
+        try
+        {
+            try
+            {
+                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, _terms.Export.TransmissionFlags(structuredReplies: false), Target.CanResume ? PatienceSeconds : 0, identity);
+            }
+            finally
+            {
+                Close(pairs);
+            }
+            // Partitions are looked for when it is opened first: not by somebody who looks at it after a crash, and would wait for a server.
+            LinuxFile.Open(device, writable: false).Dispose();
+            return device;
+        }
+        catch
+        {
+            if (device is not null)
+                NbdBlockDevice.Disconnect(device);
+            AwaitServer();
+            throw;
+        }
+    }
+
+    protected override void TakeOver(string device, string identity)
+    {
+        var time = Stopwatch.StartNew();
+        for (var missing = NbdBlockDevice.ConnectionCount(device); missing > 0;)
+        {
+            var pairs = Pairs(missing);
+            try
+            {
+                NbdBlockDevice.Reconnect(device, [.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, identity);
+            }
+            finally
+            {
+                Close(pairs);
+            }
+            // One that took no dead one's place is hung up.
+            foreach (var (ours, _) in pairs)
+            {
+                if (LinuxSocket.IsHungUp(ours))
+                {
+                    LinuxSocket.Close(ours);
+                    continue;
+                }
+                Serve(ours);
+                missing--;
+            }
+            if (missing == 0)
+                return;
+            if (time.Elapsed > TakeOverPatience)
+                throw new LinuxException("NBD_CMD_RECONFIGURE", device, Errno.Busy);
+            Thread.Sleep(10);
+        }
+    }
+
+    protected override void Stop(string device) => NbdBlockDevice.Disconnect(device);
+
+    private void Serve(int socket)
+    {
+        if (Interlocked.Increment(ref _open) == 1)
+            ServerBegins();
+        LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
+        Target.Loop.Post(() => new NbdTransmission(Target.Loop, _memory, socket, _terms, [], Closed).Start());
+    }
+
+    private void Closed()
+    {
+        if (Interlocked.Decrement(ref _open) == 0)
+            ServerEnded();
+    }
+
+    private static List<(int Ours, int Kernels)> Pairs(int count)
+    {
+        var pairs = new List<(int, int)>();
+        for (var i = 0; i < count; i++)
+        {
+            var pair = LinuxSocket.Pair();
+            LinuxSocket.SetSendBufferBytes(pair.Second, NbdProtocol.SendBufferBytes);
+            pairs.Add(pair);
+        }
+        return pairs;
+    }
+
+    // The kernel has its own hold on those that it took.
+    private static void Close(List<(int Ours, int Kernels)> pairs)
+    {
+        foreach (var (_, kernels) in pairs)
+            LinuxSocket.Close(kernels);
+    }
+}

@@ -1,0 +1,123 @@
+using System.Buffers.Binary;
+using System.Globalization;
+
+namespace Lincow.Linux;
+
+/// <summary>
+/// Block devices of the kernel's NBD client, set up by netlink (linux/nbd-netlink.h): the kernel gets one end of connected sockets whose other
+/// ends are served. A device outlives its server: while no socket is alive requests wait, and new sockets take over.
+/// </summary>
+public static class NbdBlockDevice
+{
+    private const string Family = "nbd";
+    private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;
+    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, ServerFlags = 5, Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ushort SocketItem = 1, SocketDescriptor = 1;
+
+    /// <summary>Milliseconds until the kernel looks whether a request lies on a dead connection; it does no more than look.</summary>
+    private const string LookAfterMilliseconds = "3000";
+
+    /// <summary>The longest request; the kernel's own default of 128 KiB cuts what is sequential into small pieces.</summary>
+    private const string MaxRequestKilobytes = "1024";
+
+    /// <summary>Why there can be no such device; null when there can.</summary>
+    public static string? WhyNot()
+    {
+        if (!Environment.IsPrivilegedProcess)
+            return "a block device takes root";
+        try
+        {
+            GenericNetlink.Open(Family, Version).Dispose();
+            return null;
+        }
+        catch (LinuxException e)
+        {
+            return e.Errno == Errno.NoEntry ? "the kernel's NBD client isn't there (modprobe nbd)" : e.Message;
+        }
+    }
+
+    /// <summary>Makes a device in sectors of 512 bytes; returns its path. Throws <see cref="LinuxException"/>.</summary>
+    /// <param name="sockets">The kernel's ends; the caller may close them afterwards.</param>
+    /// <param name="sizeBytes">The device's size.</param>
+    /// <param name="serverFlags">The protocol's transmission flags.</param>
+    /// <param name="patienceSeconds">How long requests wait while no connection is alive, before they fail.</param>
+    /// <param name="identifier">What the device is known by; only who knows it may give it new sockets.</param>
+    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, string identifier)
+    {
+        using var netlink = GenericNetlink.Open(Family, Version);
+        var answer = netlink.Ask(CommandConnect, message => message
+            .Add(SizeBytes, (ulong)sizeBytes)
+            .Add(BlockSizeBytes, 512UL)
+            .Add(ServerFlags, (ulong)serverFlags)
+            .Add(DeadConnectionTimeout, patienceSeconds)
+            .Add(BackendIdentifier, identifier)
+            .Nest(Sockets, list => AddSockets(list, sockets)));
+        var name = string.Create(CultureInfo.InvariantCulture, $"nbd{BinaryPrimitives.ReadUInt32LittleEndian(answer[Index])}");
+        // Without these it is slower, or slower to recover.
+        TrySetQueue(name, "io_timeout", LookAfterMilliseconds);
+        TrySetQueue(name, "max_sectors_kb", MaxRequestKilobytes);
+        return "/dev/" + name;
+    }
+
+    /// <summary>
+    /// Gives a device new sockets in place of dead ones, and the size that it has now. Those that take no place are closed by the kernel. Throws
+    /// <see cref="LinuxException"/>.
+    /// </summary>
+    public static void Reconnect(string device, IReadOnlyList<int> sockets, long sizeBytes, string identifier)
+    {
+        using var netlink = GenericNetlink.Open(Family, Version);
+        netlink.Ask(CommandReconfigure, message => message
+            .Add(Index, IndexOf(device))
+            .Add(SizeBytes, (ulong)sizeBytes)
+            .Add(BackendIdentifier, identifier)
+            .Nest(Sockets, list => AddSockets(list, sockets)));
+    }
+
+    /// <summary>Ends a device; requests that wait fail. It lasts until nobody has it open. Throws <see cref="LinuxException"/>.</summary>
+    public static void Disconnect(string device)
+    {
+        using var netlink = GenericNetlink.Open(Family, Version);
+        netlink.Ask(CommandDisconnect, message => message.Add(Index, IndexOf(device)));
+    }
+
+    /// <summary>The device of this identifier; null when there is none.</summary>
+    public static string? Find(string identifier)
+    {
+        foreach (var directory in Directory.EnumerateDirectories("/sys/block", "nbd*"))
+        {
+            try
+            {
+                if (File.ReadAllText(directory + "/backend").TrimEnd('\n') == identifier)
+                    return "/dev/" + Path.GetFileName(directory);
+            }
+            catch (IOException)
+            {
+                // Not in use.
+            }
+        }
+        return null;
+    }
+
+    /// <summary>Connections that a device was made with.</summary>
+    public static int ConnectionCount(string device) => Directory.GetDirectories($"/sys/block/{Path.GetFileName(device)}/mq").Length;
+
+    private static void AddSockets(NetlinkMessage list, IReadOnlyList<int> sockets)
+    {
+        foreach (var socket in sockets)
+            list.Nest(SocketItem, item => item.Add(SocketDescriptor, (uint)socket));
+    }
+
+    private static uint IndexOf(string device) => uint.Parse(Path.GetFileName(device).AsSpan(Family.Length), CultureInfo.InvariantCulture);
+
+    private static void TrySetQueue(string name, string attribute, string value)
+    {
+        try
+        {
+            File.WriteAllText($"/sys/block/{name}/queue/{attribute}", value);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A read-only /sys, as in containers.
+        }
+    }
+}

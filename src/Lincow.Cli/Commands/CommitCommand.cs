@@ -28,6 +28,7 @@ internal static class CommitCommand
                 AcceptMap = result.GetValue(acceptMap),
                 AcceptOrigin = result.GetValue(acceptOrigin),
             };
+            WaitingDevice.Refuse(options.Overlay);
             var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction)));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);

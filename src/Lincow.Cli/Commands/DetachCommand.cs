@@ -25,7 +25,7 @@ internal static class DetachCommand
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);
-            if (wanted is null && !result.GetValue(stale))
+            if (wanted is "" || wanted is null && !result.GetValue(stale))
                 throw new UsageException("give the DEVICE or OVERLAY to detach, or --stale");
             if (result.GetValue(wait) is < 0 or > 1e6 or double.NaN)
                 throw new UsageException("--wait: give seconds, 0 or more");

@@ -14,7 +14,11 @@ internal static class UserModeLinux
         var share = scratch["share"];
         Directory.CreateDirectory(share + "/bin");
         File.Delete(share + "/bin/lincow");
-        File.CreateSymbolicLink(share + "/bin/lincow", Cli.Binary);
+        // A copy, because the guest's /tmp is its own, except of what needs its neighbours.
+        if (File.Exists(Path.ChangeExtension(Cli.Binary, ".dll")))
+            File.CreateSymbolicLink(share + "/bin/lincow", Cli.Binary);
+        else
+            File.Copy(Cli.Binary, share + "/bin/lincow");
         File.WriteAllText(Path.Combine(share, "job"), $"""
             set -euo pipefail
             export PATH=/run/share/bin:$PATH LINCOW_RUN_DIR=/run/lincow XDG_STATE_HOME=/run/state

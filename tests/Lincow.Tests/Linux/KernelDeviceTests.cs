@@ -96,7 +96,7 @@ public unsafe class KernelDeviceTests
     public void A_driver_without_commands_refuses_them_and_the_ring_goes_on()
     {
         using var loop = new UringLoop();
-        using var file = LinuxFile.Open("/dev/null", writable: true);
+        using var file = LinuxFile.Open("/dev/zero", writable: true);
         var waiter = new Waiter();
         // More than the ring has entries.
         for (var i = 0; i < 1000; i++)

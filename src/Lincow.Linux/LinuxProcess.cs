@@ -71,6 +71,20 @@ public static class LinuxProcess
         return Libc.prctl(setIoFlusher, 1, 0, 0, 0) == 0;
     }
 
+    /// <summary>Lets the kernel end anybody else first when memory runs out: with this process the device would go, and what is dirty on it. For root; false without.</summary>
+    public static bool TryOutliveOthers()
+    {
+        try
+        {
+            File.WriteAllText("/proc/self/oom_score_adj", "-1000");
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Memory that is used from here on, or has been, is never swapped out. Needs CAP_IPC_LOCK; false without.</summary>
     public static bool TryLockMemory()
     {

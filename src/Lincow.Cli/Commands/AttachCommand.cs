@@ -72,6 +72,7 @@ internal static class AttachCommand
         var way = AttachWays.Choose(waiting?.Export.Via ?? via, out var remark);
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();
+        LinuxProcess.TryOutliveOthers();
         var host = new ServeHost("attach");
         host.Start([session], [], [], tls: null);
         AttachedDevice device;

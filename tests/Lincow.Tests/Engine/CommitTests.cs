@@ -26,7 +26,7 @@ internal abstract class CommitLife
 
 public class CommitTests
 {
-    private const int Seeds = 150;
+    private const int Seeds = 700;
 
     [Theory]
     [InlineData(StoreKind.Linear)]

@@ -110,34 +110,8 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
 
     private void Run(CowDevice device, PosixLoop loop, OverlayImage image, long shift, int kind, long at, int length)
     {
-        var request = new AwaitedRequest { ByteOffset = at, ByteLength = length, Buffer = _buffer };
+        var request = AwaitedRequest.Make(kind, BlockOperation.Discard, at, length, _buffer, WindowBytes);
         var window = new Span<byte>((void*)_buffer, length);
-        switch (kind)
-        {
-            case 0 or 1:
-                request.Operation = BlockOperation.Write;
-                for (var i = 0; i < length; i++)
-                    window[i] = (byte)(0x40 + at / Sector + i % 61);
-                break;
-            case 2:
-                request.Operation = BlockOperation.WriteZeroes;
-                request.Flags = length % 1024 == 0 ? BlockFlags.NoHole : BlockFlags.ForceUnitAccess;
-                break;
-            case 3:
-                request.Operation = BlockOperation.Discard;
-                break;
-            case 4:
-                request.Operation = BlockOperation.Flush;
-                break;
-            case 5:
-                request.Operation = BlockOperation.Extents;
-                request.ExtentCount = WindowBytes / sizeof(BlockExtent);
-                break;
-            default:
-                request.Operation = BlockOperation.Read;
-                window.Fill(0xee);
-                break;
-        }
         var result = request.Await(device, loop);
         Require(result <= 0, "0 or an errno");
         for (var i = 0; i < length; i += Sector)

@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Storage;
+using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Engine;
 
@@ -21,13 +22,11 @@ public sealed unsafe class FileStorageTests
         }
     }
 
-    private static IoLoop Make(string name) => name == "posix" ? new PosixLoop() : new UringLoop();
-
     [Theory]
     [MemberData(nameof(LoopsAndLengths))]
     public void A_write_of_any_length_arrives_as_a_whole(string loopName, int length)
     {
-        using var loop = Make(loopName);
+        using var loop = TestLoop.Make(loopName);
         using var file = LinuxFile.CreateUnnamed(Path.GetTempPath());
         using var storage = new FileStorage(file, loop);
         var buffer = loop.Buffers.Rent(length);
@@ -47,7 +46,7 @@ public sealed unsafe class FileStorageTests
     [MemberData(nameof(LoopsAndLengths))]
     public void A_write_that_the_disk_refuses_says_so(string loopName, int length)
     {
-        using var loop = Make(loopName);
+        using var loop = TestLoop.Make(loopName);
         using var storage = new FileStorage(LinuxFile.Open("/dev/full", writable: true), loop);
         var buffer = loop.Buffers.Rent(length);
         Assert.Equal(-Errno.NoSpace, storage.WriteNow(0, buffer, length));

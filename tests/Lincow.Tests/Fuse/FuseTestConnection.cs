@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using Lincow.Frontends.Fuse;
 using Lincow.Linux;
 using Lincow.Overlays;
+using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Fuse;
 
@@ -30,16 +31,7 @@ internal sealed unsafe class FuseTestConnection : IDisposable
             file.Write(OriginContent.AsSpan(0, DeviceBytes / 2));
             file.SetLength(DeviceBytes);
         }
-        var made = new TaskCompletionSource<IoLoop>();
-        _thread = new Thread(() =>
-        {
-            IoLoop running = loop == "posix" ? new PosixLoop() : new UringLoop();
-            made.SetResult(running);
-            running.Run();
-            running.Dispose();
-        });
-        _thread.Start();
-        _loop = made.Task.Result;
+        (_thread, _loop) = TestLoop.Start(loop);
         _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly }, _loop));
         var pair = stackalloc int[2];
         const int unix = 1, packets = 5, nonBlocking = 0x800;

@@ -7,8 +7,6 @@ public unsafe class LoopTests
 {
     public static TheoryData<string> Loops => ["io_uring", "posix"];
 
-    private static IoLoop Make(string name) => name == "posix" ? new PosixLoop() : new UringLoop();
-
     private sealed class Waiter : IoCompletion
     {
         public int? Result { get; private set; }
@@ -36,7 +34,7 @@ public unsafe class LoopTests
     [MemberData(nameof(Loops))]
     public void Files_are_written_read_and_punched(string name)
     {
-        using var loop = Make(name);
+        using var loop = TestLoop.Make(name);
         using var file = LinuxFile.CreateUnnamed(Path.GetTempPath());
         var buffer = loop.Buffers.Rent(8192);
         var content = new Span<byte>((void*)buffer.Address, 8192);
@@ -62,7 +60,7 @@ public unsafe class LoopTests
     [MemberData(nameof(Loops))]
     public void More_operations_than_the_ring_holds_all_complete(string name)
     {
-        using var loop = Make(name);
+        using var loop = TestLoop.Make(name);
         using var file = LinuxFile.CreateUnnamed(Path.GetTempPath());
         file.SetLength(1 << 20);
         var buffer = loop.Buffers.Rent(512);
@@ -75,7 +73,7 @@ public unsafe class LoopTests
     [MemberData(nameof(Loops))]
     public void Sockets_carry_bytes_and_wait(string name)
     {
-        using var loop = Make(name);
+        using var loop = TestLoop.Make(name);
         var (first, second) = LinuxSocket.Pair();
         var buffer = loop.Buffers.Rent(4096);
         var (receiver, sender) = (new Waiter(), new Waiter());
@@ -103,7 +101,7 @@ public unsafe class LoopTests
         using var made = new ManualResetEventSlim();
         var thread = new Thread(() =>
         {
-            var loop = Make(name);
+            var loop = TestLoop.Make(name);
             running = loop;
             made.Set();
             loop.Run();
@@ -124,7 +122,7 @@ public unsafe class LoopTests
     [MemberData(nameof(Loops))]
     public void Timers_come_in_order(string name)
     {
-        using var loop = Make(name);
+        using var loop = TestLoop.Make(name);
         var (late, early) = (new Waiter(), new Waiter());
         loop.Delay(60, late);
         loop.Delay(10, early);

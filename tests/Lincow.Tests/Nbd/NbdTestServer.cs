@@ -4,6 +4,7 @@ using System.Text;
 using Lincow.Frontends.Nbd;
 using Lincow.Linux;
 using Lincow.Overlays;
+using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Nbd;
 
@@ -23,18 +24,7 @@ internal sealed class NbdTestServer : IDisposable
         OriginContent = new byte[1 << 20];
         new Random(8).NextBytes(OriginContent);
         File.WriteAllBytes(_origin, OriginContent);
-        using var made = new ManualResetEventSlim();
-        IoLoop? running = null;
-        _thread = new Thread(() =>
-        {
-            running = loop == "posix" ? new PosixLoop() : new UringLoop();
-            made.Set();
-            running.Run();
-            running.Dispose();
-        });
-        _thread.Start();
-        made.Wait();
-        _loop = running!;
+        (_thread, _loop) = TestLoop.Start(loop);
         _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly }, _loop));
         _exports = new NbdExports([new NbdExport("x", _session.Device, _loop, "test")]);
         _memory = new NbdMemory(_loop);

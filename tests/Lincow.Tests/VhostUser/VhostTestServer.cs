@@ -1,6 +1,7 @@
 using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
 using Lincow.Overlays;
+using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.VhostUser;
 
@@ -29,18 +30,7 @@ internal sealed class VhostTestServer : IDisposable
             file.Position = 2 << 20;
             file.Write(Content.AsSpan(2 << 20));
         }
-        using var made = new ManualResetEventSlim();
-        IoLoop? running = null;
-        _thread = new Thread(() =>
-        {
-            running = loop == "posix" ? new PosixLoop() : new UringLoop();
-            made.Set();
-            running.Run();
-            running.Dispose();
-        });
-        _thread.Start();
-        made.Wait();
-        _loop = running!;
+        (_thread, _loop) = TestLoop.Start(loop);
         _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly, Store = store }, _loop));
         _export = new VhostExport("a disk with a long name", _session.Device, _loop, 1);
     }

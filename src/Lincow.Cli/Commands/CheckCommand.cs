@@ -59,7 +59,7 @@ internal static class CheckCommand
             Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
         var repaired = report.Findings.Count(finding => finding.Repaired);
         var left = report.Findings.Count - repaired;
-        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} map pages checked, " + (left > 0
+        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} pages of metadata checked, " + (left > 0
             ? $"{left} damaged{(report.Findings.Any(finding => finding is { Repaired: false, Repairable: true }) ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
             : repaired > 0 ? $"{repaired} repaired" : "no damage"));
     }

@@ -26,6 +26,12 @@ public abstract class BlockDevice
     /// <summary>Whether what only this process's memory knows is needed to find what was written: it would be lost with the process, even if the machine goes on.</summary>
     public abstract bool HasUncommitted { get; }
 
+    /// <summary>
+    /// Whoever uses the device goes on when its server was killed and another one took its place, so what was answered must not die with a process: a
+    /// change is answered once the metadata is on stable storage. Set before the first request.
+    /// </summary>
+    public bool OutlivesServer { get; set; }
+
     /// <summary>Requests submitted since the device was opened.</summary>
     public abstract long RequestCount { get; }
 

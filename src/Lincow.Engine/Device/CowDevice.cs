@@ -429,7 +429,7 @@ public sealed class CowDevice : BlockDevice
 
     private void End(BlockRequest request, int result)
     {
-        if (result == 0 && request.NeedsExclusiveRange && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
+        if (result == 0 && request.NeedsExclusiveRange && ((request.Flags & BlockFlags.ForceUnitAccess) != 0 || (OutlivesServer && HasUncommitted)))
             _rounds.Join(request);
         else
             Complete(request, result);

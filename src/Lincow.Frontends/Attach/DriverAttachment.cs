@@ -22,6 +22,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     /// <summary>Makes the device, or takes over the one of this path.</summary>
     public void Begin(IAttachWay way, string identity, ServedExport? left)
     {
+        target.Device.OutlivesServer = target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });
         try

@@ -12,6 +12,26 @@ public class FaultTests
     private static TestOverlay Overlay(bool separate = true, long deviceBytes = 1 << 20) => new(new Random(5), new OverlayShape(deviceBytes, 12, separate, deviceBytes));
 
     [Fact]
+    public void What_a_device_that_outlives_its_server_has_answered_does_not_die_with_a_process()
+    {
+        using var overlay = Overlay();
+        overlay.Device.OutlivesServer = true;
+        for (var i = 0; i < 8; i++)
+        {
+            // New chunks, parts of chunks, zeroes: each changes the map. No flush.
+            Assert.Equal(0, overlay.Write(i * 12288, Chunk));
+            Assert.Equal(0, overlay.Write((i * 12288) + 4096 + 512, Chunk[..512]));
+            Assert.Equal(0, overlay.Run(new TestRequest { Operation = Device.BlockOperation.WriteZeroes, ByteOffset = (i * 12288) + 8192, ByteLength = 4096 }));
+            overlay.CutPower();
+            overlay.Open();
+            overlay.Device.OutlivesServer = true;
+            Assert.Equal(Chunk, overlay.Read(i * 12288, 4096));
+            Assert.Equal(Chunk[..512], overlay.Read((i * 12288) + 4096 + 512, 512));
+            Assert.Equal(new byte[4096], overlay.Read((i * 12288) + 8192, 4096));
+        }
+    }
+
+    [Fact]
     public void After_a_failed_data_sync_everything_is_an_error_until_reopened()
     {
         using var overlay = Overlay();

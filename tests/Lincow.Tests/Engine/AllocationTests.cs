@@ -50,10 +50,16 @@ public class AllocationTests
         offset = () => random.NextInt64(NullDevice.SizeBytes - 8192) / 512 * 512;
         for (var done = 0; done < Requests / 4; done += 1024)
             Round(operation);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        for (var done = 0; done < Requests; done += 1024)
-            Round(operation);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        // A request that allocates does so each time; a queue that is longer than ever before grows once.
+        var least = long.MaxValue;
+        for (var attempt = 0; attempt < 3 && least > 0; attempt++)
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            for (var done = 0; done < Requests; done += 1024)
+                Round(operation);
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(0, least);
 
         void Round(BlockOperation what)
         {

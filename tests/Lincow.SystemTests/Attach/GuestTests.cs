@@ -31,7 +31,7 @@ public class GuestTests
     public void More_can_be_dirty_than_there_is_memory()
     {
         using var scratch = new Scratch();
-        var said = Guest.Run(scratch, new GuestShape(Seconds: 280, Megabytes: FewMegabytes), ["attach-memory"], "bash ./attach-memory /tmp/lincow /dev/vda ublk:none nbd:writeback fuse:none",
+        var said = Guest.Run(scratch, new GuestShape(Seconds: 280, Megabytes: FewMegabytes), ["attach-memory"], "bash ./attach-memory /tmp/lincow /dev/vda ublk:none nbd:writeback",
             scratch.Sparse("disk.img", DiskBytes));
         TestContext.Current.TestOutputHelper?.WriteLine(said);
     }

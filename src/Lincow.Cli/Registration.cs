@@ -47,9 +47,7 @@ internal sealed class Registration
     /// <summary>Replies to whoever waits for one, then leaves nothing behind.</summary>
     public void End()
     {
-        using var stopped = new ManualResetEventSlim();
-        _thread.Loop.Post(() => _server.Stop(stopped.Set));
-        stopped.Wait();
+        _thread.Loop.InvokeUntilEnded(_server.Stop);
         RunDirectory.Remove(_record);
     }
 }

@@ -76,11 +76,7 @@ internal sealed class ServeHost(string command)
                 StartVhost(exports[i], overlays.Any(overlay => overlay.Direct), vhostPaths[i]);
             _tls = tls;
             var server = _server = new NbdServer(_threads[0].Loop, new NbdExports(exports), tls, CommandRunner.Warn);
-            _threads[0].Loop.Invoke(() =>
-            {
-                listeners.ForEach(server.Listen);
-                return true;
-            });
+            _threads[0].Loop.Invoke(() => listeners.ForEach(server.Listen));
             foreach (var (loop, vhost) in _vhostServers)
                 loop.Post(vhost.Listen);
             foreach (var (thread, session, _) in _sessions)
@@ -110,11 +106,7 @@ internal sealed class ServeHost(string command)
         try
         {
             var loop = _threads[0].Loop;
-            loop.Invoke(() =>
-            {
-                origin.Close(loop);
-                return true;
-            });
+            loop.Invoke(() => origin.Close(loop));
         }
         catch (LincowException e)
         {
@@ -141,17 +133,11 @@ internal sealed class ServeHost(string command)
     {
         if (_server is not null)
         {
-            using var stopped = new ManualResetEventSlim();
-            _threads[0].Loop.Post(() => _server.Stop(stopped.Set));
-            stopped.Wait();
+            _threads[0].Loop.InvokeUntilEnded(_server.Stop);
             _tls?.WaitForPumps();
         }
         foreach (var (loop, vhost) in _vhostServers)
-        {
-            using var stopped = new ManualResetEventSlim();
-            loop.Post(() => vhost.Stop(stopped.Set));
-            stopped.Wait();
-        }
+            loop.InvokeUntilEnded(vhost.Stop);
         _vhostServers.Clear();
         // Now: a successor may bind the same path as soon as nobody listens.
         _socketPaths.ForEach(File.Delete);
@@ -163,11 +149,7 @@ internal sealed class ServeHost(string command)
             {
                 while (thread.Loop.Invoke(() => session.IsResetting))
                     Thread.Sleep(1);
-                thread.Loop.Invoke(() =>
-                {
-                    session.Close();
-                    return true;
-                });
+                thread.Loop.Invoke(session.Close);
             }
             catch (LincowException e)
             {

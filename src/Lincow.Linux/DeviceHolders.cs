@@ -5,6 +5,9 @@ namespace Lincow.Linux;
 /// <summary>Who keeps a block device, or a file, from being taken away: mounts, swap, devices on top, open descriptors.</summary>
 public static class DeviceHolders
 {
+    /// <summary>A holder of whom nothing is to be found out: a process of another namespace, or the kernel.</summary>
+    public const string Unseen = "somebody that can't be seen from here";
+
     private static readonly string Self = $"/proc/{Environment.ProcessId}";
 
     /// <summary>A sentence's part for each holder, for example "mounted on /mnt", "process 12 (qemu)". Empty when there is none.</summary>

@@ -133,7 +133,7 @@ public abstract unsafe class IoLoop : IDisposable
         }
     }
 
-    /// <summary>Runs an action on the loop's thread and waits for its end; its exception comes back to the caller.</summary>
+    /// <summary>Runs code on the loop's thread and waits for its end; its exception comes back to the caller.</summary>
     public T Invoke<T>(Func<T> function)
     {
         var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -149,6 +149,22 @@ public abstract unsafe class IoLoop : IDisposable
             }
         });
         return done.Task.GetAwaiter().GetResult();
+    }
+
+    /// <inheritdoc cref="Invoke{T}"/>
+    public void Invoke(Action action) => Invoke(() =>
+    {
+        action();
+        return true;
+    });
+
+    /// <summary>Starts something on the loop's thread and waits until it says, on any thread, that it has ended.</summary>
+    /// <param name="start">Is given what to call at the end.</param>
+    public void InvokeUntilEnded(Action<Action> start)
+    {
+        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(() => start(ended.SetResult));
+        ended.Task.GetAwaiter().GetResult();
     }
 
     /// <summary>Runs until <see cref="Stop"/>.</summary>

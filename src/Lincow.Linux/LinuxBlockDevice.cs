@@ -40,7 +40,7 @@ public static unsafe class LinuxBlockDevice
         {
             holders = DeviceHolders.Of(device);
             if (holders.Count == 0)
-                holders = ["somebody that can't be seen from here"];
+                holders = [DeviceHolders.Unseen];
             return null;
         }
         holders = DeviceHolders.Of(device);

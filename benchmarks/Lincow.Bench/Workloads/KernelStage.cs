@@ -18,15 +18,13 @@ internal sealed class KernelStage : Stage
 
     protected override void RunSubject(StageContext context, IReadOnlyList<Row> rows, Subject subject)
     {
-        if (Environment.GetEnvironmentVariable("LINCOW_GUEST") is not { } guest)
-            throw new BenchException("LINCOW_GUEST doesn't name the program that starts User-mode Linux; ./bench sets it");
         var share = context.Work["uml"];
         Directory.CreateDirectory(share);
         try
         {
             var disks = MakeDisks(context.Work);
-            var filled = Live(context, subject, "fill", guest, share, disks);
-            var read = Live(context, subject, "read", guest, share, disks);
+            var filled = Live(context, subject, "fill", share, disks);
+            var read = Live(context, subject, "read", share, disks);
             foreach (var row in rows)
             {
                 if (Sample(row, share, filled, read) is { } sample)
@@ -69,7 +67,7 @@ internal sealed class KernelStage : Stage
     }
 
     /// <summary>The lines NAME VALUE that the guest printed.</summary>
-    private static Dictionary<string, double> Live(StageContext context, Subject subject, string phase, string guest, string share, string[] disks)
+    private static Dictionary<string, double> Live(StageContext context, Subject subject, string phase, string share, string[] disks)
     {
         var seconds = Math.Max(1, (int)Math.Round(context.Settings.Seconds));
         var job = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Kernel", "job"));
@@ -80,7 +78,7 @@ internal sealed class KernelStage : Stage
             // Of this file alone: the guest's own programs stay in memory.
             Tool.Run("dd", ["if=" + disk, "iflag=nocache", "count=0", "status=none"], context.Stop);
         }
-        var output = Tool.Run(guest, [share, .. disks], Limit, context.Stop);
+        var output = Tool.Run(Guest.UserModeLinux, [share, .. disks], Limit, context.Stop);
         return output.Split('\n').Select(line => line.Split(' ')).Where(words => words.Length == 2 && double.TryParse(words[1], CultureInfo.InvariantCulture, out _))
             .ToDictionary(words => words[0], words => double.Parse(words[1], CultureInfo.InvariantCulture));
     }

@@ -7,27 +7,16 @@ internal static class CommitCommand
 {
     public static Command Build()
     {
-        var overlay = Options.Overlay();
-        var map = Options.Map();
-        var origin = Options.Origin();
-        var acceptMap = Options.AcceptMap();
-        var acceptOrigin = Options.AcceptOrigin();
+        var overlay = new OverlayArguments();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("commit", "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a commit that was cut off is run again.")
-        {
-            overlay, map, origin, acceptOrigin, acceptMap, quiet, json,
-        };
+        var command = new Command("commit", "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a commit that was cut off is run again.");
+        overlay.AddTo(command);
+        command.Add(quiet);
+        command.Add(json);
         command.SetAction(result =>
         {
-            var options = new SessionOptions
-            {
-                Overlay = result.GetValue(overlay),
-                Map = result.GetValue(map),
-                Origin = result.GetValue(origin),
-                AcceptMap = result.GetValue(acceptMap),
-                AcceptOrigin = result.GetValue(acceptOrigin),
-            };
+            var options = overlay.Read(result);
             WaitingDevice.Refuse(options.Overlay);
             var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction)));
             if (result.GetValue(json))

@@ -11,24 +11,16 @@ internal static class MapCommand
 
     public static Command Build()
     {
-        var overlay = Options.Overlay();
-        var map = Options.Map();
-        var origin = Options.Origin();
-        var acceptOrigin = Options.AcceptOrigin();
-        var acceptMap = Options.AcceptMap();
+        var overlay = new OverlayArguments();
         var image = new Option<string?>("--image") { Description = "Draw it: a PNG that shows where each place of the device lies in the store", HelpName = "FILE.png" };
         var json = Options.Json();
-        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.") { overlay, map, image, origin, acceptOrigin, acceptMap, json };
+        var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.");
+        overlay.AddTo(command);
+        command.Add(image);
+        command.Add(json);
         command.SetAction(result =>
         {
-            var options = new SessionOptions
-            {
-                Overlay = result.GetValue(overlay),
-                Map = result.GetValue(map),
-                Origin = result.GetValue(origin),
-                AcceptOrigin = result.GetValue(acceptOrigin),
-                AcceptMap = result.GetValue(acceptMap),
-            };
+            var options = overlay.Read(result);
             if (result.GetValue(image) is { } path)
                 MapPicture.Draw(options, path);
             if (result.GetValue(json))

@@ -45,5 +45,12 @@ public abstract class BlockDevice
     /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno in
     /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC, or what the storage said.
     /// </summary>
-    public abstract void Submit(BlockRequest request);
+    public void Submit(BlockRequest request)
+    {
+        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
+            throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        Start(request);
+    }
+
+    private protected abstract void Start(BlockRequest request);
 }

@@ -90,10 +90,8 @@ public sealed class CowDevice : BlockDevice
 
     internal LayerStack Stack => _stack;
 
-    public override void Submit(BlockRequest request)
+    private protected override void Start(BlockRequest request)
     {
-        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
-            throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
         if (_isHolding)
         {
             _held.Enqueue(request);

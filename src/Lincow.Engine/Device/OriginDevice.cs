@@ -57,10 +57,8 @@ public sealed class OriginDevice : BlockDevice
 
     public override bool IsFastToZero(long byteOffset, long byteLength) => false;
 
-    public override void Submit(BlockRequest request)
+    private protected override void Start(BlockRequest request)
     {
-        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
-            throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
         request.ResetState();
         _requestCount++;
         _inFlight++;

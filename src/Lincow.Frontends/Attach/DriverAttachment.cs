@@ -9,15 +9,15 @@ namespace Lincow.Frontends.Attach;
 /// </summary>
 internal abstract class DriverAttachment(AttachTarget target) : IAttachment
 {
-    private readonly ManualResetEventSlim _serverEnded = new(initialState: true);
     private string? _link;
-    private bool _isDetaching;
 
     public string? Device { get; private set; }
 
     public string Path => Device ?? "";
 
     protected AttachTarget Target => target;
+
+    protected ServerEnd Server { get; } = new(target);
 
     /// <summary>Makes the device, or takes over the one of this path.</summary>
     public void Begin(IAttachWay way, string identity, ServedExport? left)
@@ -36,7 +36,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             else
             {
                 (Device, _link) = (left.Device, left.Link);
-                TakeOver(left.Device!, identity);
+                TakeOver(left.Device!, left);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -62,7 +62,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             if (claim is null)
                 return false;
             LinuxBlockDevice.DropCache(claim);
-            _isDetaching = true;
+            Server.IsExpected = true;
             Stop(device);
         }
         catch (LinuxException e) when (File.Exists(device))
@@ -74,7 +74,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         {
             // Somebody else took it away.
         }
-        _serverEnded.Wait();
+        Server.Wait();
         try
         {
             Finish(device);
@@ -92,7 +92,9 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     protected abstract string Make(string identity);
 
     /// <summary>Serves a device whose server has died.</summary>
-    protected abstract void TakeOver(string device, string identity);
+    /// <param name="device">Its path.</param>
+    /// <param name="left">What that server wrote down of it.</param>
+    protected abstract void TakeOver(string device, ServedExport left);
 
     /// <summary>Ends the device: no request comes any more.</summary>
     protected abstract void Stop(string device);
@@ -102,31 +104,14 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     {
     }
 
-    /// <summary>From here on <see cref="ServerEnded"/> is waited for.</summary>
-    protected void ServerBegins() => _serverEnded.Reset();
-
-    protected void ServerEnded()
-    {
-        _serverEnded.Set();
-        if (!_isDetaching)
-            target.Ended();
-    }
-
-    /// <summary>Waits for the server, after a failure.</summary>
-    protected void AwaitServer()
-    {
-        _isDetaching = true;
-        _serverEnded.Wait();
-    }
-
     // A device that could not be taken over goes on waiting.
     private void Abandon(bool isNew)
     {
-        _isDetaching = true;
+        Server.IsExpected = true;
         if (isNew && Device is { } device)
         {
             Stop(device);
-            _serverEnded.Wait();
+            Server.Wait();
             Finish(device);
             DeviceLink.Remove(_link);
         }

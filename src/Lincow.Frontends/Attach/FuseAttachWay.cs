@@ -49,7 +49,7 @@ internal sealed class FuseAttachWay : IAttachWay
         if (holders.Count > 0)
             return holders;
         if (devices.Any(device => !LoopBlockDevice.TryDetach(device)))
-            return ["somebody that can't be seen from here"];
+            return [DeviceHolders.Unseen];
         DeviceLink.Remove(export.Link);
         if (FuseConnection.IsMounted(file) && !FuseConnection.TryUnmount(file, lazily: true))
             return [$"the mount on {file}"];
@@ -61,9 +61,9 @@ internal sealed class FuseAttachWay : IAttachWay
 /// <summary>A device attached by FUSE. The order of things: file, mount, server, loop device, link; detaching goes back the same way.</summary>
 internal sealed class FuseAttachment(AttachTarget target) : IAttachment
 {
-    private readonly ManualResetEventSlim _serverEnded = new(initialState: true);
+    private readonly ServerEnd _server = new(target);
     private string? _file, _link;
-    private bool _isMounted, _isDetaching;
+    private bool _isMounted;
 
     public string? Device { get; private set; }
 
@@ -77,8 +77,8 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         _isMounted = true;
         var owner = new FuseOwner(LinuxPath.ThisUser, LinuxPath.ThisGroup);
         var server = new FuseServer(target.Loop, target.Device, connection.Descriptor, owner, target.Log);
-        _serverEnded.Reset();
-        target.Loop.Post(() => server.Start(ServerEnded));
+        _server.Begins();
+        target.Loop.Post(() => server.Start(_server.Ended));
         if (LoopBlockDevice.WhyNot() is not null)
             return;
         Device = LoopBlockDevice.Attach(_file!, target.Device.IsReadOnly, target.ScanPartitions);
@@ -97,14 +97,14 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
             DeviceLink.Remove(_link);
             Device = null;
         }
-        _isDetaching = true;
+        _server.IsExpected = true;
         if (_isMounted && !FuseConnection.TryUnmount(_file!, lazily: false))
         {
             holders = DeviceHolders.Of(_file!);
             return false;
         }
         _isMounted = false;
-        _serverEnded.Wait();
+        _server.Wait();
         File.Delete(_file!);
         return true;
     }
@@ -112,24 +112,17 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
     /// <summary>After a failure: nobody can hold it yet.</summary>
     public void Abandon()
     {
-        _isDetaching = true;
+        _server.IsExpected = true;
         if (Device is { } device)
             LoopBlockDevice.TryDetach(device);
         DeviceLink.Remove(_link);
         if (_isMounted)
         {
             FuseConnection.TryUnmount(_file!, lazily: true);
-            _serverEnded.Wait();
+            _server.Wait();
         }
         if (_file is not null)
             File.Delete(_file);
-    }
-
-    private void ServerEnded()
-    {
-        _serverEnded.Set();
-        if (!_isDetaching)
-            target.Ended();
     }
 
     // The name is free for the link as well then, but for what others than lincow may have put there.

@@ -6,39 +6,21 @@ using Lincow.Linux;
 namespace Lincow.Frontends.Attach;
 
 /// <summary>Attaches by the kernel's NBD client, over connected sockets, without a handshake: both ends are made here.</summary>
-internal sealed class NbdAttachWay : IAttachWay
+internal sealed class NbdAttachWay : DriverAttachWay
 {
-    public string Name => "nbd";
+    public override string Name => "nbd";
 
-    public string? WhyNot() => NbdBlockDevice.WhyNot();
+    public override string? WhyNot() => NbdBlockDevice.WhyNot();
 
-    public IAttachment Attach(AttachTarget target)
-    {
-        var attachment = new NbdAttachment(target);
-        attachment.Begin(this, $"lincow-{Guid.NewGuid():N}", null);
-        return attachment;
-    }
+    protected override DriverAttachment On(AttachTarget target) => new NbdAttachment(target);
 
-    public bool IsWaiting(ServedExport export) => export is { Device: { } device, Identity: { } identity } && NbdBlockDevice.Find(identity) == device;
+    protected override string NewIdentity() => $"lincow-{Guid.NewGuid():N}";
 
-    public IAttachment Resume(AttachTarget target, ServedExport export)
-    {
-        var attachment = new NbdAttachment(target);
-        attachment.Begin(this, export.Identity!, export);
-        return attachment;
-    }
+    protected override bool IsWaiting(string device, string identity) => Find(identity) == device;
 
-    public List<string> Clean(ServedExport export)
-    {
-        if (export.Identity is { } identity && NbdBlockDevice.Find(identity) is { } device)
-        {
-            if (DeviceHolders.Of(device) is { Count: > 0 } holders)
-                return holders;
-            NbdBlockDevice.Disconnect(device);
-        }
-        DeviceLink.Remove(export.Link);
-        return [];
-    }
+    protected override string? Find(string identity) => NbdBlockDevice.Find(identity);
+
+    protected override void Remove(string device) => NbdBlockDevice.Disconnect(device);
 }
 
 /// <summary>A device attached by NBD.</summary>
@@ -84,12 +66,12 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         {
             if (device is not null)
                 NbdBlockDevice.Disconnect(device);
-            AwaitServer();
+            Server.Wait();
             throw;
         }
     }
 
-    protected override void TakeOver(string device, string identity)
+    protected override void TakeOver(string device, ServedExport left)
     {
         var time = Stopwatch.StartNew();
         for (var missing = NbdBlockDevice.ConnectionCount(device); missing > 0;)
@@ -97,7 +79,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
             var pairs = Pairs(missing);
             try
             {
-                NbdBlockDevice.Reconnect(device, [.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, identity);
+                NbdBlockDevice.Reconnect(device, [.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, left.Identity!);
             }
             finally
             {
@@ -127,7 +109,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
     private void Serve(int socket)
     {
         if (Interlocked.Increment(ref _open) == 1)
-            ServerBegins();
+            Server.Begins();
         LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
         Target.Loop.Post(() => new NbdTransmission(Target.Loop, _memory, socket, _terms, [], Closed).Start());
     }
@@ -135,7 +117,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
     private void Closed()
     {
         if (Interlocked.Decrement(ref _open) == 0)
-            ServerEnded();
+            Server.Ended();
     }
 
     private static List<(int Ours, int Kernels)> Pairs(int count)

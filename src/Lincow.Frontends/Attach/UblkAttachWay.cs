@@ -7,41 +7,24 @@ using Lincow.Linux;
 namespace Lincow.Frontends.Attach;
 
 /// <summary>Attaches by the kernel's ublk driver.</summary>
-internal sealed class UblkAttachWay : IAttachWay
+internal sealed class UblkAttachWay : DriverAttachWay
 {
-    public string Name => "ublk";
+    public override string Name => "ublk";
 
-    public string? WhyNot() => UblkBlockDevice.WhyNot();
+    public override string? WhyNot() => UblkBlockDevice.WhyNot();
 
-    public IAttachment Attach(AttachTarget target)
+    protected override DriverAttachment On(AttachTarget target) => new UblkAttachment(target);
+
+    protected override string NewIdentity() => Convert.ToHexString(RandomNumberGenerator.GetBytes(sizeof(ulong)));
+
+    protected override bool IsWaiting(string device, string identity) => UblkBlockDevice.Find(UblkAttachment.Number(identity)) == (device, true);
+
+    protected override string? Find(string identity) => UblkBlockDevice.Find(UblkAttachment.Number(identity))?.Device;
+
+    protected override void Remove(string device)
     {
-        var attachment = new UblkAttachment(target);
-        attachment.Begin(this, Convert.ToHexString(RandomNumberGenerator.GetBytes(sizeof(ulong))), null);
-        return attachment;
-    }
-
-    public bool IsWaiting(ServedExport export) => export is { Device: { } device, Identity: { } identity } && UblkBlockDevice.Find(UblkAttachment.Number(identity)) == (device, true);
-
-    public IAttachment Resume(AttachTarget target, ServedExport export)
-    {
-        if (export.SizeBytes != target.Device.SizeBytes || export.ReadOnly != target.Device.IsReadOnly)
-            throw new LincowException($"{export.Device}: waits for its server, but had another size or was {(export.ReadOnly ? "" : "not ")}read-only. Take it away with 'lincow detach --stale', then attach");
-        var attachment = new UblkAttachment(target);
-        attachment.Begin(this, export.Identity!, export);
-        return attachment;
-    }
-
-    public List<string> Clean(ServedExport export)
-    {
-        if (export.Identity is { } identity && UblkBlockDevice.Find(UblkAttachment.Number(identity)) is (var device, _))
-        {
-            if (DeviceHolders.Of(device) is { Count: > 0 } holders)
-                return holders;
-            UblkBlockDevice.Stop(device);
-            UblkBlockDevice.Delete(device);
-        }
-        DeviceLink.Remove(export.Link);
-        return [];
+        UblkBlockDevice.Stop(device);
+        UblkBlockDevice.Delete(device);
     }
 }
 
@@ -68,14 +51,16 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
         catch
         {
             UblkBlockDevice.Stop(block.Path);
-            AwaitServer();
+            Server.Wait();
             UblkBlockDevice.Delete(block.Path);
             throw;
         }
     }
 
-    protected override void TakeOver(string device, string identity)
+    protected override void TakeOver(string device, ServedExport left)
     {
+        if (left.SizeBytes != Target.Device.SizeBytes || left.ReadOnly != Target.Device.IsReadOnly)
+            throw new LincowException($"{device}: waits for its server, but had another size or was {(left.ReadOnly ? "" : "not ")}read-only. Take it away with 'lincow detach --stale', then attach");
         var block = UblkBlockDevice.Recover(device);
         Serve(block);
         block.EndRecovery();
@@ -88,7 +73,7 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
     private void Serve(UblkBlockDevice block)
     {
         var server = new UblkServer(Target.Loop, Target.Device, block, Target.Log);
-        ServerBegins();
-        Target.Loop.Post(() => server.Start(ServerEnded));
+        Server.Begins();
+        Target.Loop.Post(() => server.Start(Server.Ended));
     }
 }

@@ -47,26 +47,16 @@ public class UmlTests
     public void The_kernel_of_User_mode_Linux_reads_it_and_writes_to_it()
     {
         using var scratch = new Scratch();
-        Tool.Find("linux.uml");
+        var share = UserModeLinux.Share(scratch);
         var overlay = new ChangedOverlay(scratch, 4 << 20, "4K", seed: 5);
         Cli.Ok("convert", overlay.Path, scratch["vm.uml"], "--to", "uml");
         var written = Scratch.RandomBytes(300_000, seed: 6);
-        File.WriteAllBytes(scratch["written"], written);
-        File.WriteAllText(scratch["init"], $"""
-            #!/bin/sh
-            mount -t tmpfs none /run
-            mknod /run/ubda b 98 0
-            cat /run/ubda > {scratch["read"]}
-            dd if={scratch["written"]} of=/run/ubda bs=100000 seek=13 conv=fsync 2> /dev/null
-            echo done > {scratch["done"]}
-            mount -t proc proc /proc
-            echo o > /proc/sysrq-trigger
-            sleep 10
-            """);
-        File.SetUnixFileMode(scratch["init"], UnixFileMode.UserRead | UnixFileMode.UserExecute);
-        var kernel = Tool.Run("linux.uml", "rootfstype=hostfs", "rootflags=/", "rw", "init=" + scratch["init"], "con=null", "con0=fd:0,fd:1", "mem=128M", "quiet", "uml_dir=" + scratch.Directory, $"ubd0={scratch["vm.uml"]},{overlay.Origin}");
-        Assert.True(File.Exists(scratch["done"]), kernel.ToString());
-        Assert.Equal(overlay.Content, File.ReadAllBytes(scratch["read"]));
+        File.WriteAllBytes(share + "/written", written);
+        UserModeLinux.Run(scratch, """
+            cat /dev/ubda >/run/share/read
+            dd if=/run/share/written of=/dev/ubda bs=100000 seek=13 conv=fsync status=none
+            """, $"{scratch["vm.uml"]},{overlay.Origin}");
+        Assert.Equal(overlay.Content, File.ReadAllBytes(share + "/read"));
         Cli.Ok("convert", scratch["vm.uml"], scratch["back.cow"]);
         written.CopyTo(overlay.Content, 1_300_000);
         Assert.Equal(overlay.Content, ChangedOverlay.Read(scratch, scratch["back.cow"]));

@@ -7,11 +7,15 @@ internal static class UserModeLinux
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(170);
 
-    /// <summary>Runs a bash script that has to succeed; returns what it printed. Disks are /dev/ubda and so on. In the script, "lincow" is the built binary.</summary>
+    /// <summary>Where the job's files are, which it knows as /run/share: its /tmp is its own.</summary>
+    public static string Share(Scratch scratch) => Directory.CreateDirectory(scratch["share"]).FullName;
+
+    /// <summary>Runs a bash script that has to succeed; returns what it printed. In the script, "lincow" is the built binary.</summary>
+    /// <param name="disks">As tests/guest/uml takes them.</param>
     public static string Run(Scratch scratch, string script, params string[] disks)
     {
         Tool.Find("linux.uml");
-        var share = scratch["share"];
+        var share = Share(scratch);
         Directory.CreateDirectory(share + "/bin");
         File.Delete(share + "/bin/lincow");
         // A copy, because the guest's /tmp is its own, except of what needs its neighbours.

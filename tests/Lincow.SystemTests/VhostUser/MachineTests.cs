@@ -132,23 +132,27 @@ public class MachineTests
     public void A_file_system_in_User_mode_Linux_is_there_after_a_reboot()
     {
         using var scratch = new Scratch();
-        var linux = Tool.Find("linux.uml");
         Tool.RequireRoot();
         var origin = scratch.Random("origin.img", DiskBytes, seed: 4);
         Cli.Ok("create", scratch["o.cow"], "--origin", origin);
         var socket = scratch.NewSocket();
         using (var server = LincowServer.Start([scratch["o.cow"], "--vhost-user", socket]))
         {
-            Assert.Contains("WRITTEN", RunUml(scratch, linux, socket, $"""
-                [ "$(cat /sys/block/vda/size)" = {DiskBytes / 512} ] && mkfs.ext4 -q /dev/vda && mkdir /tmp/m && mount /dev/vda /tmp/m || exit
+            UserModeLinux.Run(scratch, $"""
+                [ "$(cat /sys/block/vda/size)" = {DiskBytes / 512} ]
+                mkfs.ext4 -q /dev/vda
+                mkdir /tmp/m; mount /dev/vda /tmp/m
                 for i in 1 2 3; do head -c 3000000 /dev/urandom >/tmp/m/$i; done
-                cp /tmp/m/1 /tmp/m/gone; sync; rm /tmp/m/gone; fstrim /tmp/m || exit
-                (cd /tmp/m; sha256sum 1 2 3 >sums; sync) && umount /tmp/m && echo WRITTEN
-                """));
-            Assert.Contains("SOUND", RunUml(scratch, linux, socket, """
-                e2fsck -f -n /dev/vda && mkdir /tmp/m && mount /dev/vda /tmp/m && cd /tmp/m && sha256sum -c --quiet sums && echo SOUND
-                cd /; umount /tmp/m
-                """));
+                cp /tmp/m/1 /tmp/m/gone; sync; rm /tmp/m/gone; fstrim /tmp/m
+                cd /tmp/m; sha256sum 1 2 3 >sums; sync; cd /
+                umount /tmp/m
+                """, "vhost-user:" + socket);
+            UserModeLinux.Run(scratch, """
+                e2fsck -f -n /dev/vda
+                mkdir /tmp/m; mount /dev/vda /tmp/m
+                cd /tmp/m; sha256sum -c --quiet sums; cd /
+                umount /tmp/m
+                """, "vhost-user:" + socket);
             server.Stop();
             Assert.Equal("", server.Errors.Trim());
         }
@@ -167,26 +171,6 @@ public class MachineTests
 
     private static ToolResult Boot(string share, Dictionary<string, string> environment, params string[] disks) =>
         Tool.Run(Cli.InRepository("tests/guest/run"), [share, .. disks.Select(disk => "vhost-user:" + disk)], environment, TimeSpan.FromMinutes(4));
-
-    /// <summary>A script as the first process of a User-mode Linux whose root is the host's, read-only.</summary>
-    private static string RunUml(Scratch scratch, string linux, string socket, string script)
-    {
-        var first = scratch["init"];
-        File.WriteAllText(first, $"""
-            #!/bin/bash
-            export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-            mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
-            insmod /usr/lib/uml/modules/$(uname -r)/kernel/drivers/block/virtio_blk.ko
-            ({script}
-            )
-            echo o >/proc/sysrq-trigger
-            sleep 60
-            """);
-        File.SetUnixFileMode(first, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        // Its memory is a file, which takes what it takes of /dev/shm; SIGTERM means nothing to it.
-        return Tool.Run("timeout", ["-s", "KILL", "50", linux, "mem=192M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=" + first,
-            $"virtio_uml.device={socket}:2", "con=null", "con0=null,fd:1", "ssl=null", "quiet"], new() { ["TMPDIR"] = "/dev/shm" }).Output;
-    }
 
     private static void PrepareGuest()
     {

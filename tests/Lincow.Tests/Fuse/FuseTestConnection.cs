@@ -8,51 +8,28 @@ using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Fuse;
 
-/// <summary>A FUSE server over a transient overlay of a random image, with the test in the kernel's place: packets of a socket pair keep their bounds as /dev/fuse does.</summary>
-internal sealed unsafe class FuseTestConnection : IDisposable
+/// <summary>A FUSE server with the test in the kernel's place: packets of a socket pair keep their bounds as /dev/fuse does. The image's second half is a hole.</summary>
+internal sealed unsafe class FuseTestConnection : OverlayOnLoop
 {
     public const int DeviceBytes = 1 << 20;
 
-    private readonly Thread _thread;
-    private readonly IoLoop _loop;
-    private readonly OverlaySession _session;
-    private readonly string _origin = Path.GetTempFileName();
     private readonly ManualResetEventSlim _ended = new();
     private readonly Socket _kernel;
     private ulong _unique;
 
     public FuseTestConnection(string loop, bool isReadOnly = false)
+        : base(loop, DeviceBytes, hole: (DeviceBytes / 2).., isReadOnly)
     {
-        OriginContent = new byte[DeviceBytes];
-        new Random(8).NextBytes(OriginContent.AsSpan(0, DeviceBytes / 2));
-        using (var file = File.OpenWrite(_origin))
-        {
-            // The second half is a hole.
-            file.Write(OriginContent.AsSpan(0, DeviceBytes / 2));
-            file.SetLength(DeviceBytes);
-        }
-        (_thread, _loop) = TestLoop.Start(loop);
-        _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly }, _loop));
         var pair = stackalloc int[2];
         const int unix = 1, packets = 5, nonBlocking = 0x800;
         Assert.Equal(0, Libc.socketpair(unix, packets | Libc.CloseOnExec, 0, pair));
         Libc.fcntl(pair[0], Libc.FcntlSetFlags, nonBlocking);
         _kernel = new Socket(new SafeSocketHandle(pair[1], true)) { ReceiveTimeout = 10_000, SendBufferSize = 1 << 20 };
         var descriptor = pair[0];
-        _loop.Invoke(() =>
-        {
-            new FuseServer(_loop, _session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set);
-            return true;
-        });
+        Loop.Invoke(() => new FuseServer(Loop, Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
     }
 
-    public byte[] OriginContent { get; }
-
     public List<string> Log { get; } = [];
-
-    public long AllocatedBytes() => _loop.Invoke(GC.GetAllocatedBytesForCurrentThread);
-
-    public long RentedBytes() => _loop.Invoke(() => _loop.Buffers.RentedBytes);
 
     /// <summary>Sends a request, and returns its number.</summary>
     public ulong Send(FuseOpcode opcode, ReadOnlySpan<byte> arguments, int? length = null)
@@ -117,18 +94,11 @@ internal sealed unsafe class FuseTestConnection : IDisposable
         return MemoryMarshal.Read<T>(body);
     }
 
-    public void Dispose()
+    public override void Dispose()
     {
         // The connection's end, which the kernel says with ENODEV.
         _kernel.Dispose();
         Assert.True(_ended.Wait(10_000), "the server did not notice that the connection is over");
-        _loop.Invoke(() =>
-        {
-            _session.Close();
-            _loop.Stop();
-            return true;
-        });
-        _thread.Join();
-        File.Delete(_origin);
+        base.Dispose();
     }
 }

@@ -8,32 +8,19 @@ using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Nbd;
 
-/// <summary>A transient overlay over a random image, on a loop with a thread of its own.</summary>
-internal sealed class NbdTestServer : IDisposable
+/// <summary>An export for clients in this process.</summary>
+internal sealed class NbdTestServer : OverlayOnLoop
 {
-    private readonly Thread _thread;
-    private readonly IoLoop _loop;
-    private readonly OverlaySession _session;
     private readonly NbdExports _exports;
     private readonly NbdMemory _memory;
-    private readonly string _origin = Path.GetTempFileName();
     private readonly CountdownEvent _open = new(1);
 
     public NbdTestServer(string loop, bool isReadOnly = false)
+        : base(loop, 1 << 20, hole: 0..0, isReadOnly)
     {
-        OriginContent = new byte[1 << 20];
-        new Random(8).NextBytes(OriginContent);
-        File.WriteAllBytes(_origin, OriginContent);
-        (_thread, _loop) = TestLoop.Start(loop);
-        _session = _loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly }, _loop));
-        _exports = new NbdExports([new NbdExport("x", _session.Device, _loop, "test")]);
-        _memory = new NbdMemory(_loop);
+        _exports = new NbdExports([new NbdExport("x", Session.Device, Loop, "test")]);
+        _memory = new NbdMemory(Loop);
     }
-
-    public byte[] OriginContent { get; }
-
-    /// <summary>Bytes that the loop's thread has allocated in its life.</summary>
-    public long AllocatedBytes() => _loop.Invoke(GC.GetAllocatedBytesForCurrentThread);
 
     public NbdTestClient Connect(bool structured = false, bool extended = false, bool contexts = false)
     {
@@ -48,26 +35,15 @@ internal sealed class NbdTestServer : IDisposable
         Assert.Equal(HandshakeStep.Transmit, Option(handshake, 7, new byte[6]));
         var (server, client) = LinuxSocket.Pair();
         _open.AddCount();
-        _loop.Invoke(() =>
-        {
-            new NbdTransmission(_loop, _memory, server, handshake.Terms, [], () => _open.Signal()).Start();
-            return true;
-        });
+        Loop.Invoke(() => new NbdTransmission(Loop, _memory, server, handshake.Terms, [], () => _open.Signal()).Start());
         return new NbdTestClient(new Socket(new SafeSocketHandle(client, true)), structured || extended, extended);
     }
 
-    public void Dispose()
+    public override void Dispose()
     {
         _open.Signal();
         Assert.True(_open.Wait(10_000), "a connection did not end");
-        _loop.Invoke(() =>
-        {
-            _session.Close();
-            _loop.Stop();
-            return true;
-        });
-        _thread.Join();
-        File.Delete(_origin);
+        base.Dispose();
         _open.Dispose();
     }
 

@@ -98,7 +98,7 @@ public unsafe class VhostHostileTests
         ];
         foreach (var (request, payload, descriptors) in senseless)
             Assert.True(guest.Ask(request, payload, descriptors) == 1, $"message {request} with {payload.Length} bytes was done");
-        Assert.Equal(server.Content[..4096], guest.ReadDisk(0, 4096, queue: 1));
+        Assert.Equal(server.OriginContent[..4096], guest.ReadDisk(0, 4096, queue: 1));
     }
 
     [Theory]
@@ -141,7 +141,7 @@ public unsafe class VhostHostileTests
             guest.Shrink(left * 16384);
             guest.KickAlways(0);
             Assert.True(guest.IsClosed());
-            Assert.Equal(server.Content[..4096], other.ReadDisk(0, 4096));
+            Assert.Equal(server.OriginContent[..4096], other.ReadDisk(0, 4096));
         }
         Assert.Contains("has become shorter", server.Messages);
     }
@@ -159,7 +159,7 @@ public unsafe class VhostHostileTests
             greedy.Submit(In, 0, null, 65536, pieces: 2, kick: false);
         greedy.KickAlways(0);
         var clock = Stopwatch.StartNew();
-        Assert.Equal(server.Content[..4096], other.ReadDisk(0, 4096));
+        Assert.Equal(server.OriginContent[..4096], other.ReadDisk(0, 4096));
         Assert.InRange(clock.ElapsedMilliseconds, 0, 5000);
         while (greedy.Pending > 0)
             Assert.Equal(0, greedy.Await(0).Result!.Value);
@@ -172,7 +172,7 @@ public unsafe class VhostHostileTests
         {
             guest.Connect(server.Connect());
             breach(guest);
-            Assert.Equal(server.Content[..8192], guest.ReadDisk(0, 8192, pieces: 3, queue: 1));
+            Assert.Equal(server.OriginContent[..8192], guest.ReadDisk(0, 8192, pieces: 3, queue: 1));
             Assert.True(SpinWait.SpinUntil(() => server.Messages.Length > 0, 5000), "no word of it");
             Assert.Contains("queue 0 was stopped", server.Messages);
             Assert.Contains(sentence, server.Messages);
@@ -181,7 +181,7 @@ public unsafe class VhostHostileTests
         }
         using var next = new VhostGuest(kind);
         next.Connect(server.Connect());
-        Assert.Equal(server.Content[..8192], next.ReadDisk(0, 8192));
+        Assert.Equal(server.OriginContent[..8192], next.ReadDisk(0, 8192));
     }
 
     private static void BreakSplit(VhostGuest guest, string breach)

@@ -32,7 +32,7 @@ public unsafe class VhostTests
         guest.Connect(server.Connect());
         var seed = Environment.TickCount;
         var random = new Random(seed);
-        var model = server.Content;
+        var model = server.OriginContent;
         for (var round = 0; round < 150; round++)
             Round(guest, model, random, $"seed {seed}, round {round}, {loop}, {guest.Kind}");
         Assert.Equal("", server.Messages);
@@ -100,7 +100,7 @@ public unsafe class VhostTests
         Assert.Equal(1, guest.Do(WriteZeroes, 0, ZeroRange(0, 8, 0)));
         Assert.Equal(1, guest.Do(Discard, 0, ZeroRange(0, 8, 0)));
         Assert.Equal(0, guest.Do(Flush, 0, []));
-        Assert.Equal(server.Content[..65536], guest.ReadDisk(0, 65536, pieces: 5));
+        Assert.Equal(server.OriginContent[..65536], guest.ReadDisk(0, 65536, pieces: 5));
     }
 
     [Fact]
@@ -112,8 +112,8 @@ public unsafe class VhostTests
         Assert.Equal(1UL << 14, guest.Features & (1UL << 5 | 1UL << 13 | 1UL << 14));
         Assert.Equal(2, guest.Do(Discard, 0, ZeroRange(0, 8, 0)));
         Assert.Equal(0, guest.Do(WriteZeroes, 0, ZeroRange(9, 16, 1)));
-        server.Content.AsSpan(9 * 512, 16 * 512).Clear();
-        Assert.Equal(server.Content[..65536], guest.ReadDisk(0, 65536));
+        server.OriginContent.AsSpan(9 * 512, 16 * 512).Clear();
+        Assert.Equal(server.OriginContent[..65536], guest.ReadDisk(0, 65536));
     }
 
     [Fact]
@@ -136,7 +136,7 @@ public unsafe class VhostTests
         Assert.Equal(2, guest.Do(Discard, 0, ZeroRange(0, 8, 1)));
         Assert.Equal(2, guest.Do(WriteZeroes, 0, ZeroRange(0, 8, 2)));
         Assert.Equal(2, guest.Do(99, 0, new byte[512]));
-        Assert.Equal(server.Content, guest.ReadDisk(0, VhostTestServer.DiskBytes));
+        Assert.Equal(server.OriginContent, guest.ReadDisk(0, VhostTestServer.DiskBytes));
         Assert.Equal("", server.Messages);
     }
 
@@ -179,7 +179,7 @@ public unsafe class VhostTests
         guest.Connect(server.Connect());
         for (var round = 0; round < 8; round++)
         {
-            Assert.Equal(server.Content[..4096], guest.ReadDisk(0, 4096));
+            Assert.Equal(server.OriginContent[..4096], guest.ReadDisk(0, 4096));
             // Every place in the ring, with either value of the counter.
             guest.StartQueue(0, guest.StopQueue(0));
         }

@@ -52,7 +52,8 @@ internal sealed class AllSubjects
             RawFile(RawQemuNone, "--cache=none", "--aio=native"),
             new(Null, Role.Ceiling, work => [.. Nbdkit(work), "null", $"size={Workspace.DeviceBytes}"]),
             .. AttachSubjects.List(lincow),
-            .. KernelSubjects.List,
+            .. KernelSubjects.InUserModeLinux,
+            .. KernelSubjects.Emulated,
             .. GuestSubjects.List(lincow),
         ];
     }

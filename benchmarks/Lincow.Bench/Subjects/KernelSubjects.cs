@@ -1,20 +1,30 @@
 namespace Lincow.Bench.Subjects;
 
-/// <summary>Block devices inside User-mode Linux: the kernel's copy-on-write targets, lincow on the kernel's NBD client, and a disk by itself. What each is made of says Kernel/job.</summary>
+/// <summary>Block devices inside a guest: the kernel's copy-on-write targets, lincow, and a disk by itself, which comes last. What each is made of says Kernel/job.</summary>
 internal static class KernelSubjects
 {
-    public const string LincowNone = "uml lincow none", LincowWriteback = "uml lincow", Snapshot4 = "uml dm-snapshot 4K", Snapshot64 = "uml dm-snapshot 64K", Clone = "uml dm-clone 4K",
-        Raw = "uml raw disk", RawNbd = "uml nbdkit raw";
-
-    public static IEnumerable<Subject> List { get; } =
+    public static IReadOnlyList<Subject> InUserModeLinux { get; } =
     [
-        new(LincowNone, Role.Lincow, _ => []) { GuestName = "lincow-none" },
-        new(LincowWriteback, Role.Lincow, _ => []) { GuestName = "lincow-writeback" },
-        new(Snapshot4, Role.Peer, _ => []) { GuestName = "snapshot-8" },
-        new(Snapshot64, Role.Peer, _ => []) { GuestName = "snapshot-128" },
-        new(Clone, Role.Peer, _ => []) { GuestName = "clone" },
-        new(Raw, Role.Raw, _ => []) { GuestName = "raw" },
+        Make("uml lincow none", Role.Lincow, "lincow-none"),
+        Make("uml lincow", Role.Lincow, "lincow-writeback"),
+        Make("uml dm-snapshot 4K", Role.Peer, "snapshot-8"),
+        Make("uml dm-snapshot 64K", Role.Peer, "snapshot-128"),
+        Make("uml dm-clone 4K", Role.Peer, "clone"),
         // What a process costs there, whatever it does: the disk as it is, through the kernel's NBD client.
-        new(RawNbd, Role.Raw, _ => []) { GuestName = "nbdkit" },
+        Make("uml nbdkit raw", Role.Raw, "nbdkit"),
+        Make("uml raw disk", Role.Raw, "raw"),
     ];
+
+    public static IReadOnlyList<Subject> Emulated { get; } =
+    [
+        Make("emu lincow ublk", Role.Lincow, "ublk-none"),
+        Make("emu lincow nbd", Role.Lincow, "nbd-none"),
+        Make("emu dm-snapshot 4K", Role.Peer, "snapshot-8"),
+        Make("emu dm-snapshot 64K", Role.Peer, "snapshot-128"),
+        Make("emu qemu-nbd qcow2", Role.Peer, "qcow2"),
+        Make("emu qemu-nbd raw", Role.Raw, "qemu-raw"),
+        Make("emu raw disk", Role.Raw, "raw"),
+    ];
+
+    private static Subject Make(string name, Role role, string guestName) => new(name, role, _ => []) { GuestName = guestName };
 }

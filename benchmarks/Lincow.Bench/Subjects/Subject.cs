@@ -32,7 +32,7 @@ internal sealed record Subject(string Name, Role Role, Func<Workspace, string[]>
     /// <summary>How it becomes a file or block device of this machine, for the rows that are about that; it is not served over NBD then.</summary>
     public Func<Workspace, CancellationToken, Attached>? Attach { get; init; }
 
-    /// <summary>Its name in Kernel/job, for the rows that are measured in User-mode Linux; it is not served here then.</summary>
+    /// <summary>Its name in Kernel/job, for the rows that are measured in a guest; it is not served here then.</summary>
     public string? GuestName { get; init; }
 
     /// <summary>Where the bytes of the device lie at rest, for counting extents; null for those that forget them.</summary>

@@ -173,7 +173,7 @@ internal static class AllRows
         FlushAllocated, FlushFresh, SixteenAllocated, SixteenFresh, UncachedRead, FillExtents, FillMetadata, FillOpen, CpuFreshWrite, CpuAllocatedWrite, CpuRead,
         StartUp, StartUpCreate, StartUpServe, StartUpTable, StartUpTransient, FourRead, FourWrite, SixtyFourOne, SixtyFourDevices,
         MemoryFresh, MemoryOnePercent, OpenOnePercent, OpenLarge, Collections,
-        AttachRows.Time, .. AttachRows.File, .. AttachRows.Device, .. GuestRows.All, .. KernelRows.All,
+        AttachRows.Time, .. AttachRows.File, .. AttachRows.Device, .. GuestRows.All, .. KernelRows.UserModeLinux.All, .. KernelRows.Emulated.All,
     ];
 
     /// <summary>In the order of measuring. Within a stage readers come first, so that they meet no dirty pages of a predecessor.</summary>
@@ -195,7 +195,8 @@ internal static class AllRows
         new AttachTimeStage { Rows = [AttachRows.Time] },
         new AttachStage { Rows = AttachRows.File },
         new AttachStage { Rows = AttachRows.Device },
-        new KernelStage { Rows = KernelRows.All, IsSlow = true },
+        KernelStage.Of(KernelRows.UserModeLinux),
+        KernelStage.Of(KernelRows.Emulated),
         new GuestStage { Rows = GuestRows.All },
     ];
 

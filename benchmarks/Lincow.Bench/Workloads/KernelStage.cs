@@ -5,7 +5,7 @@ using Lincow.Bench.Subjects;
 namespace Lincow.Bench.Workloads;
 
 /// <summary>
-/// Each subject starts twice in User-mode Linux: it is filled in the first life, opened and read in the second. Between them the guest's disks
+/// Each subject starts twice in a guest: it is filled in the first life, opened and read in the second. Between them the guest's disks
 /// are dropped from the host's page cache. All blocks of all disks are allocated before, so what the host's file system does is the same for all.
 /// </summary>
 internal sealed class KernelStage : Stage
@@ -13,8 +13,9 @@ internal sealed class KernelStage : Stage
     private const int OriginBytes = 64 << 20, StoreBytes = 96 << 20, MetadataBytes = 16 << 20;
     private const int StoreSeed = 20_250_102;
 
-    /// <summary>Two lives take half a minute.</summary>
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
+    public required KernelRows Kernel { get; init; }
+
+    public static KernelStage Of(KernelRows kernel) => new() { Rows = kernel.All, Kernel = kernel, IsSlow = true };
 
     protected override void RunSubject(StageContext context, IReadOnlyList<Row> rows, Subject subject)
     {
@@ -37,12 +38,12 @@ internal sealed class KernelStage : Stage
         }
     }
 
-    private static Sample? Sample(Row row, string share, Dictionary<string, double> filled, Dictionary<string, double> read) =>
-        row == KernelRows.Fill ? Fio(share, "fill")
-        : row == KernelRows.FlushFresh ? Fio(share, "flush-fresh")
-        : row == KernelRows.Flush ? Fio(share, "flush-allocated")
-        : row == KernelRows.Read ? Fio(share, "read") with { Value = FioRun.Parse(File.ReadAllText(Path.Combine(share, "read.json"))).MegabytesPerSecond }
-        : row == KernelRows.Open ? new Sample(read["open"] / 1000)
+    private Sample? Sample(Row row, string share, Dictionary<string, double> filled, Dictionary<string, double> read) =>
+        row == Kernel.Fill ? Fio(share, "fill")
+        : row == Kernel.FlushFresh ? Fio(share, "flush-fresh")
+        : row == Kernel.Flush ? Fio(share, "flush-allocated")
+        : row == Kernel.Read ? Fio(share, "read") with { Value = FioRun.Parse(File.ReadAllText(Path.Combine(share, "read.json"))).MegabytesPerSecond }
+        : row == Kernel.Open ? new Sample(read["open"] / 1000)
         : filled["metadata"] > 0 ? new Sample(filled["metadata"] / 1048576) : null;
 
     private static Sample Fio(string share, string name)
@@ -67,18 +68,18 @@ internal sealed class KernelStage : Stage
     }
 
     /// <summary>The lines NAME VALUE that the guest printed.</summary>
-    private static Dictionary<string, double> Live(StageContext context, Subject subject, string phase, string share, string[] disks)
+    private Dictionary<string, double> Live(StageContext context, Subject subject, string phase, string share, string[] disks)
     {
         var seconds = Math.Max(1, (int)Math.Round(context.Settings.Seconds));
         var job = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Kernel", "job"));
-        File.WriteAllText(Path.Combine(share, "job"), $"SUBJECT={subject.GuestName} PHASE={phase} LINCOW='{context.Lincow}' SECONDS_EACH={seconds}\n{job}");
+        File.WriteAllText(Path.Combine(share, "job"), $"SUBJECT={subject.GuestName} PHASE={phase} DISK={Kernel.Disk} LINCOW='{context.Lincow}' SECONDS_EACH={seconds}\n{job}");
         foreach (var disk in disks)
         {
-            Tool.Run("sync", [disk], Limit, context.Stop);
+            Tool.Run("sync", [disk], Kernel.Limit, context.Stop);
             // Of this file alone: the guest's own programs stay in memory.
             Tool.Run("dd", ["if=" + disk, "iflag=nocache", "count=0", "status=none"], context.Stop);
         }
-        var output = Tool.Run(Guest.UserModeLinux, [share, .. disks], Limit, context.Stop);
+        var output = Tool.Run("env", [$"GUEST_SECONDS={Kernel.Limit.TotalSeconds:0}", Kernel.Program(), share, .. disks], Kernel.Limit + TimeSpan.FromSeconds(30), context.Stop);
         return output.Split('\n').Select(line => line.Split(' ')).Where(words => words.Length == 2 && double.TryParse(words[1], CultureInfo.InvariantCulture, out _))
             .ToDictionary(words => words[0], words => double.Parse(words[1], CultureInfo.InvariantCulture));
     }

@@ -22,8 +22,11 @@ public sealed class FuseServer : IoCompletion
     /// <summary>Requests at once; the kernel holds the rest. Bounds the memory of writes to a quarter of a gigabyte.</summary>
     private const int MaxInFlight = 256;
 
-    /// <summary>Requests taken before others on the loop have their turn.</summary>
-    private const int MaxBatch = 64;
+    /// <summary>
+    /// Requests, and bytes of them, taken before others on the loop have their turn. Receiving copies, and what was taken is started at the end of
+    /// the turn: while one large write is being received the one before it is being written, by another core.
+    /// </summary>
+    private const int MaxBatch = 64, MaxBatchBytes = 512 << 10;
 
     private readonly IoLoop _loop;
     private readonly FuseFile _file;
@@ -87,7 +90,7 @@ public sealed class FuseServer : IoCompletion
 
     private unsafe void ReceiveAll()
     {
-        for (var count = 0; count < MaxBatch; count++)
+        for (int count = 0, bytes = 0; count < MaxBatch && bytes < MaxBatchBytes; count++)
         {
             if (_inFlight >= MaxInFlight)
             {
@@ -112,6 +115,7 @@ public sealed class FuseServer : IoCompletion
                 }
                 break;
             }
+            bytes += result;
             if (request.Header->Length != (uint)result)
                 request.Answer(-Errno.IO);
             else if (!_file.Begin(request, result - FuseAbi.WriteHeaderBytes))

@@ -17,7 +17,7 @@ internal static class CommandRunner
             {
                 // A mistyped command is reported twice; the sentence that names it helps.
                 Error((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal)) ?? result.Errors[0]).Message);
-                Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
+                Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
                 return WrongUsage;
             }
             return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
@@ -25,7 +25,7 @@ internal static class CommandRunner
         catch (UsageException e)
         {
             Error(e.Message);
-            Console.Error.WriteLine($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
+            Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
             return WrongUsage;
         }
         catch (Exception e) when (e is LincowException or LinuxException or IOException or UnauthorizedAccessException or ArgumentException)
@@ -37,24 +37,18 @@ internal static class CommandRunner
         {
             Error($"an error of lincow itself, please report it: {e.GetType().Name}: {e.Message}");
             if (Environment.GetEnvironmentVariable("LINCOW_DEBUG") is not null)
-                Console.Error.WriteLine(e);
+                Log.Say(e.ToString());
             return Failed;
         }
-    }
-
-    public static void Error(string message) => Console.Error.WriteLine("lincow: error: " + Printable.Text(message));
-
-    public static void Warn(string message)
-    {
-        try
+        finally
         {
-            Console.Error.WriteLine("lincow: " + Printable.Text(message));
-        }
-        catch (IOException)
-        {
-            // A log on a full disk must not end the service.
+            Log.Drain();
         }
     }
+
+    public static void Error(string message) => Log.Say("lincow: error: " + Printable.Text(message));
+
+    public static void Warn(string message) => Log.Say("lincow: " + Printable.Text(message));
 }
 
 /// <summary>Options that don't go together: exit status 2.</summary>

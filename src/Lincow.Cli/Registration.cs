@@ -44,6 +44,9 @@ internal sealed class Registration
 
     public void RedirectToLog() => LinuxProcess.RedirectStandardStreams(RunDirectory.LogPath(_record));
 
+    /// <summary>Answers nobody who has not asked yet.</summary>
+    public void StopAsking() => _thread.Loop.Invoke(_server.StopAsking);
+
     /// <summary>Replies to whoever waits for one, then leaves nothing behind.</summary>
     public void End()
     {

@@ -3,9 +3,11 @@ using Lincow.Overlays;
 
 namespace Lincow.Cli;
 
-/// <summary>What a serving process does when it is asked over its control socket. Called on a loop's thread, so it never waits.</summary>
+/// <summary>What a serving process does when it is asked over its control socket. Called on the thread of the loop in front, so it never waits.</summary>
 internal sealed class ServeControl(ServeHost host)
 {
+    private const string Fault = "an error of lincow itself ended it; start the server again";
+
     private readonly ServedSession[] _sessions = [.. host.Sessions];
 
     public void Handle(ControlRequest request, Action<ControlReply> reply)
@@ -13,11 +15,14 @@ internal sealed class ServeControl(ServeHost host)
         switch (request.Verb)
         {
             case ControlRequest.Status:
-                reply(new ControlReply(null, [.. _sessions.Select(session => Count(session.Session))]));
+                reply(new ControlReply(null, [.. _sessions.Select(Count)]));
                 break;
             case ControlRequest.Reset when request.Export >= 0 && request.Export < _sessions.Length:
                 var (thread, session, _) = _sessions[request.Export];
-                thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message))));
+                if (thread.Loop.IsAbandoned)
+                    reply(new ControlReply(Fault));
+                else
+                    thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message))));
                 break;
             case ControlRequest.Detach when host.OnDetach is { } detach:
                 detach(request, reply);
@@ -31,12 +36,13 @@ internal sealed class ServeControl(ServeHost host)
         }
     }
 
-    // Another loop may be counting meanwhile: each number is as it was a moment ago.
-    private static ExportCounters Count(OverlaySession session)
+    // Another loop may be counting meanwhile: each number is as it was a moment ago. Nothing here touches a file, which might stand still or be closed.
+    private static ExportCounters Count(ServedSession served)
     {
+        var session = served.Session;
         var (device, counters) = (session.Device, session.Device.Counters);
         return new ExportCounters(device.RequestCount, counters.Reads, counters.Writes, counters.Discards, counters.Flushes, device.RoundCount,
-            counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, device.InFlight, session.FailedBecause,
+            counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, device.InFlight, served.Thread.Loop.IsAbandoned ? Fault : session.FailedBecause,
             session.DmStatus, session.AreaCache is { } cache ? new AreaCacheCounters(cache.Areas, cache.Hits, cache.Misses) : null);
     }
 }

@@ -9,20 +9,30 @@ using Lincow.Overlays;
 namespace Lincow.Cli;
 
 /// <summary>
-/// Opens overlays, spreads them over loops (one a core), and serves them over NBD and vhost-user until stopped. The order of things: overlays
-/// are open before anything listens; at the end nothing is accepted, what is in flight is answered, overlays are flushed and closed, loops end.
+/// Opens overlays, spreads them over loops (<see cref="ServeLoops"/>), and serves them over NBD and vhost-user until stopped. The order of things:
+/// overlays are open before anything listens; at the end nobody asks and nothing is accepted any more, what is in flight is answered, overlays are
+/// flushed and closed (<see cref="ServeEnd"/>), loops end.
+///
+/// An exception on a loop is an error of lincow itself. It ends the overlays of that loop, as a kill would, and their clients' connections; the others go
+/// on. Where there are no others, or the kernel waits for a device (attach, run), the process ends, so that whoever watches it starts it again.
 /// </summary>
 /// <param name="command">What is served for: serve, run or attach. It goes into the record that others find.</param>
 internal sealed class ServeHost(string command)
 {
-    private readonly List<LoopThread> _threads = [];
     private readonly List<ServedSession> _sessions = [];
-    private readonly List<string> _socketPaths = [];
+    private readonly List<ListeningSocket> _sockets = [];
     private readonly List<(IoLoop Loop, VhostServer Server)> _vhostServers = [];
+    private ServeLoops? _loops;
     private NbdServer? _server;
     private LiveOrigin? _liveOrigin;
     private TlsSettings? _tls;
     private Registration? _registration;
+
+    /// <summary>What <see cref="Stop"/> may take by default: longer than a disk takes over a bad sector, shorter than service managers wait.</summary>
+    public const int DefaultStopSeconds = 30;
+
+    /// <summary>What <see cref="Stop"/> may take, whatever stands still.</summary>
+    public TimeSpan StopPatience { get; init; } = TimeSpan.FromSeconds(DefaultStopSeconds);
 
     public IReadOnlyList<ServedSession> Sessions => _sessions;
 
@@ -44,23 +54,27 @@ internal sealed class ServeHost(string command)
     public void Start(IReadOnlyList<SessionOptions> overlays, IReadOnlyList<string> names, IReadOnlyList<ListenAddress> addresses, TlsSettings? tls, string? liveOrigin = null,
         IReadOnlyList<string>? vhostPaths = null)
     {
+        var openings = new List<OverlayOpening>();
+        Log.Begin();
         try
         {
             _liveOrigin = liveOrigin is null ? null : LiveOrigin.Claim(liveOrigin);
-            var loops = liveOrigin is not null ? 1 : Math.Min(overlays.Count, Environment.ProcessorCount);
-            for (var i = 0; i < loops; i++)
-                _threads.Add(LoopThread.Start($"lincow-loop-{i}"));
-            if (_threads[0].WhyNotUring is { } reason)
+            foreach (var options in overlays)
+            {
+                // Attach itself goes on with such a device.
+                if (command != "attach" && !options.ReadOnly)
+                    WaitingDevice.Refuse(options.Overlay);
+                openings.Add(OverlaySession.Prepare(options));
+            }
+            // A live origin and its snapshots are one device.
+            var loops = _loops = new ServeLoops([.. openings.Select(opening => liveOrigin is null ? opening.Places : "")], command == "serve" ? LoopFaulted : null);
+            if (loops.Devices[0].WhyNotUring is { } reason)
                 CommandRunner.Warn(reason);
             var exports = new List<NbdExport>();
             for (var i = 0; i < overlays.Count; i++)
             {
-                var thread = _threads[i % loops];
-                var options = overlays[i];
-                // Attach itself goes on with such a device.
-                if (command != "attach" && !options.ReadOnly)
-                    WaitingDevice.Refuse(options.Overlay);
-                var session = thread.Loop.Invoke(() => OverlaySession.Open(options, thread.Loop));
+                var (thread, opening, options) = (loops[i], openings[i], overlays[i]);
+                var session = thread.Loop.Invoke(() => opening.Begin(thread.Loop));
                 session.Report = CommandRunner.Warn;
                 _sessions.Add(new ServedSession(thread, session, options));
                 var name = i < names.Count ? names[i] : session.Name;
@@ -75,43 +89,44 @@ internal sealed class ServeHost(string command)
             for (var i = 0; i < vhostPaths.Count; i++)
                 StartVhost(exports[i], overlays.Any(overlay => overlay.Direct), vhostPaths[i]);
             _tls = tls;
-            var server = _server = new NbdServer(_threads[0].Loop, new NbdExports(exports), tls, CommandRunner.Warn);
-            _threads[0].Loop.Invoke(() => listeners.ForEach(server.Listen));
+            var server = _server = new NbdServer(loops.Front.Loop, new NbdExports(exports), tls, CommandRunner.Warn);
+            loops.Front.Loop.Invoke(() => listeners.ForEach(server.Listen));
             foreach (var (loop, vhost) in _vhostServers)
                 loop.Post(vhost.Listen);
             foreach (var (thread, session, _) in _sessions)
                 thread.Loop.Post(session.StartReclaiming);
-            _registration = Registration.TryBegin(command, _threads[0], ServedExports(exports.Count, vhostPaths), new ServeControl(this).Handle);
+            _registration = Registration.TryBegin(command, loops.Front, ServedExports(exports.Count, vhostPaths), new ServeControl(this).Handle);
         }
         catch
         {
+            openings.ForEach(opening => opening.Dispose());
             Stop();
             throw;
         }
     }
 
+    // On the thread whose loop it was.
+    private void LoopFaulted(LoopThread thread, Exception exception)
+    {
+        if (_loops is not { Devices.Count: > 1 })
+            throw new InvalidOperationException("nothing else is served");
+        var lost = _sessions.Where(session => session.Thread == thread).Select(session => session.Options.Overlay ?? session.Session.Name);
+        CommandRunner.Warn($"an error of lincow itself, please report it: {string.Join(", ", lost)}: served no more; what was written since the last flush is lost. "
+            + $"The other overlays go on; start the server again to have it back. {exception}");
+        _server?.LoseLoop(thread.Loop);
+        foreach (var (loop, server) in _vhostServers)
+        {
+            if (loop == thread.Loop)
+                server.LoseLoop();
+        }
+    }
+
     private NbdExport ExportOrigin(LiveOrigin origin, string name)
     {
-        var thread = _threads[0];
+        var thread = _loops![0];
         var device = thread.Loop.Invoke(() => origin.Begin([.. _sessions.Select(session => session.Session)], thread.Loop));
         device.Report = CommandRunner.Warn;
         return new NbdExport(name, device, thread.Loop, "live origin");
-    }
-
-    private void CloseOrigin(List<string> failures)
-    {
-        if (_liveOrigin is not { } origin)
-            return;
-        _liveOrigin = null;
-        try
-        {
-            var loop = _threads[0].Loop;
-            loop.Invoke(() => origin.Close(loop));
-        }
-        catch (LincowException e)
-        {
-            failures.Add(e.Message);
-        }
     }
 
     /// <summary>Says of the one export how it is attached. Throws where that can't be written down, for nobody could clean up after a crash then.</summary>
@@ -123,43 +138,41 @@ internal sealed class ServeHost(string command)
     }
 
     /// <summary>Standard output and error go to a file next to the record from here on.</summary>
-    public void RedirectToLog() => _registration?.RedirectToLog();
+    public void RedirectToLog()
+    {
+        Log.Drain();
+        _registration?.RedirectToLog();
+    }
 
     /// <summary>
-    /// Stops serving; throws <see cref="LincowException"/> when an overlay could not be flushed. <paramref name="report"/> is told so before, or
-    /// null, while the control socket can still pass it on.
+    /// Stops serving, within <see cref="StopPatience"/>; throws <see cref="LincowException"/> when an overlay could not be flushed.
+    /// <paramref name="report"/> is told so before, or null, while the control socket can still pass it on.
     /// </summary>
     public void Stop(Action<string?>? report = null)
     {
-        if (_server is not null)
+        var end = new ServeEnd(StopPatience);
+        // First: whoever asks from here on would ask about something that is being taken apart.
+        _registration?.StopAsking();
+        // While we still listen there, nobody else can have bound the path.
+        _sockets.ForEach(socket => socket.RemovePath());
+        var stopped = _server is { } server ? _loops!.Front.Loop.StartUntilEnded(server.Stop) : Task.CompletedTask;
+        var vhosts = _vhostServers.Select(each => (each.Loop, Ended: each.Loop.IsAbandoned ? Task.CompletedTask : each.Loop.StartUntilEnded(each.Server.Stop))).ToList();
+        var failures = end.Run((_loops?.Devices ?? []).Select(thread => new EndingLoop(thread,
+            Task.WhenAll([_server?.Drained(thread.Loop) ?? Task.CompletedTask, .. vhosts.Where(each => each.Loop == thread.Loop).Select(each => each.Ended)]),
+            _liveOrigin, [.. _sessions.Where(session => session.Thread == thread)])));
+        if (failures.Count == 0)
         {
-            _threads[0].Loop.InvokeUntilEnded(_server.Stop);
+            stopped.Wait(StopPatience);
             _tls?.WaitForPumps();
         }
-        foreach (var (loop, vhost) in _vhostServers)
-            loop.InvokeUntilEnded(vhost.Stop);
-        _vhostServers.Clear();
-        // Now: a successor may bind the same path as soon as nobody listens.
-        _socketPaths.ForEach(File.Delete);
-        var failures = new List<string>();
-        CloseOrigin(failures);
-        foreach (var (thread, session, _) in _sessions)
-        {
-            try
-            {
-                while (thread.Loop.Invoke(() => session.IsResetting))
-                    Thread.Sleep(1);
-                thread.Loop.Invoke(session.Close);
-            }
-            catch (LincowException e)
-            {
-                failures.Add(e.Message);
-            }
-        }
+        _liveOrigin?.Dispose();
+        _liveOrigin = null;
         report?.Invoke(failures.Count > 0 ? string.Join("; ", failures) : null);
         _registration?.End();
         _sessions.Clear();
-        _threads.ForEach(thread => thread.Stop());
+        if (_loops is not null)
+            end.StopThreads([_loops.Front, .. _loops.Devices]);
+        _loops = null;
         if (failures.Count > 0)
             throw new LincowException(string.Join("; ", failures));
     }
@@ -187,9 +200,9 @@ internal sealed class ServeHost(string command)
 
     private int ListenUnix(string path)
     {
-        var descriptor = LinuxSocket.ListenUnix(path);
-        _socketPaths.Add(path);
-        return descriptor;
+        var socket = ListeningSocket.Bind(path);
+        _sockets.Add(socket);
+        return socket.Descriptor;
     }
 
     private int Listen(ListenAddress address, List<NbdExport> exports, bool tls) => Listening("--nbd", () =>

@@ -124,6 +124,8 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Runs an action on the loop's thread. May be called from any thread.</summary>
     public void Post(Action action)
     {
+        if (IsAbandoned)
+            return;
         _posted.Enqueue(action);
         // One wake-up is enough for any number of actions: the loop clears the mark before it drains the queue.
         if (Interlocked.Exchange(ref _wakeSignalled, 1) == 0)
@@ -136,6 +138,7 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Runs code on the loop's thread and waits for its end; its exception comes back to the caller.</summary>
     public T Invoke<T>(Func<T> function)
     {
+        RequireAlive();
         var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
         Post(() =>
         {
@@ -160,12 +163,22 @@ public abstract unsafe class IoLoop : IDisposable
 
     /// <summary>Starts something on the loop's thread and waits until it says, on any thread, that it has ended.</summary>
     /// <param name="start">Is given what to call at the end.</param>
-    public void InvokeUntilEnded(Action<Action> start)
+    public void InvokeUntilEnded(Action<Action> start) => StartUntilEnded(start).GetAwaiter().GetResult();
+
+    /// <summary>As <see cref="InvokeUntilEnded"/>, for somebody who has something else to do meanwhile, or won't wait for ever.</summary>
+    public Task StartUntilEnded(Action<Action> start)
     {
+        RequireAlive();
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Post(() => start(ended.SetResult));
-        ended.Task.GetAwaiter().GetResult();
+        Post(() => start(() => ended.TrySetResult()));
+        return ended.Task;
     }
+
+    /// <summary>It runs no more and never will, and what waits for it waits in vain: its thread met an exception. What is posted to it is dropped.</summary>
+    public bool IsAbandoned { get; private set; }
+
+    /// <summary>Called by the thread that ran it, when it won't again.</summary>
+    public void Abandon() => IsAbandoned = true;
 
     /// <summary>Runs until <see cref="Stop"/>.</summary>
     public void Run()
@@ -221,6 +234,12 @@ public abstract unsafe class IoLoop : IDisposable
         Buffers.Dispose();
         _ = Libc.close(WakeDescriptor);
         GC.SuppressFinalize(this);
+    }
+
+    private void RequireAlive()
+    {
+        if (IsAbandoned)
+            throw new InvalidOperationException("this loop has ended by an exception");
     }
 
     private int WaitMilliseconds()

@@ -20,6 +20,12 @@ internal static unsafe partial class Libc
     public static int Direct => RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x10000 : 0x4000;
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int unlink(string path);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int flock(int descriptor, int operation);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int open(string path, int flags, uint mode);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -208,6 +214,8 @@ internal struct StatxBuffer
     [FieldOffset(32)] public ulong Inode;
     [FieldOffset(40)] public ulong Size;
     [FieldOffset(48)] public ulong Blocks;
+    [FieldOffset(80)] public long BornSeconds;
+    [FieldOffset(88)] public uint BornNanoseconds;
     [FieldOffset(112)] public long ModifiedSeconds;
     [FieldOffset(120)] public uint ModifiedNanoseconds;
     [FieldOffset(128)] public uint RdevMajor;

@@ -142,6 +142,19 @@ public unsafe class LinuxFile : IDisposable
         return new FileFacts(kind, size, (long)stat.Blocks * 512, stat.ModifiedSeconds, stat.ModifiedNanoseconds, device, stat.Inode);
     }
 
+    /// <summary>The size as it is now, or a negative errno: <see cref="ReadFacts"/> for a loop, which must not meet an exception.</summary>
+    public long TryReadSizeBytes()
+    {
+        try
+        {
+            return ReadFacts().SizeBytes;
+        }
+        catch (LinuxException e)
+        {
+            return -e.Errno;
+        }
+    }
+
     /// <summary>The unit that direct I/O must keep to, in bytes.</summary>
     public virtual int LogicalBlockBytes
     {

@@ -24,6 +24,10 @@ public static unsafe class LinuxPath
 
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 
+    /// <summary>What tells a file from every other that has been at a path, symbolic links not followed; null when there is nothing.</summary>
+    internal static FileIdentity? Identity(string path) =>
+        TryStat(path, NoFollow, out var stat) ? new FileIdentity((stat.DevMajor, stat.DevMinor), stat.Inode, (stat.BornSeconds, stat.BornNanoseconds)) : null;
+
     private static bool IsBlockDevice(StatxBuffer stat) => (stat.Mode & 0xf000) == 0x6000;
 
     private static bool TryStat(string path, int flags, out StatxBuffer stat)
@@ -31,6 +35,9 @@ public static unsafe class LinuxPath
         stat = default;
         fixed (byte* name = Encoding.UTF8.GetBytes(path + "\0"))
         fixed (StatxBuffer* buffer = &stat)
-            return Libc.statx(CurrentDirectory, (nint)name, flags, 0x7ff, buffer) == 0;
+            return Libc.statx(CurrentDirectory, (nint)name, flags, 0xfff, buffer) == 0;
     }
 }
+
+/// <summary>A file, whatever it is called now. Numbers of inodes come round again, so the time of its making, where the file system knows it, is part of it.</summary>
+internal sealed record FileIdentity((uint Major, uint Minor) Device, ulong Inode, (long Seconds, uint Nanoseconds) Born);

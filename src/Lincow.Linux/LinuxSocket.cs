@@ -31,6 +31,7 @@ public static unsafe class LinuxSocket
         var listener = Open(FamilyUnix, path);
         try
         {
+            using var turn = BindingTurn.Take(path);
             var before = Libc.umask(0x7f);
             var result = Bind(listener, address);
             var error = Libc.LastError;
@@ -126,6 +127,29 @@ public static unsafe class LinuxSocket
     {
         fixed (byte* start = address)
             return Libc.bind(descriptor, start, (uint)address.Length);
+    }
+
+    /// <summary>
+    /// Two servers that find the same stale socket must not both replace it, for the second would take the first one's away: who binds holds a lock on
+    /// the directory. Somebody else's lock, or a directory that can't be locked, holds nobody up for long.
+    /// </summary>
+    private sealed class BindingTurn(int directory) : IDisposable
+    {
+        private const int Exclusive = 2, DoNotBlock = 4, Tries = 100, TryMilliseconds = 10;
+
+        public static BindingTurn Take(string path)
+        {
+            var directory = Libc.open(Path.GetDirectoryName(Path.GetFullPath(path))!, Libc.ReadOnly | Libc.CloseOnExec, 0);
+            for (var i = 0; directory >= 0 && i < Tries && Libc.flock(directory, Exclusive | DoNotBlock) < 0 && Libc.LastError is Errno.Again or Errno.Interrupted; i++)
+                Thread.Sleep(TryMilliseconds);
+            return new BindingTurn(directory);
+        }
+
+        public void Dispose()
+        {
+            if (directory >= 0)
+                _ = Libc.close(directory);
+        }
     }
 
     private static void RemoveStale(string path, byte[] address)

@@ -17,6 +17,12 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>A command of a driver has 80 bytes of its own, behind the first 48 of an entry.</summary>
     private const int WideEntryBytes = 128, CommandAt = 48;
 
+    /// <summary>
+    /// Threads of the kernel's that may wait for file operations of this ring at once; by itself it allows four a processor. They are made when needed
+    /// and end soon after. A storage takes a few at most (FileStorage), so this many let a dozen storages stand still before others notice.
+    /// </summary>
+    private const uint MaxFileWorkers = 128;
+
     /// <summary>Completions copied out before their callbacks run.</summary>
     private const int ReapBatch = 128;
 
@@ -81,6 +87,9 @@ public sealed unsafe class UringLoop : IoLoop
             _sqArray[i] = i;
         for (var i = _slots.Length - 1; i >= 0; i--)
             _freeSlots[_freeCount++] = i;
+        // A kernel that doesn't know how keeps its own bound.
+        var workers = stackalloc uint[2] { MaxFileWorkers, 0 };
+        _ = Libc.syscall(UringAbi.RegisterCall, _ring, UringAbi.RegisterMaxWorkers, (long)workers, 2, 0, 0);
         _one = Buffers.Rent(sizeof(ulong));
         *(ulong*)_one.Address = 1;
         _wake = new WakeCompletion(this);
@@ -257,8 +266,7 @@ public sealed unsafe class UringLoop : IoLoop
                     _unsubmitted = _localTail - Volatile.Read(ref *_sqHead);
                     return;
                 default:
-                    Environment.FailFast($"lincow: io_uring_enter failed: {Errno.Describe(Libc.LastError)}");
-                    return;
+                    throw new LinuxException("io_uring_enter", "event loop", Libc.LastError);
             }
         }
     }

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using Lincow.Frontends.Attach;
 using Lincow.Linux;
 using Lincow.Overlays;
@@ -35,7 +34,7 @@ internal static class AttachCommand
                 throw new UsageException($"--name '{wanted}': must be a file name without '/'");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
-            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached));
+            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached), common.StopPatience(result));
             return 0;
         });
         return command.WithExamples("""
@@ -64,7 +63,7 @@ internal static class AttachCommand
         return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
     }
 
-    private static void Serve(SessionOptions session, string via, string? name, bool scanPartitions, bool isDetached)
+    private static void Serve(SessionOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
     {
         var waiting = WaitingDevice.Of(session.Overlay);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
@@ -73,7 +72,7 @@ internal static class AttachCommand
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();
         LinuxProcess.TryOutliveOthers();
-        var host = new ServeHost("attach");
+        var host = new ServeHost("attach") { StopPatience = stopPatience };
         host.Start([session], [], [], tls: null);
         AttachedDevice device;
         try
@@ -85,12 +84,13 @@ internal static class AttachCommand
             host.Stop();
             throw;
         }
-        using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, device));
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, device));
+        using var signals = Signals.Take(device.End, hangUpEnds: !isDetached);
         if (waiting is not null)
             remark = $"goes on with {device.Path} by {way.Name}, where its server died";
         if (remark is not null)
             CommandRunner.Warn(remark);
+        // Whoever started us reads up to the path.
+        Log.Drain();
         Console.Out.WriteLine(device.Path);
         Console.Out.Flush();
         if (isDetached)
@@ -105,11 +105,5 @@ internal static class AttachCommand
         }
         var reply = device.WaitForEnd();
         host.Stop(reply);
-    }
-
-    private static void Signalled(PosixSignalContext context, AttachedDevice device)
-    {
-        context.Cancel = true;
-        device.End();
     }
 }

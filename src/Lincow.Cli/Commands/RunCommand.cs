@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using Lincow.Frontends.Attach;
 using Lincow.Linux;
 
@@ -30,7 +29,7 @@ internal static class RunCommand
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {
-                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via), commandLine);
+                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via), commandLine, common.StopPatience(result));
             }
             finally
             {
@@ -44,22 +43,20 @@ internal static class RunCommand
             """);
     }
 
-    private static int Run(List<Overlays.SessionOptions> sessions, string socketPath, string? via, string[] commandLine)
+    private static int Run(List<Overlays.SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
     {
-        // Ctrl-C goes to the command as well; lincow waits for it to end, and then ends in order.
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
-        var host = new ServeHost("run");
-        host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
         AttachedDevice? device = null;
         Process? child = null;
         var wasTerminated = false;
-        using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
+        // Ctrl-C, and a terminal that is closed, go to the command as well; lincow waits for it to end, and then ends in order.
+        using var signals = Signals.Take(terminated: () =>
         {
-            context.Cancel = true;
             wasTerminated = true;
             if (child is not null)
                 LinuxProcess.Terminate(child.Id);
-        });
+        }, interrupted: () => { }, hungUp: () => { });
+        var host = new ServeHost("run") { StopPatience = stopPatience };
+        host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
         try
         {
             var start = new ProcessStartInfo(commandLine[0]) { UseShellExecute = false };

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using Lincow.Frontends.Nbd;
 using Lincow.Overlays;
 
@@ -16,7 +15,7 @@ internal static class ServeCommand
         var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores that keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
         var common = new SessionArguments();
         var tls = new TlsArguments();
-        var command = new Command("serve", "Serve overlays over NBD or vhost-user until SIGTERM or SIGINT. Prints 'ready URI' for each export once clients can connect.")
+        var command = new Command("serve", "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients can connect.")
         {
             overlays, nbd, vhost, name, liveOrigin,
         };
@@ -40,9 +39,8 @@ internal static class ServeCommand
             if (addresses.Count == 0 && vhostPaths.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0].Overlay ?? sessions[0].Origin!)));
             using var stop = new ManualResetEventSlim();
-            using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Signalled(context, stop));
-            using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Signalled(context, stop));
-            var host = new ServeHost("serve");
+            using var signals = Signals.Take(stop.Set);
+            var host = new ServeHost("serve") { StopPatience = common.StopPatience(result) };
             host.Start(sessions, names, addresses, settings, live, vhostPaths);
             host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
             Console.Out.Flush();
@@ -69,12 +67,6 @@ internal static class ServeCommand
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
             throw new UsageException("--snapshot-origin: give dm-snapshot stores as OVERLAY, and leave out --origin, --read-only and --cache none");
         return [.. sessions.Select(session => session with { Origin = origin, OriginIsLive = true })];
-    }
-
-    private static void Signalled(PosixSignalContext context, ManualResetEventSlim stop)
-    {
-        context.Cancel = true;
-        stop.Set();
     }
 }
 
@@ -115,14 +107,20 @@ internal sealed class SessionArguments
     private readonly Option<StoreKind> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
     private readonly Option<long?> _areaCache = Options.Size("--area-cache", "dm-snapshot stores: memory for areas of the list [default: 16M]");
     private readonly Option<bool> _giveUp = new("--give-up-when-full") { Description = "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on" };
+    private readonly Option<double> _stopTimeout = new("--stop-timeout") { Description = "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]", HelpName = "SECONDS", DefaultValueFactory = _ => ServeHost.DefaultStopSeconds };
     private readonly Option<bool> _rescue = new("--rescue") { Description = "dm-snapshot stores, with --read-only: show what is sound of one that is invalid or damaged" };
 
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
+
+    /// <summary>How long the end of serving may take.</summary>
+    public TimeSpan StopPatience(ParseResult result) => result.GetValue(_stopTimeout) is > 0 and < 1e6 and var seconds
+        ? TimeSpan.FromSeconds(seconds)
+        : throw new UsageException("--stop-timeout: give a number of seconds greater than 0");
 
     public List<SessionOptions> Read(ParseResult result, string[] overlays)
     {

@@ -117,14 +117,17 @@ public sealed class OverlaySession
     /// <summary>For a persistent dm-snapshot store: how many areas its cache holds at most, and how often it had what was asked for.</summary>
     public (int Areas, long Hits, long Misses)? AreaCache => _store is SnapshotStore { MetadataStorage: not null, Cache: var cache } ? (cache.Capacity, cache.Hits, cache.Misses) : null;
 
-    /// <summary>Opens an overlay, or makes a transient one. Throws <see cref="LincowException"/>.</summary>
-    public static OverlaySession Open(SessionOptions options, IoLoop loop)
+    /// <summary>Opens an overlay, or makes a transient one, on the loop's thread. Throws <see cref="LincowException"/>.</summary>
+    public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
+
+    /// <summary>The part of <see cref="Open"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.</summary>
+    public static OverlayOpening Prepare(SessionOptions options)
     {
         try
         {
             if (options.Overlay is not { } overlay)
-                return options.Store == StoreKind.Snapshot ? SnapshotSession.OpenTransient(options, loop) : OpenTransient(options, loop);
-            return SnapshotFile.Is(overlay, options.Map) ? SnapshotSession.Open(options, overlay, loop) : OpenPersistent(options, overlay, loop);
+                return options.Store == StoreKind.Snapshot ? SnapshotSession.PrepareTransient(options) : PrepareTransient(options);
+            return SnapshotFile.Is(overlay, options.Map) ? SnapshotSession.Prepare(options, overlay) : PreparePersistent(options, overlay);
         }
         catch (LinuxException e)
         {
@@ -196,6 +199,27 @@ public sealed class OverlaySession
         }
     }
 
+    /// <summary>As <see cref="Close"/>, after a reset that may be under way. Calls back with null, or with what went wrong.</summary>
+    public void CloseWhenPossible(Action<LincowException?> closed)
+    {
+        // A reset may be further down on this very stack, waiting for its disk: it can't be waited for here.
+        if (IsResetting)
+        {
+            _loop.Delay(1, new LaterClose(this, closed));
+            return;
+        }
+        LincowException? failure = null;
+        try
+        {
+            Close();
+        }
+        catch (LincowException e)
+        {
+            failure = e;
+        }
+        closed(failure);
+    }
+
     /// <summary>Waits for a flush. Throws <see cref="LincowException"/> when it fails.</summary>
     internal void Flush()
     {
@@ -204,21 +228,20 @@ public sealed class OverlaySession
             throw new LincowException($"{_data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
     }
 
-    private static OverlaySession OpenPersistent(SessionOptions options, string overlay, IoLoop loop)
+    private static OverlayOpening PreparePersistent(SessionOptions options, string overlay)
     {
         if (options.OriginIsLive)
             throw new LincowException($"{overlay}: is a linear overlay, and a snapshot of a live origin is kept in a dm-snapshot store. 'lincow create --store snapshot' makes one");
         var access = options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write;
         var files = OverlayFiles.Open(overlay, options.Map, access, options.Direct, options.AcceptMap);
-        OriginFile? origin = null;
         try
         {
-            origin = OpenOrigin(files, options);
-            return Open(files, origin, options.ReadOnly, Path.GetFileNameWithoutExtension(overlay), loop);
+            var origin = OpenOrigin(files, options);
+            var name = Path.GetFileNameWithoutExtension(overlay);
+            return new OverlayOpening(loop => Open(files, origin, options.ReadOnly, name, loop), origin, files, files.MapFile.Facts, files.DataFile.Facts);
         }
         catch
         {
-            origin?.Dispose();
             files.Dispose();
             throw;
         }
@@ -285,7 +308,7 @@ public sealed class OverlaySession
     internal static OriginFile OpenTransientOrigin(SessionOptions options) =>
         OriginFile.Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
 
-    private static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
+    private static OverlayOpening PrepareTransient(SessionOptions options)
     {
         var origin = OpenTransientOrigin(options);
         LinuxFile? file = null;
@@ -295,7 +318,7 @@ public sealed class OverlaySession
             OverlayCreator.RequireSize(size, options.SizeBytes is null ? origin.Uri : "--size");
             if (origin.Identity.SizeBytes > size)
                 throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give a larger --size, or leave it out");
-            file = TransientFile.Open(options.TransientData, size, options.Direct);
+            var data = file = TransientFile.Open(options.TransientData, size, options.Direct);
             var superblock = new Superblock
             {
                 Uuid = Guid.NewGuid(),
@@ -309,9 +332,8 @@ public sealed class OverlaySession
                 OriginUri = origin.Uri,
             };
             RequireAlignment(superblock, file, origin);
-            var store = new LinearStore(superblock, mapStorage: null, loop.Buffers);
-            var name = origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
-            return new OverlaySession(loop, store, new FileStorage(file, loop), origin.OnLoop(loop), options.ReadOnly, name);
+            return new OverlayOpening(loop => new OverlaySession(loop, new LinearStore(superblock, mapStorage: null, loop.Buffers), new FileStorage(data, loop),
+                origin.OnLoop(loop), options.ReadOnly, TransientName(origin)), origin, data, data.Facts);
         }
         catch
         {
@@ -321,6 +343,8 @@ public sealed class OverlaySession
         }
     }
 
+    internal static string TransientName(OriginFile origin) => origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
+
     private static void RequireAlignment(Superblock superblock, LinuxFile data, OriginFile origin)
     {
         if (!data.IsDirect)
@@ -328,6 +352,12 @@ public sealed class OverlaySession
         var block = Math.Max(data.LogicalBlockBytes, origin.AlignmentBytes);
         if (1L << superblock.ChunkShift < block || superblock.DeviceBytes % block != 0)
             throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
+    }
+
+    private sealed class LaterClose(OverlaySession session, Action<LincowException?> closed) : IoCompletion
+    {
+        // Posted: closing waits with turns of the loop, and those may not be nested in a completion.
+        public override void Complete(int result) => session._loop.Post(() => session.CloseWhenPossible(closed));
     }
 
     /// <summary>A flush that the control plane waits for.</summary>

@@ -39,9 +39,9 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, LinearStore st
         {
             store.Restart();
         }
-        catch (LincowException e)
+        catch (Exception e) when (e is LincowException or LinuxException)
         {
-            failure = e;
+            failure = e as LincowException ?? new LincowException(e.Message, e);
         }
         var done = _done!;
         _done = null;

@@ -9,40 +9,42 @@ namespace Lincow.Snapshot;
 internal static class SnapshotSession
 {
     /// <summary>Opens a persistent store. Throws <see cref="LincowException"/>.</summary>
-    public static OverlaySession Open(SessionOptions options, string overlay, IoLoop loop)
+    public static OverlayOpening Prepare(SessionOptions options, string overlay)
     {
         if (options.Rescue && !options.ReadOnly)
             throw new LincowException($"{overlay}: --rescue shows what is left of a store, so it needs --read-only");
         var access = options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write;
         var store = SnapshotFile.Open(overlay, access, options.Direct, options.Rescue);
-        OriginFile? origin = null;
         try
         {
-            origin = OpenOrigin(store, options);
-            return Open(store, origin, options, loop);
+            var origin = OpenOrigin(store, options);
+            return new OverlayOpening(loop => Open(store, origin, options, loop), origin, store, store.File.Facts);
         }
         catch
         {
-            origin?.Dispose();
             store.Dispose();
             throw;
         }
     }
 
     /// <summary>A store that is forgotten at exit, as dm-snapshot's N: chunks from the device's start on, in order of arrival.</summary>
-    public static OverlaySession OpenTransient(SessionOptions options, IoLoop loop)
+    public static OverlayOpening PrepareTransient(SessionOptions options)
     {
         var origin = OverlaySession.OpenTransientOrigin(options);
         LinuxFile? file = null;
         try
         {
             var geometry = new Geometry(DeviceSize(options, origin), OverlayCreator.ChunkShift(options.ChunkBytes));
-            file = TransientFile.OpenStore(options.TransientData, geometry.ChunkCount << geometry.ChunkShift, options.Direct);
-            RequireAlignment(geometry, file, origin);
-            var data = new FileStorage(file, loop);
-            var store = new SnapshotStore(geometry, data, isPersistent: false, Options(options), () => file.ReadFacts().SizeBytes, loop.Buffers);
-            var name = origin.Identity.Kind == OriginKind.Zero ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
-            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, name);
+            var opened = file = TransientFile.OpenStore(options.TransientData, geometry.ChunkCount << geometry.ChunkShift, options.Direct);
+            RequireAlignment(geometry, opened, origin);
+            return new OverlayOpening(Begin, origin, opened, opened.Facts);
+
+            OverlaySession Begin(IoLoop loop)
+            {
+                var data = new FileStorage(opened, loop);
+                var store = new SnapshotStore(geometry, data, isPersistent: false, Options(options), opened.TryReadSizeBytes, loop.Buffers);
+                return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, OverlaySession.TransientName(origin));
+            }
         }
         catch
         {
@@ -63,7 +65,7 @@ internal static class SnapshotSession
         SnapshotStore? store = null;
         try
         {
-            store = new SnapshotStore(geometry, data, isPersistent: true, Options(options), file.ReadSizeBytes, loop.Buffers);
+            store = new SnapshotStore(geometry, data, isPersistent: true, Options(options), file.File.TryReadSizeBytes, loop.Buffers);
             var scan = file.IsBlank ? new SnapshotScan() : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {

@@ -42,7 +42,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     private readonly BufferPool _buffers;
     private readonly ChunkTable _entries = new();
     private readonly AreaCache _cache;
-    private readonly Func<long> _readStoreBytes;
+    private readonly Func<long> _tryReadStoreBytes;
     private readonly WhenFull _whenFull;
 
     // The areas that hold entries which aren't committed, from AreaOf(_committed) on.
@@ -50,19 +50,19 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     private HashSet<ulong> _damaged = [];
     private Action? _whenInvalid;
     private bool _isIncomplete;
-    private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity;
+    private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity, _storeBytes;
     private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating, _isGivenUp;
 
     /// <param name="geometry">The device.</param>
     /// <param name="data">The store.</param>
     /// <param name="isPersistent">P; else N.</param>
     /// <param name="options">The size of the cache and what happens when the store is full.</param>
-    /// <param name="readStoreBytes">Asked when the store is full: it may have been enlarged.</param>
+    /// <param name="tryReadStoreBytes">Asked when the store is full: it may have been enlarged. A negative errno when nobody can tell.</param>
     /// <param name="buffers">The loop's.</param>
-    public SnapshotStore(Geometry geometry, IStorage data, bool isPersistent, SnapshotOptions options, Func<long> readStoreBytes, BufferPool buffers)
+    public SnapshotStore(Geometry geometry, IStorage data, bool isPersistent, SnapshotOptions options, Func<long> tryReadStoreBytes, BufferPool buffers)
         : base(new ChunkMap(geometry, startsEmpty: true), isPersistent ? data : null, knowsZeroes: false)
     {
-        (_data, _buffers, _readStoreBytes, _whenFull) = (data, buffers, readStoreBytes, options.WhenFull);
+        (_data, _buffers, _tryReadStoreBytes, _whenFull) = (data, buffers, tryReadStoreBytes, options.WhenFull);
         _layout = new SnapshotLayout(geometry.ChunkShift);
         _cache = new AreaCache(data, _layout, buffers, options.AreaCacheBytes, request => Resume!(request));
         Measure();
@@ -77,7 +77,8 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <summary>Sectors in use as dm counts them (persistent_usage): everything up to the next free chunk, the last area's chunk being part of it.</summary>
     public long AllocatedSectors => (MetadataStorage is null ? _nextNumber : _layout.ChunkOfData(_nextNumber)) << (_layout.ChunkShift - 9);
 
-    public long TotalSectors => _readStoreBytes() >> 9;
+    /// <summary>The store's size when it was last looked at: on opening, and whenever it was full.</summary>
+    public long TotalSectors => _storeBytes >> 9;
 
     /// <summary>Sectors of header and areas (persistent_usage).</summary>
     public long MetadataSectors => MetadataStorage is null ? 0 : (_layout.AreaOf(_entryCount) + 2) << (_layout.ChunkShift - 9);
@@ -389,8 +390,10 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
     private void Measure()
     {
-        var bytes = _readStoreBytes();
-        _capacity = Math.Min(MetadataStorage is null ? bytes >> _layout.ChunkShift : _layout.Capacity(bytes), uint.MaxValue - 2);
+        // A store whose size can't be asked for has the room that was known of it, and the write's own error tells the rest.
+        if (_tryReadStoreBytes() is >= 0 and var bytes)
+            _storeBytes = bytes;
+        _capacity = Math.Min(MetadataStorage is null ? _storeBytes >> _layout.ChunkShift : _layout.Capacity(_storeBytes), uint.MaxValue - 2);
     }
 
     private Span<byte> Bytes(NativeBuffer buffer) => new((void*)buffer.Address, _layout.ChunkBytes);

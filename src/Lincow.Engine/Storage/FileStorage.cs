@@ -24,9 +24,19 @@ public sealed class FileStorage : IStorage
     /// <summary>So does the next sync after one that took longer than this.</summary>
     private static readonly long MaxInlineSyncTicks = Stopwatch.Frequency / 1000;
 
+    /// <summary>
+    /// Operations of one storage that may take a worker thread of the ring's at once: as many as a machine with two processors has by itself. What one
+    /// file system leaves standing takes no more of them, so that the others' syncs and trims go on.
+    /// </summary>
+    internal const int MaxWorkerOperations = 8;
+
     private readonly LinuxFile _file;
     private readonly IoLoop _loop;
     private readonly Stack<WritePiece> _idlePieces = new();
+    private readonly Queue<StorageOperation> _withoutWorker = new();
+    private readonly bool _isBlockDevice;
+    private bool? _readsWithoutWorker;
+    private int _workerCount;
     private long _unsyncedBytes, _syncStarted, _lastSyncTicks = long.MaxValue;
 
     public FileStorage(LinuxFile file, IoLoop loop)
@@ -34,6 +44,9 @@ public sealed class FileStorage : IStorage
         _file = file;
         _loop = loop;
         AlignmentBytes = file.IsDirect ? file.LogicalBlockBytes : 1;
+        _isBlockDevice = file.Facts.Kind == FileKind.BlockDevice;
+        // Direct reads wait for the device, not in a thread.
+        _readsWithoutWorker = file.IsDirect ? true : null;
     }
 
     public string Name => _file.Path;
@@ -42,6 +55,9 @@ public sealed class FileStorage : IStorage
 
     /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>
     internal long SyncsInPlace { get; private set; }
+
+    /// <summary>Operations that wait because the storage has its share of worker threads, for tests.</summary>
+    internal int WaitingForWorkers => _withoutWorker.Count;
 
     public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation)
     {
@@ -83,15 +99,40 @@ public sealed class FileStorage : IStorage
         Submit(operation);
     }
 
-    /// <summary>Hands the operation, or what is left of it, to the loop.</summary>
+    /// <summary>Hands the operation, or what is left of it, to the loop, as soon as it may take a worker if it needs one.</summary>
     private void Submit(StorageOperation operation)
+    {
+        if (operation.Call == StorageCall.Read && TryReadCached(operation))
+            return;
+        if (!operation.HasWorker && TakesWorker(operation.Call))
+        {
+            if (_workerCount == MaxWorkerOperations)
+            {
+                _withoutWorker.Enqueue(operation);
+                return;
+            }
+            _workerCount++;
+            operation.HasWorker = true;
+        }
+        Perform(operation);
+    }
+
+    // Buffered writes to a file take turns by themselves (the kernel lets one worker do all of an inode's), and there is one sync at a time.
+    private bool TakesWorker(StorageCall call) => call switch
+    {
+        StorageCall.PunchHole or StorageCall.Reserve => true,
+        StorageCall.WritePiece => _isBlockDevice,
+        StorageCall.Read => _readsWithoutWorker == false,
+        _ => false,
+    };
+
+    private void Perform(StorageOperation operation)
     {
         var descriptor = _file.Descriptor;
         switch (operation.Call)
         {
             case StorageCall.Read:
-                if (!TryReadCached(operation))
-                    _loop.Read(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
+                _loop.Read(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
                 break;
             // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them),
             // so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
@@ -169,9 +210,14 @@ public sealed class FileStorage : IStorage
     // What is in the page cache is copied at once; everything else goes through the ring.
     private bool TryReadCached(StorageOperation operation)
     {
-        if (_file.IsDirect || operation.ByteCount > MaxInlineBytes)
+        if (_readsWithoutWorker is { } known && (!known || _file.IsDirect || operation.ByteCount > MaxInlineBytes))
             return false;
-        var result = _file.TryReadCached(operation.Buffer, operation.ByteCount, operation.ByteOffset);
+        // Of a large one only the first byte, once, to learn whether the file system can read without waiting at all.
+        var byteCount = operation.ByteCount > MaxInlineBytes ? 1 : operation.ByteCount;
+        var result = _file.TryReadCached(operation.Buffer, byteCount, operation.ByteOffset);
+        _readsWithoutWorker ??= result is not (-Errno.NotSupported or -Errno.NoSystemCall);
+        if (byteCount < operation.ByteCount)
+            return false;
         if (result <= 0)
             return false;
         _loop.CompleteSoon(operation, result);
@@ -220,6 +266,13 @@ public sealed class FileStorage : IStorage
     private void End(StorageOperation operation, int result)
     {
         _loop.FileOperations--;
+        if (operation.HasWorker)
+        {
+            operation.HasWorker = false;
+            _workerCount--;
+            if (_withoutWorker.TryDequeue(out var next))
+                Submit(next);
+        }
         operation.End(result);
     }
 

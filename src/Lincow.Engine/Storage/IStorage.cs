@@ -54,6 +54,9 @@ public abstract class StorageOperation : IoCompletion
     internal int PiecesLeft { get; set; }
     internal int PieceError { get; set; }
 
+    /// <summary>It is on its way, and counts as one that may take a worker thread.</summary>
+    internal bool HasWorker { get; set; }
+
     /// <summary>Called once with 0 or a negative errno.</summary>
     public abstract void End(int result);
 

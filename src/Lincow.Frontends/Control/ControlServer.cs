@@ -17,9 +17,13 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
 
     private const int MaxLineBytes = 4096;
 
+    /// <summary>How long clients may take over their replies when the server ends.</summary>
+    internal const int GraceMilliseconds = 2000;
+
     private readonly HashSet<Client> _clients = [];
     private Acceptor? _acceptor;
     private Action? _stopped;
+    private bool _isStopping;
 
     /// <summary>Takes requests from a listening socket, which the server closes in the end.</summary>
     public void Listen(int descriptor)
@@ -28,19 +32,38 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
         _acceptor.Arm();
     }
 
-    /// <summary>Accepts no more; calls back when every reply has been sent and every socket is closed.</summary>
-    public void Stop(Action stopped)
+    /// <summary>Takes no further request. Who has asked already is still answered.</summary>
+    public void StopAsking()
     {
-        _stopped = stopped;
+        if (_isStopping)
+            return;
+        _isStopping = true;
         _acceptor?.Stop();
         foreach (var client in _clients.ToArray())
             client.StopListening();
+    }
+
+    /// <summary>
+    /// Calls back when every reply has been sent and every socket is closed. A client that takes longer than <see cref="GraceMilliseconds"/> over its reply,
+    /// or waits for one that doesn't come, is cut off.
+    /// </summary>
+    public void Stop(Action stopped)
+    {
+        StopAsking();
+        _stopped = stopped;
+        loop.Delay(GraceMilliseconds, new Grace(this));
         ReportIfStopped();
+    }
+
+    private void CutOff()
+    {
+        foreach (var client in _clients.ToArray())
+            client.CutOff();
     }
 
     private void Accepted(int socket)
     {
-        if (_clients.Count >= MaxClients || _stopped is not null)
+        if (_clients.Count >= MaxClients || _isStopping)
         {
             LinuxSocket.Close(socket);
             return;
@@ -114,6 +137,7 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
         private NativeBuffer _reply;
         private int _received, _left;
         private ClientStage _stage;
+        private bool _isClosed;
 
         public void Start() => server.Loop.Receive(socket, _line.Address + _received, MaxLineBytes - _received, this);
 
@@ -122,6 +146,15 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
         {
             if (_stage == ClientStage.Receiving)
                 LinuxSocket.Shutdown(socket, LinuxSocket.ShutdownBoth);
+        }
+
+        /// <summary>Nobody waits for it any longer.</summary>
+        public void CutOff()
+        {
+            // What is under way on the socket ends by that, and closes it.
+            LinuxSocket.Shutdown(socket, LinuxSocket.ShutdownBoth);
+            if (_stage == ClientStage.Working)
+                Close();
         }
 
         public override void Complete(int result)
@@ -162,11 +195,26 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
             if (request is not { Verb: not null })
                 Answer(new ControlReply("that is no request: send one line of JSON, for example {\"verb\":\"status\"}"));
             else
+                Handle(request);
+        }
+
+        // What goes wrong over a question is an answer: it must not end what is served.
+        private void Handle(ControlRequest request)
+        {
+            try
+            {
                 server.Handle(request, reply => server.Loop.Post(() => Answer(reply)));
+            }
+            catch (Exception e)
+            {
+                Answer(new ControlReply($"the request '{request.Verb}' failed: {e.Message}"));
+            }
         }
 
         private void Answer(ControlReply reply)
         {
+            if (_isClosed || _stage != ClientStage.Working)
+                return;
             var bytes = JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply);
             _reply = server.Loop.Buffers.Rent(bytes.Length + 1);
             bytes.CopyTo(new Span<byte>((void*)_reply.Address, bytes.Length));
@@ -196,6 +244,7 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
 
         private void Close()
         {
+            _isClosed = true;
             LinuxSocket.Close(socket);
             server.Loop.Buffers.Return(_line);
             server.Loop.Buffers.Return(_message);
@@ -205,6 +254,12 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
     }
 
     private void Handle(ControlRequest request, Action<ControlReply> reply) => handle(request, reply);
+
+    /// <summary>The time after which nobody is waited for.</summary>
+    private sealed class Grace(ControlServer server) : IoCompletion
+    {
+        public override void Complete(int result) => server.CutOff();
+    }
 
     private enum ClientStage
     {

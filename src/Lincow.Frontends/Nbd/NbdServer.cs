@@ -11,8 +11,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     private readonly List<Listener> _listeners = [];
     private readonly HashSet<NbdConnection> _shaking = [];
     private readonly Lock _gate = new();
-    private readonly HashSet<(IoLoop Loop, NbdTransmission Transmission)> _transmitting = [];
-    private readonly Dictionary<IoLoop, NbdMemory> _memories = exports.All.Select(export => export.Loop).Distinct().ToDictionary(owner => owner, owner => new NbdMemory(owner));
+    private readonly Dictionary<IoLoop, Owner> _owners = exports.All.Select(export => export.Loop).Distinct().ToDictionary(owner => owner, owner => new Owner(owner));
     private int _connections;
     private volatile bool _isStopping;
     private Action? _stopped;
@@ -48,12 +47,39 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
             listener.Stop();
         foreach (var connection in _shaking.ToArray())
             connection.Close();
-        (IoLoop Loop, NbdTransmission Transmission)[] open;
-        lock (_gate)
-            open = [.. _transmitting];
-        foreach (var (owner, transmission) in open)
-            owner.Post(transmission.End);
+        foreach (var owner in _owners.Values)
+        {
+            List<NbdTransmission> open;
+            lock (_gate)
+                open = [.. owner.Open.Where(place => place.Transmission is not null).Select(place => place.Transmission!)];
+            open.ForEach(transmission => owner.Loop.Post(transmission.End));
+            EndIfDrained(owner);
+        }
         ReportIfStopped();
+    }
+
+    /// <summary>Ends when the server has been stopped and no client of the devices of a loop is connected any more.</summary>
+    public Task Drained(IoLoop owner) => _owners.TryGetValue(owner, out var known) ? known.Drained.Task : Task.CompletedTask;
+
+    /// <summary>A loop has been abandoned: clients of its devices see their connections end. On the thread that ran the loop.</summary>
+    public void LoseLoop(IoLoop lost)
+    {
+        if (!_owners.TryGetValue(lost, out var owner))
+            return;
+        OpenPlace[] open;
+        lock (_gate)
+        {
+            open = [.. owner.Open];
+            owner.Open.Clear();
+        }
+        foreach (var place in open)
+        {
+            // The descriptor stays: what the kernel still does with it ends in this process's memory.
+            LinuxSocket.Shutdown(place.Socket, LinuxSocket.ShutdownBoth);
+            ConnectionClosed();
+        }
+        if (_isStopping)
+            loop.Post(() => EndIfDrained(owner));
     }
 
     internal void Log(string message) => log(message);
@@ -85,28 +111,50 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     internal void Transmit(NbdConnection connection, int socket, NbdHandshake handshake, byte[] rest)
     {
         _shaking.Remove(connection);
-        var owner = handshake.Export!.Loop;
-        if (owner == loop)
+        var owner = _owners[handshake.Export!.Loop];
+        var place = new OpenPlace(socket);
+        lock (_gate)
+            owner.Open.Add(place);
+        if (owner.Loop == loop)
             Begin();
         else
-            owner.Post(Begin);
+            owner.Loop.Post(Begin);
+        // It may have been abandoned a moment ago, and then nobody else would end this connection.
+        if (owner.Loop.IsAbandoned && Leave())
+            LinuxSocket.Close(socket);
 
         void Begin()
         {
-            (IoLoop, NbdTransmission) entry = default;
-            var transmission = new NbdTransmission(owner, _memories[owner], socket, handshake.Terms, rest, () =>
-            {
-                lock (_gate)
-                    _transmitting.Remove(entry);
-                ConnectionClosed();
-            });
-            entry = (owner, transmission);
+            var transmission = new NbdTransmission(owner.Loop, owner.Memory, socket, handshake.Terms, rest, () => Leave());
             lock (_gate)
-                _transmitting.Add(entry);
+                place.Transmission = transmission;
             transmission.Start();
             if (_isStopping)
                 transmission.End();
         }
+
+        bool Leave()
+        {
+            bool isMine;
+            lock (_gate)
+                isMine = owner.Open.Remove(place);
+            if (!isMine)
+                return false;
+            ConnectionClosed();
+            if (_isStopping)
+                loop.Post(() => EndIfDrained(owner));
+            return true;
+        }
+    }
+
+    private void EndIfDrained(Owner owner)
+    {
+        lock (_gate)
+        {
+            if (owner.Open.Count > 0)
+                return;
+        }
+        owner.Drained.TrySetResult();
     }
 
     private void ConnectionClosed()
@@ -122,6 +170,26 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
             return;
         _stopped = null;
         stopped();
+    }
+
+    /// <summary>A loop that devices are on, and the connections to them.</summary>
+    private sealed class Owner(IoLoop loop)
+    {
+        public IoLoop Loop => loop;
+
+        public NbdMemory Memory { get; } = new(loop);
+
+        public HashSet<OpenPlace> Open { get; } = [];
+
+        public TaskCompletionSource Drained { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+
+    /// <summary>A connection behind its handshake; its transmission begins a moment later, on the loop of the export.</summary>
+    private sealed class OpenPlace(int socket)
+    {
+        public int Socket => socket;
+
+        public NbdTransmission? Transmission { get; set; }
     }
 
     private sealed class Listener(NbdServer server, int descriptor) : IoCompletion

@@ -50,6 +50,13 @@ public sealed class VhostServer(VhostExport export, int listener, Action<string>
         ReportIfStopped();
     }
 
+    /// <summary>The device's loop has been abandoned: the front end sees its connection end, and nobody is accepted. On the thread that ran the loop.</summary>
+    public void LoseLoop()
+    {
+        LinuxSocket.Shutdown(listener, LinuxSocket.ShutdownBoth);
+        _session?.LoseLoop();
+    }
+
     public override void Complete(int result)
     {
         _isAccepting = false;

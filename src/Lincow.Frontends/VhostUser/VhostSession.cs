@@ -45,6 +45,9 @@ internal sealed unsafe class VhostSession : IDisposable
 
     public IoLoop Loop => _export.Loop;
 
+    /// <summary>As <see cref="VhostServer.LoseLoop"/>.</summary>
+    public void LoseLoop() => LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownBoth);
+
     public BlockDevice Device => _export.Device;
 
     public int AlignmentBytes => _export.AlignmentBytes;

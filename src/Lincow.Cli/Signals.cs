@@ -1,0 +1,48 @@
+using System.Runtime.InteropServices;
+
+namespace Lincow.Cli;
+
+/// <summary>
+/// What signals do to a process that serves or moves data. By default most of them end it on the spot, as kill -9 does, with what isn't flushed.
+/// So those that ask it to end do so in order, and those that mean nothing here do nothing.
+/// </summary>
+internal static class Signals
+{
+    /// <summary>
+    /// Signals whose default is death and that nobody sends to end a process: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU, SIGXFSZ (the write fails with
+    /// EFBIG instead), SIGVTALRM, SIGPROF, SIGIO, SIGPWR (signal(7), the numbers of x86 and arm). .NET ignores SIGPIPE.
+    /// </summary>
+    private static readonly int[] Meaningless = [10, 12, 14, 16, 24, 25, 26, 27, 29, 30];
+
+    /// <summary>From here to Dispose: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is gone) call back, on a thread of the runtime's.</summary>
+    /// <param name="end">May be called more than once.</param>
+    /// <param name="hangUpEnds">False for what lives in the background: SIGHUP means nothing to it.</param>
+    public static IDisposable Take(Action end, bool hangUpEnds = true) => Take(end, end, hangUpEnds ? end : null);
+
+    /// <param name="terminated">SIGTERM.</param>
+    /// <param name="interrupted">SIGINT.</param>
+    /// <param name="hungUp">SIGHUP; null: nothing happens.</param>
+    public static IDisposable Take(Action terminated, Action interrupted, Action? hungUp)
+    {
+        var taken = new Registrations();
+        taken.Add(PosixSignal.SIGTERM, terminated);
+        taken.Add(PosixSignal.SIGINT, interrupted);
+        taken.Add(PosixSignal.SIGHUP, hungUp);
+        foreach (var number in Meaningless)
+            taken.Add((PosixSignal)number, null);
+        return taken;
+    }
+
+    private sealed class Registrations : IDisposable
+    {
+        private readonly List<PosixSignalRegistration> _all = [];
+
+        public void Add(PosixSignal signal, Action? action) => _all.Add(PosixSignalRegistration.Create(signal, context =>
+        {
+            context.Cancel = true;
+            action?.Invoke();
+        }));
+
+        public void Dispose() => _all.ForEach(registration => registration.Dispose());
+    }
+}

@@ -7,7 +7,7 @@ namespace Lincow.SystemTests.Harness;
 /// <summary>A running <c>lincow serve</c>. Dispose kills it if the test didn't stop it, so that a failed test leaves nothing running.</summary>
 internal sealed partial class LincowServer : IDisposable
 {
-    private const int Interrupt = 2, Kill9 = 9, Terminate = 15, Continue = 18, Halt = 19;
+    private const int HangUp = 1, Interrupt = 2, Kill9 = 9, Terminate = 15, Continue = 18, Halt = 19;
 
     private readonly Process _process;
     private readonly List<string> _output = [], _errors = [];
@@ -47,7 +47,7 @@ internal sealed partial class LincowServer : IDisposable
     public static LincowServer Start(string[] arguments, int readyLines = 1, Dictionary<string, string>? environment = null)
     {
         // A shell that runs the tests in the background lets its children ignore SIGINT.
-        var start = new ProcessStartInfo("env", ["--default-signal=INT", Cli.Binary, "serve", .. arguments])
+        var start = new ProcessStartInfo("env", ["--default-signal=INT,HUP", Cli.Binary, "serve", .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -64,6 +64,19 @@ internal sealed partial class LincowServer : IDisposable
     public void Stop() => Stop(Terminate);
 
     public void StopByInterrupt() => Stop(Interrupt);
+
+    public void StopByHangUp() => Stop(HangUp);
+
+    /// <summary>A signal that should end nothing, or that the test waits for by itself.</summary>
+    public void Send(int signal) => Send(_process.Id, signal);
+
+    /// <summary>Waits until it has ended, and returns the exit status.</summary>
+    public int AwaitEnd()
+    {
+        Assert.True(_process.WaitForExit(Tool.Timeout), $"the server does not end\n{Errors}");
+        _process.WaitForExit();
+        return _process.ExitCode;
+    }
 
     /// <summary>SIGSTOP: the process stands still until <see cref="Resume"/>.</summary>
     public void Pause() => Send(_process.Id, Halt);

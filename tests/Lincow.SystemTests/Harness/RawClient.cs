@@ -34,11 +34,11 @@ internal sealed class RawClient : IDisposable
     }
 
     /// <summary>Connects and gets as far as transmission, with simple replies.</summary>
-    public static RawClient Ready(string uri)
+    public static RawClient Ready(string uri, string export = "")
     {
         var client = new RawClient(uri);
         client.Greet(FixedNewstyle | NoZeroes);
-        client.Option(ExportName, []);
+        client.Option(ExportName, System.Text.Encoding.UTF8.GetBytes(export));
         client.Receive(10);
         return client;
     }

@@ -76,6 +76,25 @@ public sealed unsafe class FileStorageTests
     }
 
     [Fact]
+    public void A_storage_takes_its_share_of_a_rings_workers_and_no_more()
+    {
+        using var loop = new UringLoop();
+        using var storage = new FileStorage(LinuxFile.CreateUnnamed(Path.GetTempPath()), loop);
+        using var other = new FileStorage(LinuxFile.CreateUnnamed(Path.GetTempPath()), loop);
+        var trims = Enumerable.Range(0, 100).Select(_ => new Waiter()).ToList();
+        foreach (var trim in trims)
+            storage.PunchHole(0, 4096, trim);
+        Assert.Equal(trims.Count - FileStorage.MaxWorkerOperations, storage.WaitingForWorkers);
+        // Of another storage, so it stands in no queue.
+        var free = new Waiter();
+        other.PunchHole(0, 4096, free);
+        Assert.Equal(0, other.WaitingForWorkers);
+        while (!trims.TrueForAll(trim => trim.Result == 0) || free.Result is null)
+            loop.RunOnce();
+        Assert.Equal((0, 0, 0), (storage.WaitingForWorkers, free.Result, loop.FileOperations));
+    }
+
+    [Fact]
     public void A_loop_that_was_busy_sleeps_when_nothing_comes()
     {
         using var ready = new ManualResetEventSlim();
@@ -105,8 +124,8 @@ public sealed unsafe class FileStorageTests
 
     private sealed class Waiter : StorageOperation
     {
-        public override void End(int result)
-        {
-        }
+        public int? Result { get; private set; }
+
+        public override void End(int result) => Result = result;
     }
 }

@@ -8,7 +8,11 @@ namespace Lincow.Cli;
 /// <summary>The one device of a <see cref="ServeHost"/>, attached to this machine, and what asks it to go: signals and <c>lincow detach</c>.</summary>
 internal sealed class AttachedDevice
 {
-    private const int RetryMilliseconds = 10;
+    /// <summary>How long to wait before looking again whether somebody holds it: doubled each time, for a detach mostly succeeds at once.</summary>
+    private const int FirstRetryMilliseconds = 10, LastRetryMilliseconds = 1000;
+
+    /// <summary>A look goes through all descriptors of all processes. It takes at most this part of the time, so much more is waited in between.</summary>
+    private const int LookShare = 20;
 
     /// <summary>Forever: a signal. TimeSpan has no infinity.</summary>
     private const double NoLimit = 1e9;
@@ -53,11 +57,19 @@ internal sealed class AttachedDevice
     {
         var waiting = new List<EndRequest>();
         var hasComplained = false;
+        long retry = 0, look = 0;
         while (true)
         {
-            if (_requests.TryTake(out var request, waiting.Count > 0 ? RetryMilliseconds : Timeout.Infinite))
+            if (_requests.TryTake(out var request, waiting.Count > 0 ? Pause(waiting, Math.Max(retry, look * LookShare)) : Timeout.Infinite))
+            {
                 waiting.Add(request);
-            if (_attachment!.TryDetach(out var holders))
+                retry = 0;
+            }
+            retry = Math.Clamp(retry * 2, FirstRetryMilliseconds, LastRetryMilliseconds);
+            var started = Environment.TickCount64;
+            var isDetached = _attachment!.TryDetach(out var holders);
+            look = Environment.TickCount64 - started;
+            if (isDetached)
                 return error => waiting.ForEach(each => each.Reply?.Invoke(new ControlReply(error)));
             if (holders.Count == 0)
                 continue;
@@ -76,6 +88,10 @@ internal sealed class AttachedDevice
             }
         }
     }
+
+    /// <summary>Not beyond the moment at which somebody is to hear how it stands.</summary>
+    private static int Pause(List<EndRequest> waiting, long milliseconds) =>
+        (int)Math.Clamp(waiting.Min(each => (TimeSpan.FromSeconds(each.WaitSeconds) - each.Age).TotalMilliseconds), 1, milliseconds);
 
     /// <summary>A sentence that names holders.</summary>
     public static string Describe(string path, List<string> holders) => $"{path}: is still in use: {string.Join(", ", holders)}";

@@ -11,7 +11,7 @@ namespace Lincow.Cli;
 internal static class WaitingDevice
 {
     /// <summary>The device of an overlay that waits; null when there is none. Only root has such devices.</summary>
-    public static FoundExport? Of(string? overlay) => string.IsNullOrEmpty(overlay) || !Environment.IsPrivilegedProcess ? null : Servers.Find(overlay).Find(found =>
+    public static FoundExport? Of(string? overlay) => string.IsNullOrEmpty(overlay) || !Environment.IsPrivilegedProcess || !RunDirectory.IsThere ? null : Servers.Find(overlay).Find(found =>
         !found.Server.IsAlive && found.Export.Overlay is { } path && LinuxPath.AreSame(path, overlay)
         && AttachWays.Find(found.Export.Via) is { } way && way.IsWaiting(found.Export));
 

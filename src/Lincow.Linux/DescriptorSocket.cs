@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 
 namespace Lincow.Linux;
@@ -12,6 +13,12 @@ public static unsafe class DescriptorSocket
 
     /// <summary>struct cmsghdr: its length, level and type.</summary>
     private const int HeaderBytes = 16;
+
+    /// <summary>Descriptors that wait for one that can't be closed: strangers must not use up all that the process may have.</summary>
+    private const int MaxUnclosed = 256;
+
+    private static readonly Lazy<BlockingCollection<int>> LazyCloser = new(StartCloser);
+    private static int _unclosed;
 
     private const int SolSocket = 1, Rights = 1, ControlTruncated = 8, CloseOnExecFlag = 0x40000000;
 
@@ -44,13 +51,13 @@ public static unsafe class DescriptorSocket
                     continue;
                 }
                 isTooMuch = true;
-                _ = Libc.close(descriptor);
+                Close(descriptor);
             }
         }
         if (!isTooMuch)
             return (int)result;
         while (descriptorCount > 0)
-            _ = Libc.close(descriptors[--descriptorCount]);
+            Close(descriptors[--descriptorCount]);
         return -Errno.Overflow;
     }
 
@@ -76,6 +83,16 @@ public static unsafe class DescriptorSocket
             while (result < 0 && Libc.LastError == Errno.Interrupted);
             return result == bytes.Length ? 0 : result < 0 ? -Libc.LastError : -Errno.Again;
         }
+    }
+
+    /// <summary>
+    /// Whether a descriptor is a file in memory: of a memfd, of tmpfs or of hugetlbfs. Only those have seals, or the lack of them, to tell of; the kernel
+    /// answers by itself, whereas a question for the file system could wait for a stranger's FUSE server.
+    /// </summary>
+    public static bool IsMemory(int descriptor)
+    {
+        const int getSeals = 1034;
+        return Libc.fcntl(descriptor, getSeals, 0) >= 0;
     }
 
     /// <summary>Whether a descriptor is an eventfd: the one kind that can be read without ever waiting for a stranger, or meeting an end.</summary>
@@ -134,5 +151,35 @@ public static unsafe class DescriptorSocket
     private static bool IsOfKind(int descriptor, string kind) =>
         new FileInfo($"/proc/self/fd/{descriptor}").LinkTarget?.StartsWith(kind, StringComparison.Ordinal) == true;
 
-    public static void Close(int descriptor) => _ = Libc.close(descriptor);
+    /// <summary>
+    /// Closes a descriptor that a stranger sent. What isn't known to be harmless is closed on a thread of its own: a file of a FUSE server, or a socket that
+    /// lingers, would keep us waiting for as long as its owner likes.
+    /// </summary>
+    public static void Close(int descriptor)
+    {
+        if (IsMemory(descriptor) || IsEvent(descriptor))
+        {
+            _ = Libc.close(descriptor);
+            return;
+        }
+        Interlocked.Increment(ref _unclosed);
+        LazyCloser.Value.Add(descriptor);
+    }
+
+    /// <summary>Whether so many descriptors wait to be closed that no others may be taken.</summary>
+    public static bool IsClogged => Volatile.Read(ref _unclosed) >= MaxUnclosed;
+
+    private static BlockingCollection<int> StartCloser()
+    {
+        var descriptors = new BlockingCollection<int>();
+        new Thread(() =>
+        {
+            foreach (var descriptor in descriptors.GetConsumingEnumerable())
+            {
+                _ = Libc.close(descriptor);
+                Interlocked.Decrement(ref _unclosed);
+            }
+        }) { IsBackground = true, Name = "lincow-closer" }.Start();
+        return descriptors;
+    }
 }

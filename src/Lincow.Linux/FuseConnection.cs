@@ -14,8 +14,10 @@ public sealed unsafe class FuseConnection
     private const string Device = "/dev/fuse", Helper = "fusermount3";
     private const nuint ReadOnlyMount = 1, NoSetUserId = 2, NoDevices = 4;
 
-    /// <summary>MNT_DETACH.</summary>
-    private const int Lazily = 2;
+    /// <summary>MNT_DETACH, UMOUNT_NOFOLLOW.</summary>
+    private const int Lazily = 2, NoFollow = 8;
+
+    private const string MountType = "fuse.lincow";
 
     private FuseConnection(int descriptor, string path) => (Descriptor, Path) = (descriptor, path);
 
@@ -49,14 +51,14 @@ public sealed unsafe class FuseConnection
     public static bool TryUnmount(string path, bool lazily)
     {
         if (Environment.IsPrivilegedProcess)
-            return Libc.umount2(path, lazily ? Lazily : 0) == 0 || Libc.LastError is Errno.Invalid or Errno.NoEntry;
+            return Libc.umount2(path, NoFollow | (lazily ? Lazily : 0)) == 0 || Libc.LastError is Errno.Invalid or Errno.NoEntry;
         using var helper = StartHelper([lazily ? "-uz" : "-u", "--", path], null);
         helper.WaitForExit();
         return helper.ExitCode == 0 || !IsMounted(path);
     }
 
-    /// <summary>Whether something is mounted over a path, alive or dead.</summary>
-    public static bool IsMounted(string path) => MountTable.Read("/proc/self/mountinfo").Exists(mount => mount.Path == path);
+    /// <summary>Whether a file of lincow's is mounted over a path, alive or dead.</summary>
+    public static bool IsMounted(string path) => MountTable.Read("/proc/self/mountinfo").Exists(mount => mount.Path == path && mount.Type == MountType);
 
     /// <summary>Receives one request: its first bytes into the header, the rest into the payload. The byte count, or a negative errno.</summary>
     public static int TryReceive(int descriptor, nint header, int headerBytes, nint payload, int payloadBytes)
@@ -81,7 +83,7 @@ public sealed unsafe class FuseConnection
         if (descriptor < 0)
             throw new LinuxException("open", Device, Libc.LastError);
         var options = string.Create(CultureInfo.InvariantCulture, $"fd={descriptor},rootmode=100000,user_id={Libc.geteuid()},group_id={Libc.getegid()},default_permissions");
-        if (Libc.mount(source, path, "fuse.lincow", NoSetUserId | NoDevices | (readOnly ? ReadOnlyMount : 0), options) == 0)
+        if (Libc.mount(source, path, MountType, NoSetUserId | NoDevices | (readOnly ? ReadOnlyMount : 0), options) == 0)
             return descriptor;
         var error = Libc.LastError;
         _ = Libc.close(descriptor);

@@ -4,12 +4,11 @@ namespace Lincow.Linux;
 
 /// <summary>
 /// The C library as lincow uses it: blittable arguments only, errno kept by the marshaller. The names are the C names; the constants are
-/// those of x86-64 and arm64 Linux, which agree on every one used here but O_DIRECT.
+/// those of x86-64 and arm64 Linux, which agree on every one used here but those of <see cref="OpenFlags"/>.
 /// </summary>
 internal static unsafe partial class Libc
 {
     public const int ReadOnly = 0, ReadWrite = 2, Create = 0x40, Exclusive = 0x80, CloseOnExec = 0x80000;
-    public const int TemporaryFile = 0x400000 | 0x10000;
     public const int SeekData = 3, SeekHole = 4;
     public const int FallocKeepSize = 1, FallocPunchHole = 2;
     public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapFixed = 0x10, MapAnonymous = 0x20, MapNoReserve = 0x4000, MapPopulate = 0x8000;
@@ -17,7 +16,8 @@ internal static unsafe partial class Libc
     public const int NonBlock = 0x800;
     public const int AdviseWillNeed = 3;
 
-    public static int Direct => RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x10000 : 0x4000;
+    /// <summary>Those flags of open that differ, here.</summary>
+    public static readonly OpenFlags Open = OpenFlags.Of(RuntimeInformation.ProcessArchitecture);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int unlink(string path);
@@ -192,6 +192,19 @@ internal static unsafe partial class Libc
     public static partial int mlockall(int flags);
 
     public static int LastError => Marshal.GetLastPInvokeError();
+}
+
+/// <summary>Flags of open(2) that each architecture numbers for itself (<c>asm/fcntl.h</c>).</summary>
+/// <param name="Direct">O_DIRECT.</param>
+/// <param name="Directory">O_DIRECTORY.</param>
+/// <param name="NoFollow">O_NOFOLLOW.</param>
+internal sealed record OpenFlags(int Direct, int Directory, int NoFollow)
+{
+    /// <summary>O_TMPFILE, which has O_DIRECTORY in it, so that old kernels refuse it.</summary>
+    public int TemporaryFile => 0x400000 | Directory;
+
+    public static OpenFlags Of(Architecture architecture) =>
+        architecture is Architecture.Arm64 ? new OpenFlags(Direct: 0x10000, Directory: 0x4000, NoFollow: 0x8000) : new OpenFlags(Direct: 0x4000, Directory: 0x10000, NoFollow: 0x20000);
 }
 
 [StructLayout(LayoutKind.Sequential)]

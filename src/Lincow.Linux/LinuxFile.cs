@@ -72,11 +72,27 @@ public unsafe class LinuxFile : IDisposable
     {
         var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock;
         if (direct)
-            flags |= Libc.Direct;
+            flags |= Libc.Open.Direct;
         if (exclusiveDevice)
             flags |= Libc.Exclusive;
         return Finish(Libc.open(path, flags, 0), path, writable, direct);
     }
+
+    /// <summary>
+    /// The text of a file that nobody but this user, or root, can have written: it is theirs, nobody else may write to it, and it is no symbolic link. Null for
+    /// any other, and for one that is longer. Throws <see cref="LinuxException"/>.
+    /// </summary>
+    public static string? ReadTrusted(string path, int maxBytes)
+    {
+        using var file = Finish(Libc.open(path, Libc.ReadOnly | Libc.Open.NoFollow | Libc.CloseOnExec | Libc.NonBlock, 0), path, false, false);
+        if (file.Facts.Kind != FileKind.Regular || file.Facts.SizeBytes > maxBytes || !LinuxPath.IsTrusted(file.OwnPath))
+            return null;
+        var bytes = new byte[file.Facts.SizeBytes];
+        return Encoding.UTF8.GetString(bytes, 0, file.Read(bytes, 0));
+    }
+
+    /// <summary>A path that leads to this very file or directory, whatever its name leads to meanwhile.</summary>
+    public string OwnPath => $"/proc/self/fd/{Descriptor}";
 
     /// <summary>Makes a new file, readable and writable by its owner alone. EEXIST when there is one already.</summary>
     public static LinuxFile CreateNew(string path) =>
@@ -84,7 +100,7 @@ public unsafe class LinuxFile : IDisposable
 
     /// <summary>Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9.</summary>
     public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
-        Finish(Libc.open(directory, Libc.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Direct : 0), 0x180), directory, true, direct);
+        Finish(Libc.open(directory, Libc.Open.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0), 0x180), directory, true, direct);
 
     /// <summary>Gives a file its name at last, in one step. EEXIST when the name is taken and may not be replaced.</summary>
     public static void Rename(string from, string to, bool replace)

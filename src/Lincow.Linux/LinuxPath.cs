@@ -14,6 +14,13 @@ public static unsafe class LinuxPath
     /// <summary>Whether a path, not followed if it is a symbolic link, belongs to the user of this process.</summary>
     public static bool IsOwnedByThisUser(string path) => TryStat(path, NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
 
+    /// <summary>Whether what a path leads to belongs to this user or to root, and nobody else may write to it.</summary>
+    public static bool IsTrusted(string path)
+    {
+        const int groupOrOthersWrite = 0x12;
+        return TryStat(path, 0, out var stat) && (stat.OwnerUser == Libc.geteuid() || stat.OwnerUser == 0) && (stat.Mode & groupOrOthersWrite) == 0;
+    }
+
     /// <summary>Whether both paths lead to one file or device. False when either leads nowhere.</summary>
     public static bool AreSame(string left, string right) =>
         TryStat(left, 0, out var first) && TryStat(right, 0, out var second) && first.Mode == second.Mode

@@ -13,13 +13,38 @@ namespace Lincow.Linux;
 /// <param name="CanRecover">Whether it waits for another server when this one dies; if not, it goes, and its requests fail.</param>
 public sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover);
 
+/// <summary>The one queue of a ublk device, as its server uses it.</summary>
+public interface IUblkQueue : IDisposable
+{
+    /// <summary>The block device.</summary>
+    string Path { get; }
+
+    /// <summary>What the kernel asks for under a tag, once its fetch has completed with 0.</summary>
+    UblkDescriptor this[int tag] { get; }
+
+    /// <summary>Asks for the first request of a tag. Completes with 0 when there is one, with an error when there will be none.</summary>
+    void Fetch(IoLoop loop, int tag, IoCompletion completion);
+
+    /// <summary>
+    /// Answers the request of a tag, and asks for the next one. A negative errno, or the byte count of a read or write; the kernel doesn't look at any
+    /// other number.
+    /// </summary>
+    void CommitAndFetch(IoLoop loop, int tag, int result, IoCompletion completion);
+
+    /// <summary>Copies what a request writes, in place: it is no more than a copy. 0, or a negative errno.</summary>
+    int TryReceive(int tag, nint buffer, int byteCount);
+
+    /// <summary>Copies what a request has read. 0, or a negative errno.</summary>
+    int TrySend(int tag, nint buffer, int byteCount);
+}
+
 /// <summary>
 /// Block devices of the kernel's ublk driver (Documentation/block/ublk.rst): requests are fetched with commands on an io_uring, data is copied by
 /// read and write on a character device. This is the control plane, by commands on a ring of its own, and the memory that is shared with the
 /// kernel; the queue is served by whoever owns the loop. With recovery, a device outlives its server: requests wait for the next one, and those
 /// that the dead one had taken are given out again.
 /// </summary>
-public sealed unsafe class UblkBlockDevice : IDisposable
+public sealed unsafe class UblkBlockDevice : IUblkQueue
 {
     /// <summary>Requests at once, as many as a loop device has. One queue: one thread serves it, so more would only be more of the same.</summary>
     public const int Depth = 128;
@@ -52,7 +77,6 @@ public sealed unsafe class UblkBlockDevice : IDisposable
 
     private static nuint DescriptorsBytes => (nuint)(Depth * sizeof(UblkDescriptor) + 4095 & ~4095);
 
-    /// <summary>The block device.</summary>
     public string Path => PathOf(_number);
 
     /// <summary>Why there can be no such device; null when there can.</summary>
@@ -159,20 +183,15 @@ public sealed unsafe class UblkBlockDevice : IDisposable
     /// <summary>Takes everything away, at the latest when nobody has it open any more, and waits for that.</summary>
     public static void Delete(string device) => Ask(UblkAbi.DeleteDevice, NumberOf(device));
 
-    /// <summary>What the kernel asks for under a tag, once its fetch has completed with 0.</summary>
     public UblkDescriptor this[int tag] => ((UblkDescriptor*)_descriptors)[tag];
 
-    /// <summary>Asks for the first request of a tag. Completes with 0 when there is one, with an error when there will be none.</summary>
     public void Fetch(IoLoop loop, int tag, IoCompletion completion) => Command(loop, UblkAbi.Fetch, tag, 0, completion);
 
-    /// <summary>Answers the request of a tag, with a byte count or a negative errno, and asks for the next one.</summary>
     public void CommitAndFetch(IoLoop loop, int tag, int result, IoCompletion completion) => Command(loop, UblkAbi.CommitAndFetch, tag, result, completion);
 
-    /// <summary>Copies what a request writes, in place: it is no more than a copy. 0, or a negative errno.</summary>
     public int TryReceive(int tag, nint buffer, int byteCount) =>
         Whole(Libc.pread(_file.Descriptor, buffer, byteCount, UblkAbi.DataAt + ((long)tag << UblkAbi.DataShift)), byteCount);
 
-    /// <summary>Copies what a request has read. 0, or a negative errno.</summary>
     public int TrySend(int tag, nint buffer, int byteCount) =>
         Whole(Libc.pwrite(_file.Descriptor, buffer, byteCount, UblkAbi.DataAt + ((long)tag << UblkAbi.DataShift)), byteCount);
 

@@ -30,9 +30,10 @@ internal static class DeviceLink
         }
     }
 
-    public static void Remove(string? path)
+    /// <summary>Removes the link that leads to a device, and nothing else that a path may name.</summary>
+    public static void Remove(string? path, string? device)
     {
-        if (path is null)
+        if (path is null || Path.GetDirectoryName(path) != Directory || new FileInfo(path).LinkTarget is not { } target || target != device)
             return;
         File.Delete(path);
         try

@@ -37,7 +37,7 @@ internal abstract class DriverAttachWay : IAttachWay
                 return holders;
             Remove(device);
         }
-        DeviceLink.Remove(export.Link);
+        DeviceLink.Remove(export.Link, export.Device);
         return [];
     }
 

@@ -83,7 +83,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         {
             // As above.
         }
-        DeviceLink.Remove(_link);
+        DeviceLink.Remove(_link, device);
         Device = null;
         return true;
     }
@@ -113,7 +113,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             Stop(device);
             Server.Wait();
             Finish(device);
-            DeviceLink.Remove(_link);
+            DeviceLink.Remove(_link, device);
         }
     }
 }

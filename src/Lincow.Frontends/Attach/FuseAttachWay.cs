@@ -41,7 +41,7 @@ internal sealed class FuseAttachWay : IAttachWay
 
     public List<string> Clean(ServedExport export)
     {
-        if (export.File is not { } file)
+        if (export.File is not { } file || !RunDirectory.Holds(file))
             return [];
         var devices = LoopBlockDevice.Over(file);
         // Reading its own directory entry is all that is still possible on a mount without a server.
@@ -50,10 +50,12 @@ internal sealed class FuseAttachWay : IAttachWay
             return holders;
         if (devices.Any(device => !LoopBlockDevice.TryDetach(device)))
             return [DeviceHolders.Unseen];
-        DeviceLink.Remove(export.Link);
+        DeviceLink.Remove(export.Link, export.Device);
         if (FuseConnection.IsMounted(file) && !FuseConnection.TryUnmount(file, lazily: true))
             return [$"the mount on {file}"];
-        File.Delete(file);
+        // The empty file that was mounted over.
+        if (new FileInfo(file) is { Exists: true, LinkTarget: null, Length: 0 } && LinuxPath.IsOwnedByThisUser(file))
+            File.Delete(file);
         return [];
     }
 }
@@ -94,7 +96,7 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
             holders = DeviceHolders.Of(device);
             if (holders.Count > 0 || !LoopBlockDevice.TryDetach(device))
                 return false;
-            DeviceLink.Remove(_link);
+            DeviceLink.Remove(_link, device);
             Device = null;
         }
         _server.IsExpected = true;
@@ -115,7 +117,7 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         _server.IsExpected = true;
         if (Device is { } device)
             LoopBlockDevice.TryDetach(device);
-        DeviceLink.Remove(_link);
+        DeviceLink.Remove(_link, Device);
         if (_isMounted)
         {
             FuseConnection.TryUnmount(_file!, lazily: true);

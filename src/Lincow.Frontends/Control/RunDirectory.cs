@@ -15,7 +15,9 @@ public sealed record KnownServer(ServingRecord Record, bool IsAlive);
 public sealed class RunDirectory
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
-    private const UnixFileMode OthersMayWrite = UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
+
+    /// <summary>A record is a few hundred bytes for each export.</summary>
+    private const int MaxRecordBytes = 16 << 20;
 
     private RunDirectory(string path) => Path = path;
 
@@ -40,22 +42,33 @@ public sealed class RunDirectory
         {
             throw new LincowException($"{path}: the directory for running servers can't be made: {e.Message}. Set LINCOW_RUN_DIR to a directory of yours", e);
         }
-        if (!LinuxPath.IsOwnedByThisUser(path) || (File.GetUnixFileMode(path) & OthersMayWrite) != 0)
-            throw new LincowException($"{path}: belongs to somebody else or may be written by others, so it can't hold control sockets. Set LINCOW_RUN_DIR to a directory of yours");
+        if (!LinuxPath.IsTrusted(path))
+            throw Untrusted(path);
         return new RunDirectory(path);
     }
 
-    /// <summary>Every server that has a record, by age. Nothing when there is no directory.</summary>
+    /// <summary>Whether there is one, and it may be believed.</summary>
+    public static bool IsThere => DefaultPath is { } path && Directory.Exists(path) && LinuxPath.IsTrusted(path);
+
+    /// <summary>
+    /// Every server that has a record, by age. Nothing when there is no directory. Throws <see cref="LincowException"/> where others may write: what a
+    /// record names is stopped, unmounted and deleted.
+    /// </summary>
     public static List<KnownServer> List()
     {
         var servers = new List<KnownServer>();
         if (DefaultPath is not { } path || !Directory.Exists(path))
             return servers;
-        foreach (var file in Directory.EnumerateFiles(path, "*.json"))
+        // By its descriptor: the directory that was looked at is the one that is read.
+        using var directory = OpenDirectory(path);
+        if (!LinuxPath.IsTrusted(directory.OwnPath))
+            throw Untrusted(path);
+        foreach (var file in Directory.EnumerateFiles(directory.OwnPath + "/", "*.json"))
         {
             try
             {
-                if (JsonSerializer.Deserialize(File.ReadAllText(file), ControlJson.Default.ServingRecord) is { Exports: not null } record)
+                if (LinuxFile.ReadTrusted(file, MaxRecordBytes) is { } text && JsonSerializer.Deserialize(text, ControlJson.Default.ServingRecord) is { Exports: not null } record
+                    && System.IO.Path.GetFileName(file) == record.Id + ".json")
                     servers.Add(new KnownServer(record, LinuxProcess.StartTime(record.Pid) == record.StartTime));
             }
             catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
@@ -75,9 +88,16 @@ public sealed class RunDirectory
     public void Write(ServingRecord record)
     {
         var path = System.IO.Path.Combine(Path, record.Id);
-        File.WriteAllText(path + ".new", JsonSerializer.Serialize(record, ControlJson.Default.ServingRecord));
+        File.Delete(path + ".new");
+        using (var file = LinuxFile.CreateNew(path + ".new"))
+            file.Write(JsonSerializer.SerializeToUtf8Bytes(record, ControlJson.Default.ServingRecord), 0);
         File.Move(path + ".new", path + ".json", overwrite: true);
     }
+
+    /// <summary>Whether a path names something right in the directory: what a record says is there and isn't was not made by its server.</summary>
+    public static bool Holds(string path) =>
+        DefaultPath is { } directory && System.IO.Path.GetFileName(path) is not ("" or "." or "..")
+        && System.IO.Path.GetDirectoryName(path) == System.IO.Path.TrimEndingDirectorySeparator(directory);
 
     /// <summary>Takes away everything that a server has in the directory.</summary>
     public static void Remove(ServingRecord record)
@@ -85,4 +105,19 @@ public sealed class RunDirectory
         foreach (var ending in (string[])[".sock", ".log", ".new", ".json"])
             File.Delete(System.IO.Path.Combine(DefaultPath!, record.Id + ending));
     }
+
+    private static LinuxFile OpenDirectory(string path)
+    {
+        try
+        {
+            return LinuxFile.Open(path, writable: false);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: the directory for running servers can't be read: {e.Reason}. Set LINCOW_RUN_DIR to a directory of yours", e);
+        }
+    }
+
+    private static LincowException Untrusted(string path) =>
+        new($"{path}: belongs to somebody else or may be written by others, so what it says of servers can't be believed. Set LINCOW_RUN_DIR to a directory of yours");
 }

@@ -23,7 +23,8 @@ internal sealed class UblkRequest : BlockRequest
     {
         if (result >= 0 && Operation == BlockOperation.Read)
             result = _server.Block.TrySend(_tag, Buffer, (int)ByteLength);
-        Answer(result < 0 ? result : (int)ByteLength);
+        // How much was done is asked of what carries data alone; a discard of 2 GiB would be an error.
+        Answer(result < 0 ? result : Operation is BlockOperation.Read or BlockOperation.Write ? (int)ByteLength : 0);
     }
 
     private void Begin(int result)

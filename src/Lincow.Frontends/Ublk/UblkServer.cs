@@ -12,7 +12,7 @@ namespace Lincow.Frontends.Ublk;
 /// Invariants: a tag is in the kernel's hands or in the device's, never in both; its buffer is there only while it is in the device's; the device
 /// is let go when the kernel has ended every tag.
 /// </summary>
-public sealed class UblkServer(IoLoop loop, BlockDevice device, UblkBlockDevice block, Action<string> log)
+public sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue block, Action<string> log)
 {
     private Action? _ended;
     private int _live;
@@ -22,7 +22,7 @@ public sealed class UblkServer(IoLoop loop, BlockDevice device, UblkBlockDevice 
 
     internal BlockDevice Device => device;
 
-    internal UblkBlockDevice Block => block;
+    internal IUblkQueue Block => block;
 
     /// <summary>Begins; calls back when the kernel has ended the queue and the device is let go. On the loop's thread.</summary>
     public void Start(Action ended)

@@ -10,7 +10,10 @@ namespace Lincow.Frontends.VhostUser;
 internal sealed unsafe class GuestMemory
 {
     private readonly Region[] _regions = new Region[VhostProtocol.MaxRegions];
-    private int _count, _last;
+    private int _count;
+
+    /// <summary>The region that was found last, or none: addresses of one request mostly lie in one. A change of the regions forgets it.</summary>
+    private int _last;
 
     /// <summary>Whether the front end has taken back memory that was in use.</summary>
     public bool IsLost
@@ -29,11 +32,9 @@ internal sealed unsafe class GuestMemory
     /// <summary>Maps a region. Throws when it isn't one, overlaps another, or lies beyond its file's end.</summary>
     public void Add(ulong guestStart, ulong byteCount, ulong userStart, ulong fileOffset, int descriptor)
     {
-        var (fileBytes, blockBytes) = DescriptorSocket.FileSize(descriptor);
+        var (fileBytes, blockBytes) = SharedMemoryFile.SizeOf(descriptor, "a region of memory");
         if (_count == VhostProtocol.MaxRegions)
             throw new VhostException($"the front end shares more than {VhostProtocol.MaxRegions} regions of memory");
-        if (fileBytes == 0)
-            throw new VhostException("a region of memory is not a file in memory; give QEMU memory-backend-memfd or memory-backend-file with share=on");
         if (byteCount == 0 || guestStart + byteCount < guestStart || userStart + byteCount < userStart || fileOffset + byteCount < fileOffset || fileOffset + byteCount > (ulong)fileBytes)
             throw new VhostException($"a region of memory, {byteCount} bytes from {fileOffset} of its file, lies beyond the file's end at {fileBytes} or wraps around");
         for (var i = 0; i < _count; i++)
@@ -63,6 +64,7 @@ internal sealed unsafe class GuestMemory
                 continue;
             GuardedMemory.Unmap(region.Mapping);
             region = _regions[--_count];
+            _last = 0;
             return;
         }
         throw new VhostException("the front end takes back a region of memory that it never shared");
@@ -72,14 +74,16 @@ internal sealed unsafe class GuestMemory
     {
         while (_count > 0)
             GuardedMemory.Unmap(_regions[--_count].Mapping);
+        _last = 0;
     }
 
     /// <summary>Where an address of the guest is here, and how many of the bytes that are asked for lie there in one piece; 0 when it is nowhere.</summary>
     public nint FindGuest(ulong address, ulong byteCount, out ulong found)
     {
-        for (var i = 0; i < _count; i++)
+        // The last one first, then all in their order.
+        for (var i = -1; i < _count && _count > 0; i++)
         {
-            var index = i == 0 ? _last < _count ? _last : 0 : i <= _last ? i - 1 : i;
+            var index = i < 0 ? _last : i;
             ref var region = ref _regions[index];
             var offset = address - region.GuestStart;
             if (address < region.GuestStart || offset >= region.ByteCount)
@@ -111,6 +115,18 @@ internal sealed unsafe class GuestMemory
         public nint Host;
         public int Mapping;
     }
+}
+
+/// <summary>
+/// What may be shared with a front end: files in memory. The first touch of any other file's page is a read of its file system, which a disk, a
+/// network or somebody's FUSE server answers when it likes, and the device's loop, with all that it serves, would wait for that.
+/// </summary>
+internal static class SharedMemoryFile
+{
+    /// <summary>Size and page of a file that may be mapped; a sentence for any other. Asks nobody but the kernel.</summary>
+    public static (long Bytes, long PageBytes) SizeOf(int descriptor, string what) => DescriptorSocket.IsMemory(descriptor)
+        ? DescriptorSocket.FileSize(descriptor)
+        : throw new VhostException($"{what} is not a file in memory. Share memory of a memfd, tmpfs or hugetlbfs: in QEMU memory-backend-memfd, or memory-backend-file with share=on and a mem-path in /dev/shm or on hugetlbfs");
 }
 
 /// <summary>Fields of rings in memory that others change at the same time: read and written once each, whole.</summary>

@@ -18,6 +18,9 @@ internal sealed class VhostConfig
     /// <summary>QEMU's queues have 128 entries unless it is told otherwise; a request takes two more for its header and status.</summary>
     private const uint MaxSegments = 126;
 
+    /// <summary>The smallest size that costs least, in sectors: the largest power of two that its field of 16 bits holds.</summary>
+    private const long MaxMinimalSectors = 1 << 15;
+
     private const int SectorBytes = 1 << VhostProtocol.SectorShift;
 
     private readonly byte[] _space = new byte[MaxBytes];
@@ -37,7 +40,7 @@ internal sealed class VhostConfig
         BinaryPrimitives.WriteUInt32LittleEndian(space[20..], SectorBytes);
         // A guest's physical block is at most its page. Whole chunks need no copy-up, which the optimal size says.
         space[24] = (byte)BitOperations.Log2((uint)Math.Clamp(chunk / SectorBytes, 1, 8));
-        BinaryPrimitives.WriteUInt16LittleEndian(space[26..], (ushort)Math.Min(chunk / SectorBytes, ushort.MaxValue));
+        BinaryPrimitives.WriteUInt16LittleEndian(space[26..], (ushort)Math.Min(chunk / SectorBytes, MaxMinimalSectors));
         BinaryPrimitives.WriteUInt32LittleEndian(space[28..], (uint)(chunk / SectorBytes));
         space[WriteBackOffset] = 1;
         BinaryPrimitives.WriteUInt16LittleEndian(space[34..], VhostProtocol.MaxQueues);

@@ -30,7 +30,7 @@ internal sealed class VhostInflight
     /// <summary>Maps the memory that a front end hands over. Throws when it is too short, or the guest can't go on with this server.</summary>
     public VhostInflight(int descriptor, ulong byteCount, ulong fileOffset, int queues, int entries, ulong instance, bool canFlush)
     {
-        var fileBytes = DescriptorSocket.FileSize(descriptor).Bytes;
+        var fileBytes = SharedMemoryFile.SizeOf(descriptor, "the memory for requests in flight").Bytes;
         if (byteCount < (ulong)BytesFor(queues, entries) || fileOffset % 4096 != 0 || fileOffset + byteCount < fileOffset || fileOffset + byteCount > (ulong)fileBytes)
             throw new VhostException($"the memory for requests in flight, {byteCount} bytes from {fileOffset} of a file of {fileBytes}, is too short");
         _mapping = GuardedMemory.TryMap(descriptor, (long)fileOffset, (nuint)byteCount, out _address);

@@ -104,6 +104,7 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
                 break;
             case VhostMessage.AddMemReg:
                 AddRegion(Bytes(8 + VhostProtocol.RegionBytes)[8..], Descriptor(0));
+                StartSuspended();
                 break;
             case VhostMessage.RemMemReg:
                 _ = Bytes(8 + VhostProtocol.RegionBytes);
@@ -116,7 +117,7 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
                 GetInflight();
                 break;
             case VhostMessage.SetInflightFd:
-                SetInflight();
+                session.AfterDrain(null, SetInflight);
                 break;
             case VhostMessage.ResetDevice:
                 session.AfterDrain(null, Reset);
@@ -240,11 +241,17 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
         }
         finally
         {
-            foreach (var queue in _queues)
-            {
-                if (queue?.IsSuspended == true)
-                    StartAgain(queue);
-            }
+            StartSuspended();
+        }
+    }
+
+    /// <summary>Rings that were stopped for a change go on; one that the memory doesn't hold any more waits for the change that brings it back.</summary>
+    private void StartSuspended()
+    {
+        foreach (var queue in _queues)
+        {
+            if (queue?.IsSuspended == true)
+                StartAgain(queue);
         }
     }
 

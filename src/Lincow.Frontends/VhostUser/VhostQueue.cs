@@ -120,7 +120,7 @@ internal sealed class VhostQueue : IDisposable
                     if (!_idle.TryPop(out var request))
                         request = new VhostRequest(this);
                     InFlight++;
-                    Begin(request);
+                    Begin(request, ring);
                     if (InFlight < VhostProtocol.MaxInFlight && Session.HasRoom && --turn > 0)
                         continue;
                     IsHeld = true;
@@ -143,11 +143,12 @@ internal sealed class VhostQueue : IDisposable
     }
 
     /// <summary>A request has ended; its object is free again.</summary>
-    public void Ended(VhostRequest request, int id, int ringEntries, int inflightEntry, uint writtenBytes)
+    /// <param name="ring">The one that it was taken off. If that has been stopped, nobody is told, and least of all the ring that took its place.</param>
+    public void Ended(VhostRequest request, VirtRing ring, int id, int ringEntries, int inflightEntry, uint writtenBytes)
     {
         InFlight--;
         _idle.Push(request);
-        if (_ring is { } ring)
+        if (_ring == ring)
         {
             ring.Give(id, ringEntries, inflightEntry, writtenBytes);
             CallLater();
@@ -163,11 +164,11 @@ internal sealed class VhostQueue : IDisposable
         SetError(-1);
     }
 
-    private void Begin(VhostRequest request)
+    private void Begin(VhostRequest request, VirtRing ring)
     {
         try
         {
-            request.Begin(Session.Chain);
+            request.Begin(Session.Chain, ring);
         }
         catch (VhostException)
         {
@@ -176,9 +177,10 @@ internal sealed class VhostQueue : IDisposable
         }
     }
 
-    /// <summary>The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others.</summary>
+    /// <summary>The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on behind those.</summary>
     private void Break(string why)
     {
+        Base = _ring?.Base ?? Base;
         _ring = null;
         Session.Log($"queue {Index} was stopped: {why}");
         if (_error >= 0)

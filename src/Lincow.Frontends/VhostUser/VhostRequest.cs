@@ -12,6 +12,7 @@ namespace Lincow.Frontends.VhostUser;
 internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
 {
     private readonly VhostSession _session = queue.Session;
+    private VirtRing _ring = null!;
     private int _id, _ringEntries, _inflightEntry;
     private nint _status;
     private long _writable, _dataBytes;
@@ -21,12 +22,12 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
     private bool _isSubmitting, _hasEndedInside;
     private int _result;
 
-    /// <summary>Takes a request off its ring and begins it.</summary>
-    public void Begin(DescriptorChain chain)
+    /// <summary>Begins a request that has been taken off its ring.</summary>
+    public void Begin(DescriptorChain chain, VirtRing ring)
     {
         if (chain.ReadableBytes < VhostProtocol.RequestHeaderBytes || chain.WritableBytes < 1)
             throw new VhostException($"a request has {chain.ReadableBytes} bytes for its header and {chain.WritableBytes} for its status");
-        (_id, _ringEntries, _inflightEntry) = (chain.Id, chain.RingEntries, chain.InflightEntry);
+        (_ring, _id, _ringEntries, _inflightEntry) = (ring, chain.Id, chain.RingEntries, chain.InflightEntry);
         _writable = chain.WritableBytes;
         _status = chain.FindWhole(isWritable: true, _writable - 1, 1);
         _dataBytes = 0;
@@ -200,7 +201,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
         _session.GiveBuffer(_bounce);
         _session.GiveBuffer(_pieces);
         _bounce = _pieces = default;
-        queue.Ended(this, _id, _ringEntries, _inflightEntry, (uint)written);
+        queue.Ended(this, _ring, _id, _ringEntries, _inflightEntry, (uint)written);
     }
 
     private void Scatter()

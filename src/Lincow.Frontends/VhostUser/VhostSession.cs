@@ -224,6 +224,11 @@ internal sealed unsafe class VhostSession : IDisposable
             return false;
         }
         _have += result;
+        if (count > 0 && DescriptorSocket.IsClogged)
+        {
+            End("too many descriptors that front ends sent can't be closed: a file or socket among them keeps that waiting");
+            return false;
+        }
         if (_have != VhostProtocol.HeaderBytes)
             return true;
         if ((Flags & VhostProtocol.VersionMask) != VhostProtocol.Version || (Flags & VhostProtocol.FlagReply) != 0 || PayloadBytes > VhostProtocol.MaxPayloadBytes)

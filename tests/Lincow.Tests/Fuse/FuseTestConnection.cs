@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Lincow.Device;
 using Lincow.Frontends.Fuse;
 using Lincow.Linux;
 using Lincow.Overlays;
@@ -17,7 +18,7 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
     private readonly Socket _kernel;
     private ulong _unique;
 
-    public FuseTestConnection(string loop, bool isReadOnly = false)
+    public FuseTestConnection(string loop, bool isReadOnly = false, Func<IoLoop, BlockDevice>? device = null)
         : base(loop, DeviceBytes, hole: (DeviceBytes / 2).., isReadOnly)
     {
         var pair = stackalloc int[2];
@@ -26,7 +27,7 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
         Libc.fcntl(pair[0], Libc.FcntlSetFlags, nonBlocking);
         _kernel = new Socket(new SafeSocketHandle(pair[1], true)) { ReceiveTimeout = 10_000, SendBufferSize = 1 << 20 };
         var descriptor = pair[0];
-        Loop.Invoke(() => new FuseServer(Loop, Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
+        Loop.Invoke(() => new FuseServer(Loop, device?.Invoke(Loop) ?? Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
     }
 
     public List<string> Log { get; } = [];

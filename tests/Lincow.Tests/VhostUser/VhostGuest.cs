@@ -112,6 +112,9 @@ internal sealed unsafe partial class VhostGuest : IDisposable
         Acknowledged(18, State(index, 1));
     }
 
+    /// <summary>Starts a queue that was never stopped by a message; refused or not.</summary>
+    public void RestartWithoutStop(int index) => _ = Ask(12, Number((ulong)index), _kicks[index]);
+
     public static byte[] Addresses(int index)
     {
         var start = UserBase + (ulong)(index * QueueBytes);

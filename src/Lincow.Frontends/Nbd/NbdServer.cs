@@ -94,6 +94,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
             return;
         }
         Interlocked.Increment(ref _connections);
+        if (!LinuxSocket.IsUnix(socket))
+            LinuxSocket.KeepAlive(socket);
         LinuxSocket.DisableNagle(socket);
         LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
         var connection = new NbdConnection(this, socket);

@@ -72,13 +72,15 @@ public sealed class TlsSettings
     }
 
     /// <summary>Takes over a client's socket; returns the descriptor that speaks plain text from now on.</summary>
-    internal int Wrap(int socket, Action<string> log)
+    /// <param name="ended">Called, on any thread, when nothing is left of it.</param>
+    internal int Wrap(int socket, Action<string> log, Action ended)
     {
         var (plain, pump) = LinuxSocket.Pair();
         Interlocked.Increment(ref _pumps);
         _ = Task.Run(async () =>
         {
             await PumpAsync(socket, pump, log);
+            ended();
             Interlocked.Decrement(ref _pumps);
         });
         return plain;

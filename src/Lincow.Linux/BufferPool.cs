@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.InteropServices;
 
 namespace Lincow.Linux;
 
@@ -13,9 +12,10 @@ public readonly record struct NativeBuffer(nint Address, long SizeBytes)
 
 /// <summary>
 /// Native buffers by power-of-two size, kept for reuse so that a steady load allocates nothing. Belongs to one loop; not thread-safe.
-/// Large buffers beyond a bound go back to the system at once.
+/// Large buffers beyond a bound go back to the system at once. A data path asks with <see cref="TryRent"/>: that the system has no memory left is
+/// the business of the request that needed it, and of nobody else.
 /// </summary>
-public sealed unsafe class BufferPool : IDisposable
+public sealed class BufferPool : IDisposable
 {
     private const int SmallestShift = 12;
 
@@ -40,19 +40,29 @@ public sealed unsafe class BufferPool : IDisposable
     /// <summary>What a buffer of this many bytes takes.</summary>
     public static long SizeFor(long byteCount) => 1L << ShiftFor(byteCount);
 
-    /// <summary>A buffer of at least this many bytes; its content is arbitrary.</summary>
-    public NativeBuffer Rent(long byteCount)
+    /// <summary>For tests: asked before each loan, says whether it fails.</summary>
+    public Func<long, bool>? Refuses { get; set; }
+
+    /// <summary>As <see cref="TryRent"/>, for the control plane: throws <see cref="LinuxException"/> when the system has no memory left.</summary>
+    public NativeBuffer Rent(long byteCount) =>
+        TryRent(byteCount, out var buffer) ? buffer : throw new LinuxException("malloc", $"a buffer of {byteCount} bytes", Errno.NoMemory);
+
+    /// <summary>A buffer of at least this many bytes; its content is arbitrary. False, with none, when the system has no memory left.</summary>
+    public bool TryRent(long byteCount, out NativeBuffer buffer)
     {
         var shift = ShiftFor(byteCount);
         if (byteCount <= 0 || shift > LargestShift)
             throw new ArgumentOutOfRangeException(nameof(byteCount));
-        RentedBytes += 1L << shift;
+        buffer = default;
+        if (Refuses?.Invoke(byteCount) == true)
+            return false;
         if (_idle[shift].TryPop(out var address))
-        {
             _idleBytes -= 1L << shift;
-            return new NativeBuffer(address, 1L << shift);
-        }
-        return new NativeBuffer((nint)NativeMemory.AlignedAlloc((nuint)1 << shift, 4096), 1L << shift);
+        else if (!TryAllocate((nuint)1 << shift, out address))
+            return false;
+        RentedBytes += 1L << shift;
+        buffer = new NativeBuffer(address, 1L << shift);
+        return true;
     }
 
     public void Return(NativeBuffer buffer)
@@ -62,19 +72,33 @@ public sealed unsafe class BufferPool : IDisposable
         RentedBytes -= buffer.SizeBytes;
         if (_idleBytes + buffer.SizeBytes > MaxIdleBytes)
         {
-            NativeMemory.AlignedFree((void*)buffer.Address);
+            Libc.free(buffer.Address);
             return;
         }
         _idleBytes += buffer.SizeBytes;
         _idle[BitOperations.Log2((ulong)buffer.SizeBytes)].Push(buffer.Address);
     }
 
-    public void Dispose()
+    public void Dispose() => FreeIdle();
+
+    // What lies idle in other sizes may be all that is missing.
+    private bool TryAllocate(nuint byteCount, out nint address)
+    {
+        address = Libc.aligned_alloc(4096, byteCount);
+        if (address == 0 && _idleBytes > 0)
+        {
+            FreeIdle();
+            address = Libc.aligned_alloc(4096, byteCount);
+        }
+        return address != 0;
+    }
+
+    private void FreeIdle()
     {
         foreach (var stack in _idle.AsSpan(SmallestShift))
         {
             while (stack.TryPop(out var address))
-                NativeMemory.AlignedFree((void*)address);
+                Libc.free(address);
         }
         _idleBytes = 0;
     }

@@ -83,6 +83,22 @@ internal static unsafe partial class Libc
     public static partial int munmap(nint address, nuint length);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial int mprotect(nint address, nuint length, int protection);
+
+    // C23 asks for a size that is a multiple of the alignment.
+    [LibraryImport("libc")]
+    public static partial nint aligned_alloc(nuint alignment, nuint size);
+
+    [LibraryImport("libc")]
+    public static partial nint malloc(nuint size);
+
+    [LibraryImport("libc")]
+    public static partial nint calloc(nuint count, nuint size);
+
+    [LibraryImport("libc")]
+    public static partial void free(nint memory);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int statx(int directory, nint path, int flags, uint mask, StatxBuffer* result);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]

@@ -91,6 +91,28 @@ public static unsafe class LinuxSocket
         SetOption(descriptor, tcp, noDelay, 1);
     }
 
+    /// <summary>Whether a socket is a Unix one, which the file system protects.</summary>
+    public static bool IsUnix(int descriptor)
+    {
+        const int solSocket = 1, domain = 39;
+        int family;
+        uint length = sizeof(int);
+        return Libc.getsockopt(descriptor, solSocket, domain, &family, &length) == 0 && family == FamilyUnix;
+    }
+
+    /// <summary>
+    /// A TCP peer that says nothing for a minute is asked whether it is still there, and after a minute without an answer the connection is over. No
+    /// TCP_USER_TIMEOUT: it would also cut off a peer that is there but takes nothing for a while, such as a virtual machine that is paused.
+    /// </summary>
+    public static void KeepAlive(int descriptor)
+    {
+        const int solSocket = 1, keepAlive = 9, tcp = 6, idle = 4, interval = 5, count = 6;
+        SetOption(descriptor, tcp, idle, 60);
+        SetOption(descriptor, tcp, interval, 10);
+        SetOption(descriptor, tcp, count, 6);
+        SetOption(descriptor, solSocket, keepAlive, 1);
+    }
+
     /// <summary>
     /// Room for more in flight, so that a large reply needs few wake-ups: beyond the system's limit where we may (SO_SNDBUFFORCE needs
     /// CAP_NET_ADMIN), else up to it.

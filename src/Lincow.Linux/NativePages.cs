@@ -9,6 +9,16 @@ public static unsafe class NativePages
         return address != -1 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
     }
 
+    /// <summary>Address space alone, which nothing may touch yet and no limit on memory counts; 0 when there is none.</summary>
+    public static nint TryReserveClosed(nuint byteCount)
+    {
+        var address = Libc.mmap(0, byteCount, 0, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
+        return address != -1 ? address : 0;
+    }
+
+    /// <summary>Lets a part of it be used; false when the system lacks memory.</summary>
+    public static bool TryOpen(nint address, nuint byteCount) => Libc.mprotect(address, byteCount, Libc.ProtRead | Libc.ProtWrite) == 0;
+
     /// <summary>Gives back what the pages hold; they are zero again. Also for locked pages, where MADV_DONTNEED would be refused.</summary>
     public static void Clear(nint address, nuint byteCount)
     {

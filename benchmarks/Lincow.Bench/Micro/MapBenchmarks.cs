@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using Lincow.Linear;
+using Lincow.Linux;
 
 namespace Lincow.Bench.Micro;
 
@@ -17,7 +18,7 @@ public class MapBenchmarks
     public void Fill()
     {
         var random = new Random(1);
-        _map = new ChunkMap(new Geometry(Chunks << 12, 12), startsEmpty: true);
+        _map = new ChunkMap(new Geometry(Chunks << 12, 12), startsEmpty: true, new BufferPool());
         for (long chunk = 0; chunk < Chunks - 32;)
         {
             var count = random.Next(1, 17);

@@ -51,6 +51,9 @@ public sealed class CowDevice : BlockDevice
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
         IsReadOnly = isReadOnly;
         stack.Overlay.Resume = Resume;
+        // The first of them takes what they share, where that may still fail.
+        if (!stack.Overlay.KnowsZeroes)
+            _idleFills.Push(new ZeroFill(this, stack));
     }
 
     public override Geometry Geometry => _stack.Geometry;
@@ -169,7 +172,7 @@ public sealed class CowDevice : BlockDevice
         request.Cursor = request.LockStart;
         if (request.Operation == BlockOperation.Read)
             BeginRead(request);
-        else if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp)
+        else if (request.Operation != BlockOperation.Reclaim)
             request.Error = _stack.Overlay.Reserve(request);
         Step(request);
     }
@@ -210,7 +213,7 @@ public sealed class CowDevice : BlockDevice
     {
         // Direct I/O: an unaligned read goes through a buffer that covers whole blocks (the locked range is rounded to them).
         if (request.LockStart != request.ByteOffset || request.LockEnd != request.End)
-            request.Scratch = _buffers.Rent(request.LockEnd - request.LockStart);
+            request.Error = _buffers.TryRent(request.LockEnd - request.LockStart, out request.Scratch) ? 0 : -Errno.NoMemory;
     }
 
     private bool StepRead(BlockRequest request)

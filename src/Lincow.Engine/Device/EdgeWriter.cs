@@ -131,8 +131,11 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
                 return;
             }
         }
-        if (request.Scratch.IsEmpty)
-            request.Scratch = buffers.Rent(Math.Min(PieceBytes, request.LockEnd - request.LockStart));
+        if (request.Scratch.IsEmpty && !buffers.TryRent(Math.Min(PieceBytes, request.LockEnd - request.LockStart), out request.Scratch))
+        {
+            request.Error = -Errno.NoMemory;
+            return;
+        }
         var isCovered = request.IsWrite && cursor >= request.ByteOffset && request.PieceEnd <= request.End;
         request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
     }

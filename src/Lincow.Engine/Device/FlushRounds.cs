@@ -103,8 +103,21 @@ internal sealed class FlushRounds
             else
                 _idleWrites.Push(write);
         }
+        if (_store.LacksMemory)
+        {
+            GiveUpBatch();
+            return;
+        }
         if (!StartWrites(early: true))
             _data.Flush(_dataSync);
+    }
+
+    // Nothing has been written; the flush fails, and the next one tries again.
+    private void GiveUpBatch()
+    {
+        _store.KeepForLater(_batch);
+        (_hasMore, _hasUnsyncedData) = (false, true);
+        EndBatch(-Errno.NoMemory);
     }
 
     // False when the batch has none of that kind.

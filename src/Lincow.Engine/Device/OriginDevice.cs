@@ -21,6 +21,8 @@ public sealed class OriginDevice : BlockDevice
 
     private static readonly nint _zeroes = NativePages.Reserve(ZeroBytes);
 
+    // Here too, so that it is made with the device, where that may still fail.
+    private readonly nint _zeroSource = _zeroes;
     private readonly IStorage _storage;
     private readonly IReadOnlyList<CowDevice> _snapshots;
     private readonly Stack<OriginWork> _idle = new(64);
@@ -181,7 +183,7 @@ public sealed class OriginDevice : BlockDevice
                 case BlockOperation.WriteZeroes:
                     var count = (int)Math.Min(ZeroBytes, request.End - _cursor);
                     _cursor += count;
-                    _device._storage.Write(_cursor - count, _zeroes, count, this);
+                    _device._storage.Write(_cursor - count, _device._zeroSource, count, this);
                     break;
                 default:
                     _device._storage.Flush(this);

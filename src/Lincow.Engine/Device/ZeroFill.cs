@@ -14,6 +14,8 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
     // Never written to, so it takes no memory.
     private static readonly nint _zeroes = NativePages.Reserve(2 * PieceBytes);
 
+    // In each, so that whoever makes the first one makes sure of them.
+    private readonly nint _source = _zeroes;
     private BlockRequest? _request;
     private bool _isSubmitting, _hasEnded;
     private int _result;
@@ -22,7 +24,7 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
     {
         _request = request;
         request.Cursor = request.ByteOffset;
-        (Operation, Buffer, _result, _hasEnded) = (BlockOperation.Write, _zeroes, 0, true);
+        (Operation, Buffer, _result, _hasEnded) = (BlockOperation.Write, _source, 0, true);
         Advance();
     }
 

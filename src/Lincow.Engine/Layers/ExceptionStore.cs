@@ -26,6 +26,9 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// </summary>
     public string? FailedBecause { get; private set; }
 
+    /// <summary>The last <see cref="TryTakeImage"/> found no memory for one.</summary>
+    public bool LacksMemory { get; protected set; }
+
     /// <summary>Nothing is being loaded.</summary>
     public abstract bool IsIdle { get; }
 
@@ -52,7 +55,10 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>Whether the content of a chunk in the run is lost or unknown.</summary>
     public abstract bool IsDamaged(ChunkIndex first, ChunkIndex end);
 
-    /// <summary>Makes sure of room for the chunks of a write's locked range that the overlay doesn't hold. 0 or a negative errno.</summary>
+    /// <summary>
+    /// Makes sure of room for what a request is going to change in its locked range: chunks that the overlay doesn't hold, and memory for what is then
+    /// known of them. Whatever could be missing is missing now, before anything has been written. 0 or a negative errno.
+    /// </summary>
     public abstract int Reserve(BlockRequest request);
 
     /// <summary>
@@ -76,7 +82,7 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>A flush round begins: what was recorded up to now is what it commits.</summary>
     public abstract void BeginRound();
 
-    /// <summary>Gives the round's next piece of metadata to write; false when there is none left.</summary>
+    /// <summary>Gives the round's next piece of metadata to write; false when there is none left, or no memory for one (<see cref="LacksMemory"/>).</summary>
     public abstract bool TryTakeImage(MetadataImage image);
 
     /// <summary>The image is on stable storage, behind everything that it names.</summary>

@@ -15,8 +15,8 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// <summary>All 32 chunks of a word in state 01; times 2 for state 10.</summary>
     private const ulong EachChunk = 0x5555555555555555;
 
-    /// <summary>Pages of states allocated together; words are never given back before the map is.</summary>
-    private const int SlabPages = 16;
+    /// <summary>Pages of states allocated together, a buffer of 64 KiB; words are never given back before the map is.</summary>
+    private const int SlabPages = 16, SlabBytes = SlabPages * MapFormat.WordsPerPage * 8;
 
     private readonly PageEntry* _pages;
     private readonly nuint _directoryBytes;
@@ -24,14 +24,16 @@ internal sealed unsafe class ChunkMap : IDisposable
     private List<long> _dirty = new(256);
     private List<long> _spareDirty = new(256);
     private readonly List<long> _stale = new(256);
-    private readonly List<nint> _slabs = new(64);
+    private readonly BufferPool _buffers;
+    private readonly List<NativeBuffer> _slabs = new(64);
     private int _slabFree;
 
     /// <param name="geometry">The device.</param>
     /// <param name="startsEmpty">True when there is no map on disk: every page counts as loaded and untouched.</param>
-    public ChunkMap(Geometry geometry, bool startsEmpty)
+    /// <param name="buffers">Where memory for states comes from.</param>
+    public ChunkMap(Geometry geometry, bool startsEmpty, BufferPool buffers)
     {
-        Geometry = geometry;
+        (Geometry, _buffers) = (geometry, buffers);
         PageCount = MapFormat.PagesFor(geometry.ChunkCount);
         _initialFlags = startsEmpty ? PageFlags.Loaded : PageFlags.None;
         // Address space only: a page of the directory takes memory when one of its entries is first used.
@@ -51,21 +53,41 @@ internal sealed unsafe class ChunkMap : IDisposable
 
     public int SlotOf(long page) => _pages[page].Slot;
 
-    /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content.</summary>
-    public void Load(long page, PageVerdict verdict, ReadOnlySpan<byte> image)
+    /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content. False, with nothing changed, for want of memory.</summary>
+    public bool TryLoad(long page, PageVerdict verdict, ReadOnlySpan<byte> image)
     {
         ref var entry = ref _pages[page];
+        if (!image.IsEmpty && !TryAllocateWords(ref entry))
+            return false;
         entry.Flags |= PageFlags.Loaded | (verdict.IsDamaged ? PageFlags.Damaged : 0);
         entry.Sequence = verdict.Sequence;
         entry.HighestSequence = verdict.HighestSequence;
         entry.Slot = (sbyte)verdict.Slot;
         if (!image.IsEmpty)
-        {
-            entry.Words = AllocateWords();
             MapFormat.CopyStates(image, new Span<ulong>(entry.Words, MapFormat.WordsPerPage));
-        }
         if (verdict.TwinIsStale && !verdict.IsDamaged)
             MarkTwinStale(page);
+        return true;
+    }
+
+    /// <summary>
+    /// Makes sure of the memory that it takes to change chunks of a run of pages, of which the first and the last are loaded. Only these two can be covered in part;
+    /// a page that is covered as a whole needs no words to be all of one state.
+    /// </summary>
+    /// <param name="whole">Chunks of the run that all get the same state.</param>
+    /// <param name="state">That state. Whatever has it already stays as it is.</param>
+    public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    {
+        var (firstPage, lastPage) = (MapFormat.PageOf(first.Value), MapFormat.PageOf(end.Value - 1));
+        return TryPrepare(firstPage, whole, state) && (lastPage == firstPage || TryPrepare(lastPage, whole, state));
+    }
+
+    private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    {
+        ref var entry = ref _pages[page];
+        var pageStart = page * MapFormat.ChunksPerPage;
+        var pageEnd = Math.Min(pageStart + MapFormat.ChunksPerPage, Geometry.ChunkCount);
+        return entry.Words is not null || entry.Uniform == state || (whole.First.Value <= pageStart && whole.End.Value >= pageEnd) || TryAllocateWords(ref entry);
     }
 
     public ChunkState StateOf(ChunkIndex chunk)
@@ -204,7 +226,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     private void FreeSlabs()
     {
         foreach (var slab in _slabs)
-            NativeMemory.Free((void*)slab);
+            _buffers.Return(slab);
         _slabs.Clear();
         _slabFree = 0;
     }
@@ -235,8 +257,9 @@ internal sealed unsafe class ChunkMap : IDisposable
                 entry.Uniform = state;
                 return true;
             }
-            entry.Words = AllocateWords();
-            new Span<ulong>(entry.Words, MapFormat.WordsPerPage).Fill((ulong)entry.Uniform * EachChunk);
+            // Whoever changes a page has prepared it.
+            if (!TryAllocateWords(ref entry))
+                throw new InvalidOperationException("the states of a page change that there is no memory for");
         }
         var pattern = (ulong)state * EachChunk;
         var changed = 0UL;
@@ -261,14 +284,19 @@ internal sealed unsafe class ChunkMap : IDisposable
         _stale.Add(page);
     }
 
-    private ulong* AllocateWords()
+    /// <summary>Gives a page words, all of the state that it has; false for want of memory.</summary>
+    private bool TryAllocateWords(ref PageEntry entry)
     {
         if (_slabFree == 0)
         {
-            _slabs.Add((nint)NativeMemory.Alloc(SlabPages * MapFormat.WordsPerPage * 8));
+            if (!_buffers.TryRent(SlabBytes, out var slab))
+                return false;
+            _slabs.Add(slab);
             _slabFree = SlabPages;
         }
-        return (ulong*)_slabs[^1] + MapFormat.WordsPerPage * --_slabFree;
+        entry.Words = (ulong*)_slabs[^1].Address + MapFormat.WordsPerPage * --_slabFree;
+        new Span<ulong>(entry.Words, MapFormat.WordsPerPage).Fill((ulong)entry.Uniform * EachChunk);
+        return true;
     }
 
     /// <summary>All zeroes means: not loaded, no version on disk that counts.</summary>

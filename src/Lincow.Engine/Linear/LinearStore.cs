@@ -26,13 +26,16 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private int _nextPage;
 
     public LinearStore(Superblock superblock, IStorage? mapStorage, BufferPool buffers)
-        : base(new ChunkMap(superblock.Geometry, startsEmpty: mapStorage is null), mapStorage, knowsZeroes: true)
+        : base(new ChunkMap(superblock.Geometry, startsEmpty: mapStorage is null, buffers), mapStorage, knowsZeroes: true)
     {
         Superblock = superblock;
         _buffers = buffers;
         _wasClean = !superblock.InUse;
         for (var i = 0; i < MaxLoads; i++)
             _idleLoads.Push(new PageLoad(this));
+        // One has its memory for good, so loads always get on. Those that have come first.
+        if (mapStorage is not null)
+            _ = _idleLoads.Peek().TryTakeBuffer() ? true : throw new LinuxException("malloc", "a buffer for map pages", Errno.NoMemory);
     }
 
     public Superblock Superblock { get; set; }
@@ -55,7 +58,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             if (Map.IsLoaded(page) || TryTakeBlank(page))
                 continue;
             var load = FindLoad(page);
-            if (load is null && _idleLoads.TryPop(out load))
+            if (load is null && TryTakeLoad(out load))
             {
                 load.Start(page);
                 _loads.Add(load);
@@ -69,6 +72,15 @@ internal sealed unsafe class LinearStore : ExceptionStore
                 _waitingForLoad.Enqueue(request);
         }
         return !isWaiting;
+    }
+
+    private bool TryTakeLoad([System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out PageLoad? load)
+    {
+        if (!_idleLoads.TryPeek(out load) || !load.TryTakeBuffer())
+            load = null;
+        else
+            _idleLoads.Pop();
+        return load is not null;
     }
 
     // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
@@ -86,8 +98,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             if (end > _blankEnd)
                 return false;
         }
-        Map.Load(page, new PageVerdict(-1, 0, 0, false, false, null), default);
-        return true;
+        return Map.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
     }
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
@@ -102,8 +113,20 @@ internal sealed unsafe class LinearStore : ExceptionStore
         return false;
     }
 
-    /// <summary>Chunks have their place already.</summary>
-    public override int Reserve(BlockRequest request) => 0;
+    /// <summary>Chunks have their place already; their states may need memory.</summary>
+    public override int Reserve(BlockRequest request)
+    {
+        var geometry = Map.Geometry;
+        var (first, end) = (geometry.ChunkAt(request.LockStart), geometry.ChunkFrom(request.LockEnd));
+        var isReady = request.Operation switch
+        {
+            BlockOperation.Write => Map.TryPrepare(first, end, (first, end), ChunkState.Data),
+            // Leaves what is zero.
+            BlockOperation.CopyUp => Map.TryPrepare(first, end, default, ChunkState.Data),
+            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), ChunkState.Zero),
+        };
+        return isReady ? 0 : -Errno.NoMemory;
+    }
 
     public override Place Locate(BlockRequest request, long byteOffset, long byteEnd) => LocateNow(byteOffset, byteEnd);
 
@@ -125,10 +148,14 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// <summary>The next dirty page, for the slot that doesn't count.</summary>
     public override bool TryTakeImage(MetadataImage image)
     {
+        LacksMemory = false;
         if (_nextPage == _roundPages.Count)
             return false;
+        LacksMemory = !_buffers.TryRent(MapFormat.PageBytes, out var buffer);
+        if (LacksMemory)
+            return false;
         image.Page = _roundPages[_nextPage++];
-        image.Image = _buffers.Rent(MapFormat.PageBytes);
+        image.Image = buffer;
         image.ImageBytes = MapFormat.PageBytes;
         image.Slot = Map.Snapshot(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
         image.TargetOffset = PageOffset(image.Page, image.Slot);
@@ -220,7 +247,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
                 if (Map.IsLoaded(page))
                     continue;
                 Check(MetadataStorage.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
-                TakePage(page, buffer);
+                Check(TryTakePage(page, buffer) ? 0 : -Errno.NoMemory);
             }
             cursor = PageOffset(page, 0);
         }
@@ -290,15 +317,15 @@ internal sealed unsafe class LinearStore : ExceptionStore
         _idleLoads.Push(load);
         if (result < 0)
             Report?.Invoke($"{MetadataStorage!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
-        else
-            TakePage(load.Page, load.Buffer);
+        else if (!TryTakePage(load.Page, load.Buffer))
+            result = -Errno.NoMemory;
         var waiters = load.Waiters;
         load.Waiters = default;
         while (waiters.Dequeue() is { } waiter)
             ResumeOrFail(waiter, result);
         // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
-        // into this queue only when no load is idle, so this ends.
-        while (_idleLoads.Count > 0 && _waitingForLoad.Dequeue() is { } next)
+        // into this queue only when no load with a buffer is idle, so this ends.
+        while (_idleLoads.TryPeek(out var idle) && !idle.Buffer.IsEmpty && _waitingForLoad.Dequeue() is { } next)
             Resume!(next);
     }
 
@@ -309,14 +336,17 @@ internal sealed unsafe class LinearStore : ExceptionStore
         Resume!(waiter);
     }
 
-    private void TakePage(long page, NativeBuffer buffer)
+    // False when there is no memory for it; it isn't loaded then.
+    private bool TryTakePage(long page, NativeBuffer buffer)
     {
         var pair = new ReadOnlySpan<byte>((void*)buffer.Address, MapFormat.PairBytes);
         var verdict = MapPageJudge.Judge(pair, Superblock, page, _wasClean);
-        Map.Load(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
+        if (!Map.TryLoad(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
+            return false;
         _hasDamage |= verdict.IsDamaged;
         if (verdict.Finding is not null)
             Report?.Invoke(MapPageJudge.Describe(verdict, Superblock, page, MetadataStorage!.Name));
+        return true;
     }
 
     private sealed class PageLoad(LinearStore store) : StorageOperation
@@ -327,11 +357,17 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
         public new NativeBuffer Buffer { get; private set; }
 
+        /// <summary>Makes sure of its buffer, which it keeps.</summary>
+        public bool TryTakeBuffer()
+        {
+            if (Buffer.IsEmpty && store._buffers.TryRent(MapFormat.PairBytes, out var buffer))
+                Buffer = buffer;
+            return !Buffer.IsEmpty;
+        }
+
         public void Start(long page)
         {
             Page = page;
-            if (Buffer.IsEmpty)
-                Buffer = store._buffers.Rent(MapFormat.PairBytes);
             store.MetadataStorage!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
         }
 

@@ -94,7 +94,10 @@ internal sealed class LinearMerge : ICommitSource
         foreach (var run in runs)
         {
             var first = geometry.ChunkAt(run.ByteOffset);
-            Store.Map.Set(first, geometry.ChunkFrom(run.ByteOffset + run.ByteLength) - first, ChunkState.Origin);
+            var end = geometry.ChunkFrom(run.ByteOffset + run.ByteLength);
+            if (!Store.Map.TryPrepare(first, end, (first, end), ChunkState.Origin))
+                throw new LinuxException("malloc", "the states of chunks", Errno.NoMemory);
+            Store.Map.Set(first, end - first, ChunkState.Origin);
         }
         _reader.Session.Flush();
         if (Data.Facts.Kind != FileKind.Regular)

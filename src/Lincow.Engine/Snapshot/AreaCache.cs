@@ -59,7 +59,7 @@ internal sealed unsafe class AreaCache
         return Bytes(_ring[index].Buffer);
     }
 
-    /// <summary>Has an area read; the request is resumed when it is there, or with its error set.</summary>
+    /// <summary>Has an area read; the request is resumed when it is there, or with its error set. Without memory for it the error is set at once.</summary>
     public void Load(long area, BlockRequest request)
     {
         Misses++;
@@ -71,11 +71,17 @@ internal sealed unsafe class AreaCache
             load.Waiters.Enqueue(request);
             return;
         }
-        if (!_idle.TryPop(out var idle))
+        if (!_idle.TryPeek(out var idle))
         {
             _waiting.Enqueue(request);
             return;
         }
+        if (!idle.TryTakeBuffer())
+        {
+            (request.IsWaiting, request.Error) = (false, -Errno.NoMemory);
+            return;
+        }
+        _idle.Pop();
         _loads.Add(idle);
         idle.Waiters.Enqueue(request);
         idle.Start(area);
@@ -168,10 +174,11 @@ internal sealed unsafe class AreaCache
 
         public long Area { get; private set; }
 
+        public bool TryTakeBuffer() => cache._buffers.TryRent(cache._layout.ChunkBytes, out _buffer);
+
         public void Start(long area)
         {
             Area = area;
-            _buffer = cache._buffers.Rent(cache._layout.ChunkBytes);
             cache._storage.Read(cache._layout.AreaOffset(area), _buffer.Address, cache._layout.ChunkBytes, this);
         }
 

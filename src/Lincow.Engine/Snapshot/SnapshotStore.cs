@@ -47,9 +47,13 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
     // The areas that hold entries which aren't committed, from AreaOf(_committed) on.
     private readonly List<NativeBuffer> _tail = new(16);
+
+    // For the one header that may have to be written, when there may be no memory.
+    private NativeBuffer _headerRoom;
     private HashSet<ulong> _damaged = [];
     private Action? _whenInvalid;
     private bool _isIncomplete;
+    private long _reservedEntries;
     private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity, _storeBytes;
     private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating, _isGivenUp;
 
@@ -60,11 +64,13 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <param name="tryReadStoreBytes">Asked when the store is full: it may have been enlarged. A negative errno when nobody can tell.</param>
     /// <param name="buffers">The loop's.</param>
     public SnapshotStore(Geometry geometry, IStorage data, bool isPersistent, SnapshotOptions options, Func<long> tryReadStoreBytes, BufferPool buffers)
-        : base(new ChunkMap(geometry, startsEmpty: true), isPersistent ? data : null, knowsZeroes: false)
+        : base(new ChunkMap(geometry, startsEmpty: true, buffers), isPersistent ? data : null, knowsZeroes: false)
     {
         (_data, _buffers, _tryReadStoreBytes, _whenFull) = (data, buffers, tryReadStoreBytes, options.WhenFull);
         _layout = new SnapshotLayout(geometry.ChunkShift);
         _cache = new AreaCache(data, _layout, buffers, options.AreaCacheBytes, request => Resume!(request));
+        if (isPersistent)
+            _headerRoom = buffers.Rent(Math.Max(SnapshotHeader.SizeBytes, data.AlignmentBytes));
         Measure();
     }
 
@@ -99,8 +105,12 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         _entryCount = _committed = number + 1;
         if (isSound)
             _entries.TryAdd(entry.OldChunk, (uint)number);
-        if ((long)entry.OldChunk < Geometry.ChunkCount && entry.OldChunk < long.MaxValue)
-            Map.Set(new ChunkIndex((long)entry.OldChunk), 1, ChunkState.Data);
+        if ((long)entry.OldChunk >= Geometry.ChunkCount || entry.OldChunk >= long.MaxValue)
+            return;
+        var chunk = new ChunkIndex((long)entry.OldChunk);
+        if (!Map.TryPrepare(chunk, chunk + 1, default, ChunkState.Data))
+            throw new LinuxException("malloc", "the states of chunks", Errno.NoMemory);
+        Map.Set(chunk, 1, ChunkState.Data);
     }
 
     /// <summary>Everything has been adopted; the last area goes on where it ends. 0 or a negative errno.</summary>
@@ -140,10 +150,29 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             if (count > _capacity - _nextNumber)
                 return Overflow();
         }
+        if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count))
+            return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);
         _nextNumber += count;
+        _reservedEntries += count;
         return 0;
+    }
+
+    /// <summary>Makes sure of areas for the entries of every request that has reserved, and so many more.</summary>
+    private bool TryPrepareTail(long count)
+    {
+        if (MetadataStorage is null || count == 0)
+            return true;
+        var last = _layout.AreaOf(_entryCount + _reservedEntries + count - 1) - _layout.AreaOf(_committed);
+        while (_tail.Count <= last)
+        {
+            if (!_buffers.TryRent(_layout.ChunkBytes, out var buffer))
+                return false;
+            Bytes(buffer).Clear();
+            _tail.Add(buffer);
+        }
+        return true;
     }
 
     public override void GiveUp(BlockRequest request)
@@ -151,6 +180,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         // Unless others have reserved behind it, the place is free again; else it is, at the next open.
         if (request.ReservedFrom + request.ReservedCount == _nextNumber)
             _nextNumber = request.ReservedFrom;
+        _reservedEntries -= request.ReservedCount;
         request.ReservedCount = 0;
     }
 
@@ -193,6 +223,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
                 for (var i = 0L; i < count; i++)
                     Append((ulong)(chunk.Value + i), request.ReservedFrom++);
                 request.ReservedCount -= count;
+                _reservedEntries -= count;
                 Map.Set(chunk, count, ChunkState.Data);
             }
             chunk += count;
@@ -209,8 +240,13 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <summary>First the areas behind the first changed one, an empty one too if it must end the list; then the changed sectors of the first.</summary>
     public override bool TryTakeImage(MetadataImage image)
     {
+        LacksMemory = false;
         if (_isLastImageTaken)
             return false;
+        LacksMemory = !_buffers.TryRent(_layout.ChunkBytes, out var buffer);
+        if (LacksMemory)
+            return false;
+        image.Image = buffer;
         image.IsEarly = _nextImage <= _layout.AreaOf(_roundEnd);
         image.Page = image.IsEarly ? _nextImage++ : _layout.AreaOf(_committed);
         _isLastImageTaken = !image.IsEarly;
@@ -223,7 +259,6 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
                 to = (_layout.IndexInArea(_roundEnd) * ExceptionEntry.SizeBytes + unit - 1) / unit * unit;
         }
         image.ImageBytes = to - from;
-        image.Image = _buffers.Rent(image.ImageBytes);
         image.TargetOffset = _layout.AreaOffset(image.Page) + from;
         var target = new Span<byte>((void*)image.Image.Address, image.ImageBytes);
         var index = (int)(image.Page - _layout.AreaOf(_committed));
@@ -259,6 +294,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     public override void Dispose()
     {
         _cache.Clear();
+        _buffers.Return(_headerRoom);
         _tail.ForEach(_buffers.Return);
         _tail.Clear();
         _entries.Dispose();
@@ -331,12 +367,6 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             return;
         }
         var index = (int)(_layout.AreaOf(_entryCount) - _layout.AreaOf(_committed));
-        if (index == _tail.Count)
-        {
-            var buffer = _buffers.Rent(_layout.ChunkBytes);
-            Bytes(buffer).Clear();
-            _tail.Add(buffer);
-        }
         new ExceptionEntry(chunk, (ulong)_layout.ChunkOfData(dataNumber)).Write(Bytes(_tail[index]), _layout.IndexInArea(_entryCount));
         _entries.TryAdd(chunk, (uint)_entryCount);
         _entryCount++;
@@ -408,7 +438,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         {
             store._isInvalidating = true;
             var bytes = Math.Max(SnapshotHeader.SizeBytes, store._data.AlignmentBytes);
-            _header = store._buffers.Rent(bytes);
+            (_header, store._headerRoom) = (store._headerRoom, default);
             var span = new Span<byte>((void*)_header.Address, bytes);
             span.Clear();
             new SnapshotHeader(IsValid: false, store._layout.ChunkShift).Encode(span);

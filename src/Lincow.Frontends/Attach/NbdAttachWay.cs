@@ -111,7 +111,13 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         if (Interlocked.Increment(ref _open) == 1)
             Server.Begins();
         LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
-        Target.Loop.Post(() => new NbdTransmission(Target.Loop, _memory, socket, _terms, [], Closed).Start());
+        Target.Loop.Post(() =>
+        {
+            if (NbdTransmission.TryOpen(Target.Loop, _memory, socket, _terms, [], Closed) is { } transmission)
+                transmission.Start();
+            else
+                Closed();
+        });
     }
 
     private void Closed()

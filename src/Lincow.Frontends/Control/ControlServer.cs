@@ -63,12 +63,14 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
 
     private void Accepted(int socket)
     {
-        if (_clients.Count >= MaxClients || _isStopping)
+        var (line, message) = (default(NativeBuffer), default(NativeBuffer));
+        if (_clients.Count >= MaxClients || _isStopping || !loop.Buffers.TryRent(MaxLineBytes, out line) || !loop.Buffers.TryRent(sizeof(MessageHeader) + sizeof(IoVector), out message))
         {
+            loop.Buffers.Return(line);
             LinuxSocket.Close(socket);
             return;
         }
-        var client = new Client(this, socket);
+        var client = new Client(this, socket, line, message);
         _clients.Add(client);
         client.Start();
     }
@@ -130,10 +132,9 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
     private IoLoop Loop => loop;
 
     /// <summary>One client: a line, its answer, the end.</summary>
-    private sealed class Client(ControlServer server, int socket) : IoCompletion
+    private sealed class Client(ControlServer server, int socket, NativeBuffer line, NativeBuffer message) : IoCompletion
     {
-        private readonly NativeBuffer _line = server.Loop.Buffers.Rent(MaxLineBytes);
-        private readonly NativeBuffer _message = server.Loop.Buffers.Rent(sizeof(MessageHeader) + sizeof(IoVector));
+        private readonly NativeBuffer _line = line, _message = message;
         private NativeBuffer _reply;
         private int _received, _left;
         private ClientStage _stage;
@@ -216,7 +217,11 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
             if (_isClosed || _stage != ClientStage.Working)
                 return;
             var bytes = JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply);
-            _reply = server.Loop.Buffers.Rent(bytes.Length + 1);
+            if (!server.Loop.Buffers.TryRent(bytes.Length + 1, out _reply))
+            {
+                Close();
+                return;
+            }
             bytes.CopyTo(new Span<byte>((void*)_reply.Address, bytes.Length));
             *((byte*)_reply.Address + bytes.Length) = (byte)'\n';
             (_stage, _left) = (ClientStage.Sending, bytes.Length + 1);

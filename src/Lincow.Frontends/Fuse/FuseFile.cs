@@ -123,8 +123,10 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
         }
         request.Operation = BlockOperation.Read;
         request.ByteOffset = (long)arguments->Offset;
-        request.MakeRoom((int)request.ByteLength);
-        device.Submit(request);
+        if (request.TryMakeRoom((int)request.ByteLength))
+            device.Submit(request);
+        else
+            Answer(request, -Errno.NoMemory);
     }
 
     private void BeginWrite(FuseRequest request, int payload)
@@ -179,8 +181,13 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
             Answer(request, -Errno.NoSuchAddress);
         else
         {
+            if (!loop.Buffers.TryRent(MaxExtents * sizeof(BlockExtent), out var room))
+            {
+                Answer(request, -Errno.NoMemory);
+                return;
+            }
             request.Operation = BlockOperation.Extents;
-            request.Memory = loop.Buffers.Rent(MaxExtents * sizeof(BlockExtent));
+            request.Memory = room;
             request.Buffer = request.Memory.Address;
             request.ByteOffset = (long)arguments->Offset;
             request.LastByteEnd = device.SizeBytes;

@@ -50,8 +50,8 @@ internal abstract unsafe class FuseRequest : BlockRequest
     /// <summary>The payload that came with it becomes the buffer.</summary>
     public abstract void TakePayload();
 
-    /// <summary>The buffer is room for data to reply with.</summary>
-    public abstract void MakeRoom(int byteCount);
+    /// <summary>The buffer is room for data to reply with; false when the system has no memory left.</summary>
+    public abstract bool TryMakeRoom(int byteCount);
 
     /// <summary>Replies: 0 with what was set, or a negative errno.</summary>
     public void Answer(int error)

@@ -31,6 +31,7 @@ internal sealed unsafe class FuseRing
 
     /// <summary>Offers its memory to the kernel.</summary>
     /// <param name="ended">Called when the kernel has given everything back; the memory is gone then.</param>
+    /// <exception cref="LinuxException">There is no memory for it.</exception>
     public FuseRing(IoLoop loop, int descriptor, FuseFile file, Action ended)
     {
         (_loop, _descriptor, _file, _ended) = (loop, descriptor, file, ended);
@@ -95,7 +96,11 @@ internal sealed unsafe class FuseRing
 
         public override void TakePayload() => Buffer = Payload;
 
-        public override void MakeRoom(int byteCount) => Buffer = Payload;
+        public override bool TryMakeRoom(int byteCount)
+        {
+            Buffer = Payload;
+            return true;
+        }
 
         protected override void Send(nint header, nint data)
         {

@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using System.Diagnostics.CodeAnalysis;
 using Lincow.Device;
 using Lincow.Linux;
 
@@ -27,6 +27,9 @@ public sealed class FuseServer : IoCompletion
     /// the turn: while one large write is being received the one before it is being written, by another core.
     /// </summary>
     private const int MaxBatch = 64, MaxBatchBytes = 512 << 10;
+
+    /// <summary>When there was no memory to receive a request.</summary>
+    private const int RetryMilliseconds = 50;
 
     private readonly IoLoop _loop;
     private readonly FuseFile _file;
@@ -71,7 +74,7 @@ public sealed class FuseServer : IoCompletion
         }
         PutBack(request);
         if (opcode == FuseOpcode.Init && _file.IsOverUring && _ring is null)
-            _ring = new FuseRing(_loop, _descriptor, _file, RingEnded);
+            StartRing();
         if (_isPaused)
         {
             _isPaused = false;
@@ -97,9 +100,13 @@ public sealed class FuseServer : IoCompletion
                 _isPaused = true;
                 return;
             }
-            if (_received.IsEmpty)
-                _received = _loop.Buffers.Rent(MaxTransferBytes);
-            var request = Take();
+            if ((_received.IsEmpty && !_loop.Buffers.TryRent(MaxTransferBytes, out _received)) || !TryTake(out var request))
+            {
+                // Nothing can be received, so nothing answered: requests wait in the kernel until there is memory.
+                _isWaiting = true;
+                _loop.Delay(RetryMilliseconds, this);
+                return;
+            }
             var result = FuseConnection.TryReceive(_descriptor, request.Input, FuseAbi.WriteHeaderBytes, _received.Address, MaxTransferBytes);
             if (result < FuseAbi.RequestHeaderBytes)
             {
@@ -124,13 +131,17 @@ public sealed class FuseServer : IoCompletion
         Wait();
     }
 
-    private PlainRequest Take()
+    private bool TryTake([NotNullWhen(true)] out PlainRequest? request)
     {
-        if (!_idle.TryPop(out var request))
-            request = new PlainRequest(this);
+        if (!_idle.TryPop(out request))
+        {
+            if (!_loop.Buffers.TryRent(PlainRequest.RoomBytes, out var room))
+                return false;
+            request = new PlainRequest(this, room);
+        }
         request.Begin();
         _inFlight++;
-        return request;
+        return true;
     }
 
     private void PutBack(PlainRequest request)
@@ -149,8 +160,21 @@ public sealed class FuseServer : IoCompletion
         FuseConnection.Close(_descriptor);
         _loop.Buffers.Return(_received);
         foreach (var request in _idle)
-            request.Free();
+            _loop.Buffers.Return(request.Room);
         _ended?.Invoke();
+    }
+
+    // Without it requests come by plain calls, as they have so far.
+    private void StartRing()
+    {
+        try
+        {
+            _ring = new FuseRing(_loop, _descriptor, _file, RingEnded);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _log($"FUSE goes on without io_uring: {e.Message}");
+        }
     }
 
     private void RingEnded()
@@ -163,16 +187,18 @@ public sealed class FuseServer : IoCompletion
     private sealed unsafe class PlainRequest : FuseRequest
     {
         /// <summary>Where the parts lie in the native room; the longest reply but a read's is that of statx.</summary>
-        private const int ReplyHeaderAt = 128, ReplyBodyAt = ReplyHeaderAt + FuseAbi.ReplyHeaderBytes, RoomBytes = ReplyBodyAt + 304;
+        private const int ReplyHeaderAt = 128, ReplyBodyAt = ReplyHeaderAt + FuseAbi.ReplyHeaderBytes;
+
+        public const int RoomBytes = ReplyBodyAt + 304;
 
         private readonly FuseServer _server;
         private readonly nint _room;
 
-        public PlainRequest(FuseServer server)
+        public PlainRequest(FuseServer server, NativeBuffer room)
             : base(server._file)
         {
-            _server = server;
-            _room = (nint)NativeMemory.AllocZeroed(RoomBytes);
+            (_server, Room, _room) = (server, room, room.Address);
+            new Span<byte>((void*)_room, RoomBytes).Clear();
             Lay(_room, _room + FuseAbi.RequestHeaderBytes, _room + ReplyHeaderAt, _room + ReplyBodyAt);
         }
 
@@ -186,7 +212,7 @@ public sealed class FuseServer : IoCompletion
             Clear();
         }
 
-        public void Free() => NativeMemory.Free((void*)_room);
+        public NativeBuffer Room { get; }
 
         public override void TakePayload()
         {
@@ -195,10 +221,12 @@ public sealed class FuseServer : IoCompletion
             _server._received = default;
         }
 
-        public override void MakeRoom(int byteCount)
+        public override bool TryMakeRoom(int byteCount)
         {
-            Memory = _server._loop.Buffers.Rent(byteCount);
-            Buffer = Memory.Address;
+            if (!_server._loop.Buffers.TryRent(byteCount, out var memory))
+                return false;
+            (Memory, Buffer) = (memory, memory.Address);
+            return true;
         }
 
         protected override void Send(nint header, nint data) =>

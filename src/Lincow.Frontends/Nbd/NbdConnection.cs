@@ -11,8 +11,7 @@ internal sealed unsafe class NbdConnection : IoCompletion
 
     private readonly NbdServer _server;
     private readonly NbdHandshake _handshake;
-    private readonly IoVector* _vector;
-    private readonly MessageHeader* _message;
+    private readonly NativeBuffer _messageRoom;
     private int _socket;
     private NativeBuffer _input, _output;
     private int _inputLength;
@@ -21,14 +20,34 @@ internal sealed unsafe class NbdConnection : IoCompletion
     private Deadline? _deadline;
     private bool _isClosing, _isDone;
 
-    public NbdConnection(NbdServer server, int socket)
+    private NbdConnection(NbdServer server, int socket, bool isTrusted, NativeBuffer input, NativeBuffer messageRoom)
     {
-        (_server, _socket) = (server, socket);
+        (_server, _socket, IsTrusted, _input, _messageRoom) = (server, socket, isTrusted, input, messageRoom);
         _handshake = new NbdHandshake(server.Exports, server.TlsMode);
-        _input = server.Loop.Buffers.Rent(InitialBytes);
-        _vector = (IoVector*)NativeMemory.Alloc((nuint)sizeof(IoVector));
-        _message = (MessageHeader*)NativeMemory.AllocZeroed((nuint)sizeof(MessageHeader));
     }
+
+    /// <summary>A connection with the memory that it needs at first; null, and the socket the caller's still, when there is none.</summary>
+    public static NbdConnection? TryOpen(NbdServer server, int socket, bool isTrusted)
+    {
+        if (!server.Memory.TryReserve(NbdProtocol.HandshakeBytes, isTrusted))
+            return null;
+        var buffers = server.Loop.Buffers;
+        if (buffers.TryRent(InitialBytes, out var input))
+        {
+            if (buffers.TryRent(NbdSender.RoomFor(1), out var messageRoom))
+                return new NbdConnection(server, socket, isTrusted, input, messageRoom);
+            buffers.Return(input);
+        }
+        server.Memory.Unreserve(NbdProtocol.HandshakeBytes, isTrusted);
+        return null;
+    }
+
+    /// <summary>It came by a Unix socket.</summary>
+    public bool IsTrusted { get; }
+
+    private MessageHeader* Message => (MessageHeader*)_messageRoom.Address;
+
+    private IoVector* Vector => (IoVector*)(Message + 1);
 
     public void Start()
     {
@@ -71,6 +90,8 @@ internal sealed unsafe class NbdConnection : IoCompletion
         Send(step);
     }
 
+    private void Advance() => Received(0);
+
     private void Send(HandshakeStep after)
     {
         _after = after;
@@ -80,10 +101,14 @@ internal sealed unsafe class NbdConnection : IoCompletion
             Next();
             return;
         }
-        _output = _server.Loop.Buffers.Rent(output.Length);
+        if (!_server.Loop.Buffers.TryRent(output.Length, out _output))
+        {
+            Finish();
+            return;
+        }
         output.CopyTo(new Span<byte>((void*)_output.Address, output.Length));
-        *_vector = new IoVector { Base = _output.Address, Length = (nuint)output.Length };
-        *_message = new MessageHeader { Vectors = _vector, VectorCount = 1 };
+        *Vector = new IoVector { Base = _output.Address, Length = (nuint)output.Length };
+        *Message = new MessageHeader { Vectors = Vector, VectorCount = 1 };
         _handshake.ClearOutput();
         StartSend();
     }
@@ -91,17 +116,17 @@ internal sealed unsafe class NbdConnection : IoCompletion
     private void StartSend()
     {
         _operation = Operation.Send;
-        _server.Loop.Send(_socket, _message, this);
+        _server.Loop.Send(_socket, Message, this);
     }
 
     private void Sent(int result)
     {
         if (result > 0)
         {
-            _vector->Base += result;
-            _vector->Length -= (nuint)result;
+            Vector->Base += result;
+            Vector->Length -= (nuint)result;
         }
-        if (_vector->Length > 0)
+        if (Vector->Length > 0)
         {
             StartSend();
             return;
@@ -115,9 +140,15 @@ internal sealed unsafe class NbdConnection : IoCompletion
     {
         switch (_after)
         {
+            case HandshakeStep.Answer:
+                Advance();
+                break;
             case HandshakeStep.Receive:
-                if (_inputLength == _input.SizeBytes)
-                    Grow();
+                if (_inputLength == _input.SizeBytes && !TryGrow())
+                {
+                    Finish();
+                    break;
+                }
                 _operation = Operation.Receive;
                 _server.Loop.Receive(_socket, _input.Address + _inputLength, (int)_input.SizeBytes - _inputLength, this);
                 break;
@@ -140,7 +171,13 @@ internal sealed unsafe class NbdConnection : IoCompletion
     {
         try
         {
-            _socket = _server.Tls!.Wrap(_socket, _server.Log);
+            if (!_server.TryWrap(_socket, IsTrusted, out var plain))
+            {
+                _server.Log("TLS: there is no memory for one more connection");
+                Finish();
+                return;
+            }
+            _socket = plain;
         }
         catch (LinuxException e)
         {
@@ -151,12 +188,14 @@ internal sealed unsafe class NbdConnection : IoCompletion
         Send(HandshakeStep.Receive);
     }
 
-    private void Grow()
+    private bool TryGrow()
     {
-        var larger = _server.Loop.Buffers.Rent(_input.SizeBytes * 2);
+        if (!_server.Loop.Buffers.TryRent(_input.SizeBytes * 2, out var larger))
+            return false;
         NativeMemory.Copy((void*)_input.Address, (void*)larger.Address, (nuint)_inputLength);
         _server.Loop.Buffers.Return(_input);
         _input = larger;
+        return true;
     }
 
     private void Finish()
@@ -175,8 +214,8 @@ internal sealed unsafe class NbdConnection : IoCompletion
         _deadline!.Connection = null;
         _server.Loop.Buffers.Return(_input);
         _server.Loop.Buffers.Return(_output);
-        NativeMemory.Free(_vector);
-        NativeMemory.Free(_message);
+        _server.Loop.Buffers.Return(_messageRoom);
+        _server.Memory.Unreserve(NbdProtocol.HandshakeBytes, IsTrusted);
     }
 
     private enum Operation

@@ -10,6 +10,9 @@ internal enum HandshakeStep
     /// <summary>Send what was written, then receive more.</summary>
     Receive,
 
+    /// <summary>Send what was written, then go on with what is there already.</summary>
+    Answer,
+
     /// <summary>Send what was written, then begin transmission with what is left of the input.</summary>
     Transmit,
 
@@ -35,8 +38,11 @@ internal enum TlsMode
 internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
 {
     private readonly ArrayBufferWriter<byte> _output = new(256);
-    private bool _hasGreeted, _hasClientFlags, _isFixed, _noZeroes, _isTlsActive;
+    private bool _hasGreeted, _hasClientFlags, _isFixed, _noZeroes;
     private long _skip;
+
+    // The next export to name, while a list is being answered.
+    private int? _listNext;
     private string? _contextsFor;
     private bool _baseContext, _overlayContext;
 
@@ -46,6 +52,9 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
     public bool StructuredReplies { get; private set; }
 
     public bool ExtendedHeaders { get; private set; }
+
+    /// <summary>What is said now is said inside TLS.</summary>
+    public bool IsTlsActive { get; private set; }
 
     public bool HasBaseContext => _baseContext;
 
@@ -76,6 +85,13 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         consumed = 0;
         while (true)
         {
+            if (_output.WrittenCount >= NbdProtocol.MaxHandshakeOutputBytes)
+                return HandshakeStep.Answer;
+            if (_listNext is not null)
+            {
+                ListNext();
+                continue;
+            }
             var rest = input[consumed..];
             if (_skip > 0)
             {
@@ -122,8 +138,6 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
             // Plain bytes behind STARTTLS would be taken for encrypted ones: somebody is injecting.
             if (step == HandshakeStep.StartTls && consumed < input.Length)
                 return HandshakeStep.Close;
-            if (_output.WrittenCount > NbdProtocol.MaxHandshakeOutputBytes)
-                return HandshakeStep.Close;
             if (step != HandshakeStep.Receive)
                 return step;
         }
@@ -134,7 +148,7 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         var option = (NbdOption)number;
         if (!_isFixed && option != NbdOption.ExportName)
             return HandshakeStep.Close;
-        if (tls == TlsMode.Required && !_isTlsActive && option is not (NbdOption.StartTls or NbdOption.Abort))
+        if (tls == TlsMode.Required && !IsTlsActive && option is not (NbdOption.StartTls or NbdOption.Abort))
         {
             if (option == NbdOption.ExportName)
                 return HandshakeStep.Close;
@@ -196,28 +210,40 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         const uint option = (uint)NbdOption.List;
         if (data.Length > 0)
             return Reply(option, NbdProtocol.ErrorInvalid);
-        foreach (var export in exports.All)
+        _listNext = 0;
+        return HandshakeStep.Receive;
+    }
+
+    // One at a time: a list of many exports is sent in pieces.
+    private void ListNext()
+    {
+        const uint option = (uint)NbdOption.List;
+        if (_listNext == exports.All.Count)
         {
-            var name = Encoding.UTF8.GetBytes(export.Name);
-            var description = Encoding.UTF8.GetBytes(export.Description);
-            ReplyHeader(option, NbdProtocol.ReplyServer, 4 + name.Length + description.Length);
-            WriteU32((uint)name.Length);
-            _output.Write(name);
-            _output.Write(description);
+            _listNext = null;
+            Reply(option, NbdProtocol.ReplyAck);
+            return;
         }
-        return Reply(option, NbdProtocol.ReplyAck);
+        var export = exports.All[_listNext!.Value];
+        _listNext++;
+        var name = Encoding.UTF8.GetBytes(export.Name);
+        var description = Encoding.UTF8.GetBytes(export.Description);
+        ReplyHeader(option, NbdProtocol.ReplyServer, 4 + name.Length + description.Length);
+        WriteU32((uint)name.Length);
+        _output.Write(name);
+        _output.Write(description);
     }
 
     private HandshakeStep StartTls(ReadOnlySpan<byte> data)
     {
         const uint option = (uint)NbdOption.StartTls;
-        if (data.Length > 0 || _isTlsActive)
+        if (data.Length > 0 || IsTlsActive)
             return Reply(option, NbdProtocol.ErrorInvalid);
         if (tls == TlsMode.None)
             return Reply(option, NbdProtocol.ErrorPolicy);
         Reply(option, NbdProtocol.ReplyAck);
         // Nothing that was negotiated in the open counts inside.
-        _isTlsActive = true;
+        IsTlsActive = true;
         StructuredReplies = ExtendedHeaders = false;
         ForgetContexts();
         return HandshakeStep.StartTls;
@@ -242,14 +268,18 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         WriteU32(1);
         WriteU32(export.PreferredBlockBytes);
         WriteU32(NbdProtocol.MaxPayloadBytes);
+        // However often it is asked for, each is said once.
+        var (wantsName, wantsDescription) = (false, false);
         for (var i = 0; i < count; i++)
         {
             var wanted = BinaryPrimitives.ReadUInt16BigEndian(data[(i * 2)..]);
-            if (wanted == NbdProtocol.InfoName)
-                ReplyText(option, wanted, export.Name);
-            else if (wanted == NbdProtocol.InfoDescription)
-                ReplyText(option, wanted, export.Description);
+            wantsName |= wanted == NbdProtocol.InfoName;
+            wantsDescription |= wanted == NbdProtocol.InfoDescription;
         }
+        if (wantsName)
+            ReplyText(option, NbdProtocol.InfoName, export.Name);
+        if (wantsDescription)
+            ReplyText(option, NbdProtocol.InfoDescription, export.Description);
         Reply((uint)option, NbdProtocol.ReplyAck);
         if (option == NbdOption.Info)
             return HandshakeStep.Receive;

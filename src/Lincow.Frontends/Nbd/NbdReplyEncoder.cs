@@ -30,7 +30,7 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
         if (request.Command == NbdCommand.BlockStatus)
         {
             // Several chunks, encoded whole by EncodeStatus.
-            vectors[0] = new IoVector { Base = request.ReplyPayload.Address, Length = (nuint)request.ExtentCount };
+            vectors[0] = new IoVector { Base = StatusReply(request), Length = (nuint)request.StatusBytes };
             return 1;
         }
         vectors[0] = Vector(Chunk(request, NbdProtocol.ChunkNone, NbdProtocol.ReplyDone, 0));
@@ -88,20 +88,27 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
         }
     }
 
-    /// <summary>
-    /// Encodes a block status reply, one chunk a context, into the request's ReplyPayload; ExtentCount becomes its length in bytes.
-    /// </summary>
-    public void EncodeStatus(NbdRequest request, BufferPool buffers, bool baseContext, bool overlayContext)
+    /// <summary>What a block status request needs: room for its extents, and behind it for the reply, in which each context has as many.</summary>
+    public const int StatusRoomBytes = 64 << 10;
+
+    /// <summary>Extents in one block status reply (proto.md asks for at most 2^20; replies stay small so that clients get on).</summary>
+    public static readonly int MaxExtents = (StatusRoomBytes - MaxContexts * (NbdProtocol.ExtendedReplyBytes + 8)) / (sizeof(BlockExtent) + MaxContexts * 16);
+
+    private const int MaxContexts = 2;
+
+    /// <summary>Encodes a block status reply, one chunk a context, behind the extents in the request's memory.</summary>
+    public void EncodeStatus(NbdRequest request, bool baseContext, bool overlayContext)
     {
         var extents = new ReadOnlySpan<BlockExtent>((void*)request.Buffer, request.ExtentCount);
-        request.ReplyPayload = buffers.Rent(2 * (NbdProtocol.ExtendedReplyBytes + 8 + extents.Length * 16));
-        _next = (byte*)request.ReplyPayload.Address;
+        _next = (byte*)StatusReply(request);
         if (baseContext)
             EncodeContext(request, extents, NbdProtocol.BaseContextId, isLast: !overlayContext);
         if (overlayContext)
             EncodeContext(request, extents, NbdProtocol.OverlayContextId, isLast: true);
-        request.ExtentCount = (int)(_next - (byte*)request.ReplyPayload.Address);
+        request.StatusBytes = (int)(_next - (byte*)StatusReply(request));
     }
+
+    private static nint StatusReply(NbdRequest request) => request.Buffer + MaxExtents * sizeof(BlockExtent);
 
     private void EncodeContext(NbdRequest request, ReadOnlySpan<BlockExtent> extents, uint context, bool isLast)
     {

@@ -12,7 +12,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     private readonly HashSet<NbdConnection> _shaking = [];
     private readonly Lock _gate = new();
     private readonly Dictionary<IoLoop, Owner> _owners = exports.All.Select(export => export.Loop).Distinct().ToDictionary(owner => owner, owner => new Owner(owner));
-    private int _connections;
+    private NbdMemory? _memory;
+    private int _connections, _strangers;
     private volatile bool _isStopping;
     private Action? _stopped;
 
@@ -21,6 +22,9 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     internal NbdExports Exports => exports;
 
     internal TlsSettings? Tls => tls;
+
+    /// <summary>The memory of those who shake hands.</summary>
+    internal NbdMemory Memory => _memory ??= _owners.TryGetValue(loop, out var owner) ? owner.Memory : new NbdMemory(loop);
 
     internal TlsMode TlsMode => tls is null ? TlsMode.None : tls.IsRequired ? TlsMode.Required : TlsMode.Offered;
 
@@ -76,7 +80,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         {
             // The descriptor stays: what the kernel still does with it ends in this process's memory.
             LinuxSocket.Shutdown(place.Socket, LinuxSocket.ShutdownBoth);
-            ConnectionClosed();
+            ConnectionClosed(place.IsTrusted);
         }
         if (_isStopping)
             loop.Post(() => EndIfDrained(owner));
@@ -86,33 +90,74 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
     private void Accepted(int socket)
     {
-        if (_isStopping || _connections >= NbdProtocol.MaxConnections)
+        // A Unix socket is its owner's alone; a TCP port is everybody's.
+        var isTrusted = LinuxSocket.IsUnix(socket);
+        if (_isStopping || _connections >= NbdProtocol.MaxConnections || (!isTrusted && Volatile.Read(ref _strangers) >= NbdProtocol.MaxStrangers))
         {
             if (!_isStopping)
-                log($"more than {NbdProtocol.MaxConnections} connections; a new one was closed");
+                log($"more than {(isTrusted ? NbdProtocol.MaxConnections : NbdProtocol.MaxStrangers)} connections; a new one was closed");
+            LinuxSocket.Close(socket);
+            return;
+        }
+        if (!isTrusted)
+            LinuxSocket.KeepAlive(socket);
+        LinuxSocket.DisableNagle(socket);
+        LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
+        if (NbdConnection.TryOpen(this, socket, isTrusted) is not { } connection)
+        {
+            log("there is no memory for one more connection; a new one was closed");
             LinuxSocket.Close(socket);
             return;
         }
         Interlocked.Increment(ref _connections);
-        LinuxSocket.DisableNagle(socket);
-        LinuxSocket.SetSendBufferBytes(socket, NbdProtocol.SendBufferBytes);
-        var connection = new NbdConnection(this, socket);
+        CountStranger(isTrusted, 1);
         _shaking.Add(connection);
         connection.Start();
     }
 
+    /// <summary>Puts TLS between a client's socket and the one that speaks plain text from now on; false when there is no memory for that.</summary>
+    internal bool TryWrap(int socket, bool isTrusted, out int plain)
+    {
+        plain = -1;
+        if (!Memory.TryReserve(NbdProtocol.TlsBytes, isTrusted))
+            return false;
+        try
+        {
+            plain = tls!.Wrap(socket, log, Ended);
+            return true;
+        }
+        catch (LinuxException)
+        {
+            Ended();
+            throw;
+        }
+
+        void Ended()
+        {
+            // At the end there is nobody left to count for.
+            if (!_isStopping)
+                loop.Post(() => Memory.Unreserve(NbdProtocol.TlsBytes, isTrusted));
+        }
+    }
+
+    private void CountStranger(bool isTrusted, int change) => Interlocked.Add(ref _strangers, isTrusted ? 0 : change);
+
     internal void HandshakeEnded(NbdConnection connection)
     {
         if (_shaking.Remove(connection))
-            ConnectionClosed();
+            ConnectionClosed(connection.IsTrusted);
     }
 
     /// <summary>Moves a connection to the loop of its export.</summary>
     internal void Transmit(NbdConnection connection, int socket, NbdHandshake handshake, byte[] rest)
     {
         _shaking.Remove(connection);
+        // Who had to show a certificate, and has come as far as this, is no stranger any more.
+        var isTrusted = connection.IsTrusted || (handshake.IsTlsActive && tls!.KnowsClients);
+        CountStranger(connection.IsTrusted, -1);
+        CountStranger(isTrusted, 1);
         var owner = _owners[handshake.Export!.Loop];
-        var place = new OpenPlace(socket);
+        var place = new OpenPlace(socket, isTrusted);
         lock (_gate)
             owner.Open.Add(place);
         if (owner.Loop == loop)
@@ -125,7 +170,13 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
         void Begin()
         {
-            var transmission = new NbdTransmission(owner.Loop, owner.Memory, socket, handshake.Terms, rest, () => Leave());
+            var transmission = NbdTransmission.TryOpen(owner.Loop, owner.Memory, socket, handshake.Terms with { IsTrusted = isTrusted }, rest, () => Leave());
+            if (transmission is null)
+            {
+                log("there is no memory for one more connection; one was closed after its handshake");
+                Leave();
+                return;
+            }
             lock (_gate)
                 place.Transmission = transmission;
             transmission.Start();
@@ -140,7 +191,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
                 isMine = owner.Open.Remove(place);
             if (!isMine)
                 return false;
-            ConnectionClosed();
+            ConnectionClosed(isTrusted);
             if (_isStopping)
                 loop.Post(() => EndIfDrained(owner));
             return true;
@@ -157,9 +208,10 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         owner.Drained.TrySetResult();
     }
 
-    private void ConnectionClosed()
+    private void ConnectionClosed(bool isTrusted)
     {
         Interlocked.Decrement(ref _connections);
+        CountStranger(isTrusted, -1);
         if (_isStopping)
             loop.Post(ReportIfStopped);
     }
@@ -185,9 +237,11 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     }
 
     /// <summary>A connection behind its handshake; its transmission begins a moment later, on the loop of the export.</summary>
-    private sealed class OpenPlace(int socket)
+    private sealed class OpenPlace(int socket, bool isTrusted)
     {
         public int Socket => socket;
+
+        public bool IsTrusted => isTrusted;
 
         public NbdTransmission? Transmission { get; set; }
     }

@@ -11,17 +11,27 @@ namespace Lincow.Frontends.Nbd;
 ///
 ///     receive -> [header | payload]... -> BlockDevice.Submit -> Answer -> queue -> send
 ///
-/// Invariants: at most one receive and one send in flight; a request's memory is given back only when its reply has been sent; nothing is freed
-/// and the socket is not closed before every operation on it has ended. When a connection's own bounds are reached it stops reading its socket, and
-/// nobody else notices.
+/// Invariants: at most one receive and one send in flight (<see cref="NbdSender"/>); a request's memory is given back only when its reply has been
+/// sent; nothing is freed and the socket is not closed before every operation on it has ended. When a connection's own bounds are reached, or
+/// <see cref="NbdMemory"/> has it wait, it stops reading its socket, and nobody else notices.
 /// </summary>
-internal sealed unsafe class NbdTransmission
+internal sealed unsafe class NbdTransmission : NbdMember
 {
-    /// <summary>The receive buffer: holds some 30 small writes, and the head of a large one, whose rest goes straight to its own memory.</summary>
-    private const int ReceiveBytes = 128 << 10;
+    /// <summary>One buffer: what has been received, and what is sent. It holds some 30 small writes, or the head of a large one, whose rest goes straight to its own memory.</summary>
+    private const int BufferBytes = 128 << 10;
 
     /// <summary>Vectors in one send; the kernel's limit is 1024 (UIO_MAXIOV).</summary>
-    private const int MaxVectors = 512;
+    private const int MaxVectors = 448;
+
+    /// <summary>From so many connections of a loop on, new ones get less.</summary>
+    private const int Crowd = 1024;
+
+    private const int CrowdBufferBytes = 16 << 10, CrowdMaxVectors = 126;
+
+    /// <summary>A payload that arrives bit by bit is charged so much at first, then as much as has arrived.</summary>
+    private const long FirstPieceBytes = 64 << 10;
+
+    private const long MaxHeldBytes = NbdProtocol.MaxBytesInFlight + NbdProtocol.MaxRequestsInFlight * NbdMemory.RequestBytes;
 
     private readonly IoLoop _loop;
     private readonly NbdMemory _memory;
@@ -30,61 +40,80 @@ internal sealed unsafe class NbdTransmission
     private readonly bool _extended, _baseContext, _overlayContext;
     private readonly NbdReplyEncoder _encoder;
     private readonly Action _closed;
-    private readonly Stack<NbdRequest> _idle = new(32);
-    private readonly NativeBuffer _input;
+    private readonly NativeBuffer _buffer;
+    private readonly int _inputBytes;
     private readonly ReceiveCompletion _receive;
-    private readonly SendCompletion _send;
-    private readonly SendKick _kick;
-    private readonly IoVector* _vectors;
-    private readonly MessageHeader* _message;
     private int _inputStart, _inputEnd;
     private NbdRequest? _filling;
-    private long _fillingLeft, _discard;
+    private long _filled, _room, _discard;
     private int _inFlight;
-    private NbdRequest? _replyHead, _replyTail, _sending, _sendingTail;
-    private bool _isReceiving, _isSending, _isKicked, _isPaused, _isEnding, _isBroken, _isClosed, _isParsing;
+    private bool _isReceiving, _isPaused, _isGranted, _isEnding, _isClosed, _isParsing;
 
-    public NbdTransmission(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest, Action closed)
+    private NbdTransmission(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, NativeBuffer buffer, int maxVectors, Action closed)
+        : base(terms.IsTrusted)
     {
         (_loop, _memory, _socket, _device, _closed) = (loop, memory, socket, terms.Export.Device, closed);
         StructuredReplies = terms.StructuredReplies;
         _extended = terms.ExtendedHeaders;
         (_baseContext, _overlayContext) = (terms.BaseContext, terms.OverlayContext);
         _encoder = new NbdReplyEncoder(StructuredReplies, _extended);
-        _input = loop.Buffers.Rent(ReceiveBytes);
-        rest.CopyTo(new Span<byte>((void*)_input.Address, ReceiveBytes));
-        _inputEnd = rest.Length;
-        (_receive, _send, _kick) = (new ReceiveCompletion(this), new SendCompletion(this), new SendKick(this));
-        _vectors = (IoVector*)NativeMemory.Alloc((nuint)(MaxVectors * sizeof(IoVector)));
-        _message = (MessageHeader*)NativeMemory.AllocZeroed((nuint)sizeof(MessageHeader));
+        _buffer = buffer;
+        _inputBytes = (int)buffer.SizeBytes - NbdSender.RoomFor(maxVectors);
+        Sender = new NbdSender(loop, socket, _encoder, this, (MessageHeader*)(buffer.Address + _inputBytes), maxVectors);
+        _receive = new ReceiveCompletion(this);
     }
 
     public bool StructuredReplies { get; }
 
-    /// <summary>Bytes of this connection's requests in memory.</summary>
-    public long BytesInFlight { get; private set; }
+    public NbdSender Sender { get; }
 
-    /// <summary>Since when the client has taken nothing of what is being sent (milliseconds of the tick count); null when nothing is.</summary>
-    public long? SendingSince { get; private set; }
+    /// <summary>
+    /// A connection that has not begun; what came behind the handshake is parsed first. Takes the socket over. Null, with the socket closed and
+    /// nothing called back, when there is no room for one more.
+    /// </summary>
+    public static NbdTransmission? TryOpen(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest, Action closed)
+    {
+        var (bytes, vectors) = memory.MemberCount < Crowd ? (BufferBytes, MaxVectors) : (CrowdBufferBytes, CrowdMaxVectors);
+        // What came with the handshake has to fit in.
+        if (rest.Length > bytes - NbdSender.RoomFor(vectors))
+            (bytes, vectors) = (BufferBytes, MaxVectors);
+        if (!loop.Buffers.TryRent(bytes, out var buffer))
+        {
+            LinuxSocket.Close(socket);
+            return null;
+        }
+        var transmission = new NbdTransmission(loop, memory, socket, terms, buffer, vectors, closed);
+        if (!memory.TryJoin(transmission, buffer.SizeBytes))
+        {
+            loop.Buffers.Return(buffer);
+            LinuxSocket.Close(socket);
+            return null;
+        }
+        rest.CopyTo(new Span<byte>((void*)buffer.Address, rest.Length));
+        transmission._inputEnd = rest.Length;
+        return transmission;
+    }
 
     private int HeaderBytes => _extended ? NbdProtocol.ExtendedRequestBytes : NbdProtocol.RequestBytes;
 
-    /// <summary>Begins; what came behind the handshake is parsed first.</summary>
-    public void Start()
+    /// <summary>Takes the first requests.</summary>
+    public void Start() => Parse();
+
+    public override void MemoryCame()
     {
-        _memory.Join(this);
+        (_isPaused, _isGranted) = (false, true);
         Parse();
+        CloseIfDone();
     }
 
-    /// <summary>Others have given memory back: goes on if it waited for that.</summary>
-    public void MemoryCameFree() => Continue();
+    public override void CutOff() => Break();
 
     /// <summary>Takes no further request; closes when what is in flight has been answered.</summary>
     public void End()
     {
         if (_isClosed)
             return;
-        _isEnding = true;
+        BeginToEnd();
         LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownReceive);
         _loop.Delay(NbdProtocol.GraceMilliseconds, new Grace(this));
         CloseIfDone();
@@ -94,17 +123,8 @@ internal sealed unsafe class NbdTransmission
     public void Answer(NbdRequest request)
     {
         if (request.Command == NbdCommand.BlockStatus && request.Result == 0)
-            _encoder.EncodeStatus(request, _loop.Buffers, _baseContext, _overlayContext);
-        request.NextReply = null;
-        if (_replyTail is null)
-            _replyHead = request;
-        else
-            _replyTail.NextReply = request;
-        _replyTail = request;
-        if (_isKicked || _isSending)
-            return;
-        _isKicked = true;
-        _loop.CompleteSoon(_kick, 0);
+            _encoder.EncodeStatus(request, _baseContext, _overlayContext);
+        Sender.Add(request);
     }
 
     private void Parse()
@@ -137,7 +157,7 @@ internal sealed unsafe class NbdTransmission
         }
         if (available < HeaderBytes)
             return false;
-        var header = new ReadOnlySpan<byte>((byte*)_input.Address + _inputStart, HeaderBytes);
+        var header = new ReadOnlySpan<byte>((byte*)_buffer.Address + _inputStart, HeaderBytes);
         if (BinaryPrimitives.ReadUInt32BigEndian(header) != (_extended ? NbdProtocol.ExtendedRequestMagic : NbdProtocol.RequestMagic))
         {
             // The framing is lost: nothing that follows can be trusted. What was asked before is still answered.
@@ -146,13 +166,16 @@ internal sealed unsafe class NbdTransmission
         }
         var length = _extended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..]) : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
         var command = (NbdCommand)BinaryPrimitives.ReadUInt16BigEndian(header[6..]);
-        if (!HasRoomFor(command, length))
+        if (!HasRoomFor(command, length, out var charge))
         {
             _isPaused = true;
             return false;
         }
+        _isGranted = false;
         _inputStart += HeaderBytes;
-        var request = Take();
+        var request = _memory.TakeRequest(this);
+        _inFlight++;
+        request.ChargedBytes = charge;
         request.CommandFlags = BinaryPrimitives.ReadUInt16BigEndian(header[4..]);
         request.Command = command;
         request.Cookie = BinaryPrimitives.ReadUInt64BigEndian(header[8..]);
@@ -160,13 +183,21 @@ internal sealed unsafe class NbdTransmission
         return Begin(request, length);
     }
 
-    /// <summary>Whether the bounds of this connection and of the loop's memory leave room for a request.</summary>
-    private bool HasRoomFor(NbdCommand command, ulong length)
+    /// <summary>Whether the bounds of this connection and of the loop's memory leave room for a request; it has been charged then, but for a payload.</summary>
+    private bool HasRoomFor(NbdCommand command, ulong length, out long charge)
     {
-        var need = command is NbdCommand.Read or NbdCommand.Write ? (long)Math.Min(length, NbdProtocol.MaxPayloadBytes) : 0;
+        var room = command switch
+        {
+            NbdCommand.Read or NbdCommand.Write => length == 0 ? 0 : BufferPool.SizeFor((long)Math.Min(length, NbdProtocol.MaxPayloadBytes)),
+            NbdCommand.BlockStatus => NbdReplyEncoder.StatusRoomBytes,
+            _ => 0,
+        };
+        charge = NbdMemory.RequestBytes + (command == NbdCommand.Write ? 0 : room);
+        if (_isGranted)
+            return true;
         return _inFlight < NbdProtocol.MaxRequestsInFlight
-            && (BytesInFlight == 0 || BytesInFlight + need <= NbdProtocol.MaxBytesInFlight)
-            && (need == 0 || _memory.MayTake(this, need));
+            && (HeldBytes == 0 || HeldBytes + charge + (command == NbdCommand.Write ? room : 0) <= MaxHeldBytes)
+            && _memory.TryCharge(this, charge);
     }
 
     /// <summary>Judges a request by its header alone: rejects it, waits for its payload, or submits it.</summary>
@@ -174,61 +205,118 @@ internal sealed unsafe class NbdTransmission
     {
         if (request.Command == NbdCommand.Disconnect)
         {
-            PutBack(request);
-            _isEnding = true;
+            Retire(request);
+            BeginToEnd();
             return false;
         }
         var hasPayload = _extended ? (request.CommandFlags & NbdProtocol.FlagPayloadLength) != 0 : request.Command == NbdCommand.Write;
         if (hasPayload && length > NbdProtocol.MaxPayloadBytes)
         {
             // Reading it all only to refuse it would be a way to keep us busy (proto.md, "Size constraints").
-            PutBack(request);
+            Retire(request);
             End();
             return false;
         }
         var error = NbdValidation.Check(request, length, hasPayload, _extended, _device, _baseContext || _overlayContext);
         if (error != 0)
-        {
-            if (hasPayload)
-                _discard = (long)length;
-            request.Result = -(int)error;
-            request.ByteLength = 0;
-            Answer(request);
-            return true;
-        }
+            return Refuse(request, -(int)error, hasPayload ? (long)length : 0);
         NbdValidation.Translate(request, (long)length, _device);
-        switch (request.Command)
+        if (hasPayload && length > 0)
         {
-            case NbdCommand.Read or NbdCommand.Write when request.ByteLength > 0:
-                request.Memory = _memory.Take(request.ByteLength);
-                break;
-            case NbdCommand.BlockStatus:
-                request.Memory = _memory.Take(NbdProtocol.MaxExtents * sizeof(BlockExtent));
-                break;
-        }
-        request.Buffer = request.Memory.Address;
-        BytesInFlight += request.Memory.SizeBytes;
-        if (hasPayload && request.ByteLength > 0)
-        {
-            (_filling, _fillingLeft) = (request, request.ByteLength);
+            BeginPayload(request);
             return true;
         }
+        var room = request.ChargedBytes - NbdMemory.RequestBytes;
+        if (room > 0 && !TryTakeBuffer(request, room))
+            return Refuse(request, -Errno.NoMemory, 0);
         _device.Submit(request);
         return true;
+    }
+
+    /// <summary>Answers a request with an error, and lets the rest of its payload go by.</summary>
+    private bool Refuse(NbdRequest request, int error, long payload)
+    {
+        _discard = payload;
+        Release(request, NbdMemory.RequestBytes);
+        request.Result = error;
+        Answer(request);
+        return true;
+    }
+
+    private bool TryTakeBuffer(NbdRequest request, long byteCount)
+    {
+        if (!_loop.Buffers.TryRent(byteCount, out var buffer))
+            return false;
+        (request.Memory, request.Buffer) = (buffer, buffer.Address);
+        return true;
+    }
+
+    /// <summary>A buffer for the whole payload if there is plenty of memory; else as it arrives.</summary>
+    private void BeginPayload(NbdRequest request)
+    {
+        (_filling, _filled, _room) = (request, 0, 0);
+        var size = BufferPool.SizeFor(request.ByteLength);
+        if (!_memory.TryChargeAhead(this, size))
+            return;
+        request.ChargedBytes += size;
+        if (TryTakeBuffer(request, size))
+            _room = request.ByteLength;
+        else
+            RefusePayload();
+    }
+
+    /// <summary>Makes room for the next part of a payload. False when it has to wait for that.</summary>
+    private bool TryMakeRoom(NbdRequest request)
+    {
+        var piece = Math.Min(request.ByteLength - _room, Math.Max(FirstPieceBytes, _filled));
+        if (!_isGranted && !_memory.TryCharge(this, piece))
+        {
+            _isPaused = true;
+            Payload.Rest();
+            return false;
+        }
+        _isGranted = false;
+        request.ChargedBytes += piece;
+        // Memory that was never touched, and can't be yet: nobody pays for more than has arrived.
+        if (request.Pages == 0)
+            request.Pages = request.Buffer = NativePages.TryReserveClosed((nuint)request.ByteLength);
+        if (request.Pages == 0 || !NativePages.TryOpen(request.Pages + (nint)_room, (nuint)piece))
+            RefusePayload();
+        else
+            _room += piece;
+        return true;
+    }
+
+    private void RefusePayload()
+    {
+        var request = _filling!;
+        _filling = null;
+        Refuse(request, -Errno.NoMemory, request.ByteLength - _filled);
     }
 
     private bool TryFill(int available)
     {
         var request = _filling!;
-        var count = (int)Math.Min(available, _fillingLeft);
-        NativeMemory.Copy((void*)(_input.Address + _inputStart), (void*)(request.Buffer + (nint)(request.ByteLength - _fillingLeft)), (nuint)count);
-        _inputStart += count;
-        _fillingLeft -= count;
-        if (_fillingLeft > 0)
+        if (_filled == _room)
+            return TryMakeRoom(request);
+        if (available == 0)
             return false;
+        var count = (int)Math.Min(available, _room - _filled);
+        NativeMemory.Copy((void*)(_buffer.Address + _inputStart), (void*)(request.Buffer + (nint)_filled), (nuint)count);
+        _inputStart += count;
+        Fill(count);
+        return true;
+    }
+
+    private void Fill(int count)
+    {
+        _filled += count;
+        Payload.Move(count);
+        var request = _filling!;
+        if (_filled < request.ByteLength)
+            return;
         _filling = null;
         _device.Submit(request);
-        return true;
     }
 
     private void Receive()
@@ -240,16 +328,18 @@ internal sealed unsafe class NbdTransmission
         {
             // All input is used up: the rest of a large payload goes straight to where it is needed.
             _inputStart = _inputEnd = 0;
-            _loop.Receive(_socket, _filling.Buffer + (nint)(_filling.ByteLength - _fillingLeft), (int)_fillingLeft, _receive);
+            Payload.Await();
+            _loop.Receive(_socket, _filling.Buffer + (nint)_filled, (int)(_room - _filled), _receive);
             return;
         }
+        Payload.Rest();
         if (_inputStart > 0)
         {
             var left = _inputEnd - _inputStart;
-            NativeMemory.Copy((void*)(_input.Address + _inputStart), (void*)_input.Address, (nuint)left);
+            NativeMemory.Copy((void*)(_buffer.Address + _inputStart), (void*)_buffer.Address, (nuint)left);
             (_inputStart, _inputEnd) = (0, left);
         }
-        _loop.Receive(_socket, _input.Address + _inputEnd, ReceiveBytes - _inputEnd, _receive);
+        _loop.Receive(_socket, _buffer.Address + _inputEnd, _inputBytes - _inputEnd, _receive);
     }
 
     private void Received(int result)
@@ -260,130 +350,25 @@ internal sealed unsafe class NbdTransmission
             Receive();
             return;
         }
+        // The client is gone, or said that it won't send any more: what it asked for is still finished.
         if (result <= 0)
-        {
-            // The client is gone, or said that it won't send any more: what it asked for is still finished.
-            _isEnding = true;
-            DropFilling();
-            CloseIfDone();
-            return;
-        }
+            BeginToEnd();
         if (_isEnding)
         {
-            DropFilling();
             CloseIfDone();
             return;
         }
         if (_filling is null)
-        {
             _inputEnd += result;
-        }
         else
-        {
-            _fillingLeft -= result;
-            if (_fillingLeft == 0)
-            {
-                var request = _filling;
-                _filling = null;
-                _device.Submit(request);
-            }
-        }
+            Fill(result);
         Parse();
     }
 
-    private void DropFilling()
-    {
-        if (_filling is not { } request)
-            return;
-        _filling = null;
-        Retire(request);
-    }
-
-    private void SendQueued()
-    {
-        _isKicked = false;
-        if (_isSending || _replyHead is null)
-        {
-            CloseIfDone();
-            return;
-        }
-        if (_isBroken)
-        {
-            DropReplies();
-            CloseIfDone();
-            return;
-        }
-        var count = 0;
-        _sending = _replyHead;
-        while (_replyHead is { } request && count + NbdReplyEncoder.MaxVectors <= MaxVectors)
-        {
-            count += _encoder.Encode(request, _vectors + count);
-            _sendingTail = request;
-            _replyHead = request.NextReply;
-        }
-        if (_replyHead is null)
-            _replyTail = null;
-        _sendingTail!.NextReply = null;
-        *_message = new MessageHeader { Vectors = _vectors, VectorCount = (nuint)count };
-        _isSending = true;
-        SendingSince = Environment.TickCount64;
-        _loop.Send(_socket, _message, _send);
-    }
-
-    private void Sent(int result)
-    {
-        if (result == -Errno.Interrupted || result == -Errno.Again)
-        {
-            _loop.Send(_socket, _message, _send);
-            return;
-        }
-        if (result <= 0)
-        {
-            _isSending = false;
-            RetireAll(_sending);
-            _sending = null;
-            Break();
-            return;
-        }
-        if (!Advance((nuint)result))
-        {
-            SendingSince = Environment.TickCount64;
-            _loop.Send(_socket, _message, _send);
-            return;
-        }
-        _isSending = false;
-        SendingSince = null;
-        var done = _sending;
-        _sending = null;
-        RetireAll(done);
-        if (_replyHead is not null)
-            SendQueued();
-        Continue();
-    }
-
-    /// <summary>Moves past what has been sent; true when that was everything.</summary>
-    private bool Advance(nuint sent)
-    {
-        while (sent > 0)
-        {
-            var vector = _message->Vectors;
-            if (sent < vector->Length)
-            {
-                vector->Base += (nint)sent;
-                vector->Length -= sent;
-                return false;
-            }
-            sent -= vector->Length;
-            _message->Vectors++;
-            _message->VectorCount--;
-        }
-        return _message->VectorCount == 0;
-    }
-
     /// <summary>Room has come free: goes on where the bounds had stopped it.</summary>
-    private void Continue()
+    public void Continue()
     {
-        if (_isPaused && !_isEnding)
+        if (_isPaused && WantedBytes == 0 && !_isEnding)
         {
             _isPaused = false;
             Parse();
@@ -394,68 +379,55 @@ internal sealed unsafe class NbdTransmission
     /// <summary>Ends the connection without a word: its peer is gone. Requests in the device still finish.</summary>
     public void Break()
     {
-        _isBroken = _isEnding = true;
+        // It may have ended a moment ago, and the descriptor's number may be somebody else's.
+        if (_isClosed)
+            return;
+        BeginToEnd();
         LinuxSocket.Shutdown(_socket, LinuxSocket.ShutdownBoth);
-        DropReplies();
+        Sender.Break();
         CloseIfDone();
     }
 
-    private void DropReplies()
+    private void BeginToEnd()
     {
-        var head = _replyHead;
-        _replyHead = _replyTail = null;
-        RetireAll(head);
+        _isEnding = true;
+        _memory.StopWaiting(this);
     }
 
-    private void RetireAll(NbdRequest? request)
+    /// <summary>A request is over: answered, or never to be.</summary>
+    public void Retire(NbdRequest request)
     {
-        while (request is not null)
-        {
-            var next = request.NextReply;
-            Retire(request);
-            request = next;
-        }
-    }
-
-    private NbdRequest Take()
-    {
-        if (!_idle.TryPop(out var request))
-            request = new NbdRequest(this);
-        request.Begin();
-        _inFlight++;
-        return request;
-    }
-
-    private void Retire(NbdRequest request)
-    {
-        var memory = request.Memory;
-        BytesInFlight -= memory.SizeBytes;
-        _loop.Buffers.Return(request.ReplyPayload);
-        request.Memory = request.ReplyPayload = default;
-        PutBack(request);
-        if (!memory.IsEmpty)
-            _memory.Give(memory);
-    }
-
-    private void PutBack(NbdRequest request)
-    {
+        Release(request, 0);
         request.NextReply = null;
         _inFlight--;
-        _idle.Push(request);
+        _memory.PutBack(request);
     }
 
-    private void CloseIfDone()
+    /// <summary>Gives a request's memory back, all but so much of what was charged for it.</summary>
+    private void Release(NbdRequest request, long keptBytes)
     {
-        if (!_isEnding || _isClosed || _isReceiving || _isSending || _isKicked || _isParsing || _inFlight > 0)
+        request.Release(_loop.Buffers);
+        _memory.Discharge(this, request.ChargedBytes - keptBytes);
+        request.ChargedBytes = keptBytes;
+    }
+
+    /// <summary>The connection ends when it is to end and nothing is on its way any more.</summary>
+    public void CloseIfDone()
+    {
+        if (!_isEnding || _isClosed || _isReceiving || _isParsing)
+            return;
+        // A payload that was cut off changes nothing.
+        if (_filling is { } request)
+        {
+            _filling = null;
+            Retire(request);
+        }
+        if (Sender.IsBusy || _inFlight > 0)
             return;
         _isClosed = true;
         _memory.Leave(this);
         LinuxSocket.Close(_socket);
-        _loop.Buffers.Return(_input);
-        foreach (var request in _idle)
-            request.Free();
-        NativeMemory.Free(_vectors);
-        NativeMemory.Free(_message);
+        _loop.Buffers.Return(_buffer);
         _closed();
     }
 
@@ -472,15 +444,5 @@ internal sealed unsafe class NbdTransmission
     private sealed class ReceiveCompletion(NbdTransmission owner) : IoCompletion
     {
         public override void Complete(int result) => owner.Received(result);
-    }
-
-    private sealed class SendCompletion(NbdTransmission owner) : IoCompletion
-    {
-        public override void Complete(int result) => owner.Sent(result);
-    }
-
-    private sealed class SendKick(NbdTransmission owner) : IoCompletion
-    {
-        public override void Complete(int result) => owner.SendQueued();
     }
 }

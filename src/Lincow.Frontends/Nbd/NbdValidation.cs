@@ -60,7 +60,7 @@ internal static class NbdValidation
             request.Flags |= BlockFlags.NoHole;
         request.ByteOffset = (long)request.WireOffset;
         request.ByteLength = length;
-        request.ExtentCount = NbdProtocol.MaxExtents;
+        request.ExtentCount = NbdReplyEncoder.MaxExtents;
         // A server may answer less than it was asked (proto.md, NBD_CMD_BLOCK_STATUS), and reading ahead is a hint.
         if (request.Operation is BlockOperation.Extents or BlockOperation.Cache)
             request.ByteLength = Math.Min(length, device.MaxExtentsBytes);

@@ -40,9 +40,9 @@ internal sealed class UblkRequest : BlockRequest
         var error = Judge(asked);
         if (error == 0 && Operation is BlockOperation.Read or BlockOperation.Write)
         {
-            _memory = _server.Loop.Buffers.Rent(ByteLength);
+            error = _server.Loop.Buffers.TryRent(ByteLength, out _memory) ? 0 : -Errno.NoMemory;
             Buffer = _memory.Address;
-            if (Operation == BlockOperation.Write)
+            if (error == 0 && Operation == BlockOperation.Write)
                 error = _server.Block.TryReceive(_tag, Buffer, (int)ByteLength);
         }
         if (error < 0)

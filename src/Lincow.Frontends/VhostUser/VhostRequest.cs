@@ -103,12 +103,15 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
         Buffer = chain.FindWhole(isRead, skipped, byteCount);
         if (Buffer == 0 || Buffer % _session.AlignmentBytes != 0)
         {
-            _bounce = _session.TakeBuffer(byteCount);
+            if (!_session.TryTakeBuffer(byteCount, out _bounce) || (isRead && !_session.TryTakeBuffer((long)chain.WritableSegments * sizeof(Segment), out _pieces)))
+            {
+                End(VhostProtocol.StatusIoError);
+                return;
+            }
             Buffer = _bounce.Address;
             if (isRead)
             {
                 _pieceCount = chain.WritableSegments;
-                _pieces = _session.TakeBuffer((long)_pieceCount * sizeof(Segment));
                 chain.CopyWritable((Segment*)_pieces.Address);
             }
             else
@@ -128,7 +131,11 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             return;
         }
         // A copy: what has been judged can't change any more.
-        _bounce = _session.TakeBuffer(byteCount);
+        if (!_session.TryTakeBuffer(byteCount, out _bounce))
+        {
+            End(VhostProtocol.StatusIoError);
+            return;
+        }
         chain.Read(VhostProtocol.RequestHeaderBytes, _bounce.Address, byteCount);
         _ranges = (int)(byteCount / VhostProtocol.ZeroRangeBytes);
         for (var i = 0; i < _ranges; i++)

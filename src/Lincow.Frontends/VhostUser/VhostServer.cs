@@ -68,8 +68,15 @@ public sealed class VhostServer(VhostExport export, int listener, Action<string>
         }
         else if (result >= 0 && !_isDelayed)
         {
-            _session = new VhostSession(export, result, log, SessionClosed);
-            _session.Start();
+            _session = VhostSession.TryOpen(export, result, log, SessionClosed);
+            if (_session is not null)
+            {
+                _session.Start();
+                return;
+            }
+            log($"{export.Name}: there is no memory for a vhost-user connection; it was closed");
+            LinuxSocket.Close(result);
+            Listen();
         }
         else if (_isDelayed || result is -Errno.Interrupted or -Errno.Again or -Errno.ConnectionReset or -103)
         {

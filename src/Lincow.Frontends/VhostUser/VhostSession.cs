@@ -33,15 +33,18 @@ internal sealed unsafe class VhostSession : IDisposable
     private bool _isEnding, _isClosed, _isWaiting, _isPumpDue, _hasFlushed, _isFlushing;
     private (VhostQueue? Queue, Action Then)? _afterDrain;
 
-    public VhostSession(VhostExport export, int socket, Action<string> log, Action closed)
+    private VhostSession(VhostExport export, int socket, NativeBuffer input, Action<string> log, Action closed)
     {
-        (_export, _socket, _log, _closed) = (export, socket, log, closed);
-        _input = Loop.Buffers.Rent(VhostProtocol.HeaderBytes + VhostProtocol.MaxPayloadBytes);
+        (_export, _socket, _input, _log, _closed) = (export, socket, input, log, closed);
         Config = new VhostConfig(Device);
         Chain = new DescriptorChain(Memory);
         _messages = new VhostMessages(this);
         (_wait, _pumpStep) = (new SocketWait(this), new PumpStep(this));
     }
+
+    /// <summary>Null, and the socket the caller's still, when there is no memory for it.</summary>
+    public static VhostSession? TryOpen(VhostExport export, int socket, Action<string> log, Action closed) =>
+        export.Loop.Buffers.TryRent(VhostProtocol.HeaderBytes + VhostProtocol.MaxPayloadBytes, out var input) ? new VhostSession(export, socket, input, log, closed) : null;
 
     public IoLoop Loop => _export.Loop;
 
@@ -132,11 +135,13 @@ internal sealed unsafe class VhostSession : IDisposable
             End(result == -Errno.Again ? "the front end doesn't read its replies" : null);
     }
 
-    public NativeBuffer TakeBuffer(long byteCount)
+    /// <summary>False when the system has no memory left.</summary>
+    public bool TryTakeBuffer(long byteCount, out NativeBuffer buffer)
     {
-        var buffer = Loop.Buffers.Rent(byteCount);
+        if (!Loop.Buffers.TryRent(byteCount, out buffer))
+            return false;
         _bounceBytes += buffer.SizeBytes;
-        return buffer;
+        return true;
     }
 
     public void GiveBuffer(NativeBuffer buffer)

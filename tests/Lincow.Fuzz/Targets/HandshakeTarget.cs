@@ -31,19 +31,24 @@ internal sealed class HandshakeTarget : IFuzzTarget, IDisposable
         handshake.ClearOutput();
         var wire = (how & 128) == 0 ? Options(ref input, how) : input.Rest().ToArray();
         var piece = (how & 32) == 0 ? wire.Length : 1 + how;
-        var (start, end, isSecret) = (0, 0, false);
-        while (end < wire.Length)
+        var (start, end, isSecret, hasMore) = (0, 0, false, false);
+        while (end < wire.Length || hasMore)
         {
-            end = Math.Min(wire.Length, end + piece);
+            if (!hasMore)
+                end = Math.Min(wire.Length, end + piece);
             var step = handshake.Advance(wire.AsSpan(start, end - start), out var consumed);
             Require(consumed >= 0 && consumed <= end - start, "what is used up was there");
             start += consumed;
-            Require(handshake.Output.Length <= NbdProtocol.MaxHandshakeOutputBytes + (128 << 10), "answers are bounded");
+            Require(handshake.Output.Length <= NbdProtocol.MaxHandshakeOutputBytes + (16 << 10), "answers are bounded");
             if (step != HandshakeStep.Transmit)
                 CheckReplies(handshake.Output, tls == TlsMode.Required && !isSecret);
+            Require(step != HandshakeStep.Answer || !handshake.Output.IsEmpty, "going on without anything to send would never end");
             handshake.ClearOutput();
+            hasMore = step == HandshakeStep.Answer;
             switch (step)
             {
+                case HandshakeStep.Answer:
+                    break;
                 case HandshakeStep.Receive:
                     Require(end - start <= NbdProtocol.MaxOptionBytes + 16, "what is kept is bounded");
                     break;

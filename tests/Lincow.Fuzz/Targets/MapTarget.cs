@@ -1,4 +1,5 @@
 using Lincow.Linear;
+using Lincow.Linux;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;
@@ -24,8 +25,9 @@ internal sealed class MapTarget : IFuzzTarget
         var wasClean = (how & 1) != 0;
         var verdict = PageVerdict.Choose(first, second, Generation, wasClean);
         Judge(first, second, verdict, wasClean);
-        using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false);
-        map.Load(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
+        using var buffers = new BufferPool();
+        using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false, buffers);
+        map.TryLoad(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
         Walk(map);
         var start = new ChunkIndex(Page * MapFormat.ChunksPerPage + input.U16() % 8192);
         map.Set(start, 1 + input.U16() % 4096, (ChunkState)(input.U8() % 3));

@@ -122,8 +122,9 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var isClosed = false;
         // The first part comes with the handshake's last receive.
         var head = Math.Min(wire.Length, 40);
-        var transmission = new NbdTransmission(loop, new NbdMemory(loop), server, handshake.Terms, wire.AsSpan(0, head), () => isClosed = true);
-        transmission.Start();
+        var transmission = NbdTransmission.TryOpen(loop, new NbdMemory(loop), server, handshake.Terms, wire.AsSpan(0, head), () => isClosed = true);
+        Require(transmission is not null, "there is room for one connection");
+        transmission!.Start();
         var sent = head;
         var isShut = false;
         while (true)

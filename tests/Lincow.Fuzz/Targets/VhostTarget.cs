@@ -58,7 +58,7 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
         var (server, client) = LinuxSocket.Pair();
         var isClosed = false;
         var export = new VhostExport("disk", session.Device, loop, (how & 32) == 0 ? 1 : 4096);
-        new VhostSession(export, server, _ => { }, () => isClosed = true).Start();
+        VhostSession.TryOpen(export, server, _ => { }, () => isClosed = true)!.Start();
         Begin(loop, client, isPacked, hasInflight);
         for (var i = 0; i < MaxMessages && !input.IsEmpty && !isClosed; i++)
         {

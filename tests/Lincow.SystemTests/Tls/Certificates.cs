@@ -24,6 +24,24 @@ public sealed class Certificates : IDisposable
         File.Copy(Authority(), Path.Combine(StrangerDirectory, "ca-cert.pem"));
         File.Copy(_scratch["bad/client-cert.pem"], Path.Combine(StrangerDirectory, "client-cert.pem"));
         File.Copy(_scratch["bad/client-key.pem"], Path.Combine(StrangerDirectory, "client-key.pem"));
+        // One that shows a certificate of the right authority, for another purpose.
+        Directory.CreateDirectory(ServerAsClientDirectory);
+        File.Copy(Authority(), Path.Combine(ServerAsClientDirectory, "ca-cert.pem"));
+        File.Copy(_scratch["good/server-cert.pem"], Path.Combine(ServerAsClientDirectory, "client-cert.pem"));
+        File.Copy(_scratch["good/server-key.pem"], Path.Combine(ServerAsClientDirectory, "client-key.pem"));
+    }
+
+    public string ServerAsClientDirectory => _scratch["server-as-client"];
+
+    /// <summary>A stranger whose certificate says that its authority's is to be had from a port of this machine.</summary>
+    public string Pointing(int port)
+    {
+        var directory = Directory.CreateDirectory(_scratch["pointing"]).FullName;
+        Sign("bad", "pointing", $"extendedKeyUsage=clientAuth\nauthorityInfoAccess=caIssuers;URI:http://127.0.0.1:{port}/authority");
+        File.Copy(Authority(), Path.Combine(directory, "ca-cert.pem"));
+        File.Copy(_scratch["bad/pointing-cert.pem"], Path.Combine(directory, "client-cert.pem"));
+        File.Copy(_scratch["bad/pointing-key.pem"], Path.Combine(directory, "client-key.pem"));
+        return directory;
     }
 
     /// <summary>As libnbd wants it: ca-cert.pem, client-cert.pem, client-key.pem.</summary>

@@ -98,6 +98,28 @@ public class TlsTests(Certificates certificates) : IClassFixture<Certificates>
     }
 
     [Fact]
+    public void A_certificate_for_servers_lets_no_client_in()
+    {
+        using var served = new ServedOverlay(serve: certificates.RequireClients);
+        var result = Tool.Run("nbdinfo", "--size", Secure(served.Uri, certificates.ServerAsClientDirectory));
+        Assert.True(result.ExitCode != 0 && !result.Output.Contains("4194304", StringComparison.Ordinal), result.ToString());
+        Tool.Ok("nbdinfo", Secure(served.Uri, certificates.ClientDirectory));
+        served.Stop();
+    }
+
+    [Fact]
+    public void Nothing_is_fetched_from_where_a_strangers_certificate_says()
+    {
+        using var web = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        web.Start();
+        var directory = certificates.Pointing(((System.Net.IPEndPoint)web.LocalEndpoint).Port);
+        using var served = new ServedOverlay(serve: certificates.RequireClients);
+        Assert.NotEqual(0, Tool.Run("nbdinfo", "--size", Secure(served.Uri, directory)).ExitCode);
+        Assert.False(web.Pending());
+        served.Stop();
+    }
+
+    [Fact]
     public void Plain_bytes_slipped_in_behind_STARTTLS_close_the_connection()
     {
         using var served = new ServedOverlay(serve: certificates.ServerOptions);

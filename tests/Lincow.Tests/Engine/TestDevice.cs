@@ -1,4 +1,5 @@
 using Lincow.Device;
+using Lincow.Linux;
 
 namespace Lincow.Tests.Engine;
 
@@ -11,6 +12,9 @@ internal abstract class TestDevice : IDisposable
     public abstract CowDevice Device { get; }
 
     public List<string> Reports { get; } = [];
+
+    /// <summary>Where it gets its memory.</summary>
+    public abstract BufferPool Buffers { get; }
 
     public abstract void Open();
 

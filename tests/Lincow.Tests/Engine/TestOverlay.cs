@@ -43,6 +43,8 @@ internal sealed class TestOverlay : TestDevice
         Open();
     }
 
+    public override BufferPool Buffers => _buffers;
+
     public SimulatedWorld World { get; }
 
     public SimulatedStorage MapDisk { get; }

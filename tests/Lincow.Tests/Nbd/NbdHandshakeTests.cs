@@ -139,6 +139,38 @@ public sealed class NbdHandshakeTests : IDisposable
     }
 
     [Fact]
+    public void A_list_of_many_exports_comes_in_pieces()
+    {
+        var handshake = Begun(exports: 3000);
+        byte[] input = [.. Option(3), .. Option(8)];
+        var replies = new List<(uint Option, uint Type, byte[] Data)>();
+        var (start, pieces) = (0, 0);
+        while (true)
+        {
+            var step = handshake.Advance(input.AsSpan(start), out var consumed);
+            start += consumed;
+            Assert.InRange(handshake.Output.Length, 0, 2 * NbdProtocol.MaxHandshakeOutputBytes);
+            replies.AddRange(Replies(handshake));
+            if (step == HandshakeStep.Receive)
+                break;
+            Assert.Equal(HandshakeStep.Answer, step);
+            pieces++;
+        }
+        Assert.InRange(pieces, 2, 100);
+        Assert.Equal(input.Length, start);
+        Assert.Equal(3000, replies.Count(reply => reply.Type == 2));
+        Assert.Equal([(3u, 1u), (8u, 1u)], replies[^2..].Select(reply => (reply.Option, reply.Type)));
+    }
+
+    [Fact]
+    public void What_is_asked_for_again_and_again_is_said_once()
+    {
+        var handshake = Begun();
+        Feed(handshake, Option(6, [Named("x"), U16(10_000), .. Enumerable.Repeat(U16(2), 10_000)]), out _);
+        Assert.Single(Replies(handshake), reply => reply.Type == 3 && reply.Data[1] == 2);
+    }
+
+    [Fact]
     public void Go_tells_block_sizes_and_what_was_asked_for()
     {
         var handshake = Begun();

@@ -15,14 +15,14 @@ internal sealed class NbdTestServer : OverlayOnLoop
     private readonly NbdMemory _memory;
     private readonly CountdownEvent _open = new(1);
 
-    public NbdTestServer(string loop, bool isReadOnly = false)
-        : base(loop, 1 << 20, hole: 0..0, isReadOnly)
+    public NbdTestServer(string loop, bool isReadOnly = false, int bytes = 1 << 20, long memoryBytes = NbdMemory.BudgetBytes, int patienceMilliseconds = NbdMemory.PatienceMilliseconds)
+        : base(loop, bytes, hole: 0..0, isReadOnly)
     {
         _exports = new NbdExports([new NbdExport("x", Session.Device, Loop, "test")]);
-        _memory = new NbdMemory(Loop);
+        _memory = new NbdMemory(Loop, memoryBytes, patienceMilliseconds);
     }
 
-    public NbdTestClient Connect(bool structured = false, bool extended = false, bool contexts = false)
+    public NbdTestClient Connect(bool structured = false, bool extended = false, bool contexts = false, bool isTrusted = true)
     {
         var handshake = new NbdHandshake(_exports, TlsMode.None);
         handshake.Advance([0, 0, 0, 3], out _);
@@ -35,9 +35,15 @@ internal sealed class NbdTestServer : OverlayOnLoop
         Assert.Equal(HandshakeStep.Transmit, Option(handshake, 7, new byte[6]));
         var (server, client) = LinuxSocket.Pair();
         _open.AddCount();
-        Loop.Invoke(() => new NbdTransmission(Loop, _memory, server, handshake.Terms, [], () => _open.Signal()).Start());
+        Loop.Invoke(() => NbdTransmission.TryOpen(Loop, _memory, server, handshake.Terms with { IsTrusted = isTrusted }, [], () => _open.Signal())!.Start());
         return new NbdTestClient(new Socket(new SafeSocketHandle(client, true)), structured || extended, extended);
     }
+
+    /// <summary>What the connections are charged for.</summary>
+    public long ChargedBytes() => Loop.Invoke(() => _memory.ChargedBytes);
+
+    /// <summary>From now on every loan of this size or more fails; 0: none does.</summary>
+    public void RefuseMemory(long fromBytes) => Loop.Invoke(() => Loop.Buffers.Refuses = fromBytes == 0 ? null : bytes => bytes >= fromBytes);
 
     public override void Dispose()
     {
@@ -56,6 +62,12 @@ internal sealed class NbdTestClient(Socket socket, bool structured, bool extende
 {
     private const ulong Cookie = 0x1122334455667788;
     private ulong _lastOffset;
+
+    /// <summary>How long it waits for anything, in milliseconds; 0: without end.</summary>
+    public int Patience
+    {
+        set => socket.ReceiveTimeout = socket.SendTimeout = value;
+    }
 
     /// <summary>Holes of the last read.</summary>
     public List<(ulong Offset, uint Length)> Holes { get; } = [];

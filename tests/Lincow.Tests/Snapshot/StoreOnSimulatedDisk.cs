@@ -38,6 +38,8 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
 
     public SnapshotStore Store { get; }
 
+    public override BufferPool Buffers => _buffers;
+
     public override byte[] OriginContent { get; }
 
     public override CowDevice Device { get; }

@@ -53,6 +53,8 @@ internal sealed class TestStore : TestDevice
     /// <summary>Native memory that is in use.</summary>
     public long RentedBytes => _loop.Buffers.RentedBytes;
 
+    public override BufferPool Buffers => _loop.Buffers;
+
     public override void Open()
     {
         _session = OverlaySession.Open(Options with { Overlay = Path, Origin = OriginPath }, _loop);

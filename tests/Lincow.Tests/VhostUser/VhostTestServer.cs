@@ -36,7 +36,7 @@ internal sealed class VhostTestServer : OverlayOnLoop
         _open.AddCount();
         Loop.Invoke(() =>
         {
-            var session = new VhostSession(_export, server, Log, () => _open.Signal());
+            var session = VhostSession.TryOpen(_export, server, Log, () => _open.Signal())!;
             _sessions.Add(session);
             session.Start();
         });

@@ -179,7 +179,8 @@ public static unsafe class DescriptorSocket
                 _ = Libc.close(descriptor);
                 Interlocked.Decrement(ref _unclosed);
             }
-        }) { IsBackground = true, Name = "lincow-closer" }.Start();
+        })
+        { IsBackground = true, Name = "lincow-closer" }.Start();
         return descriptors;
     }
 }

@@ -140,7 +140,7 @@ public class LongRequestTests
 
         uint Judge(NbdCommand command, ulong from, ulong count, out (long, long) asked)
         {
-            var request = new NbdRequest(null!) { Command = command, WireOffset = from };
+            var request = new NbdRequest { Command = command, WireOffset = from };
             var error = NbdValidation.Check(request, count, hasPayload: false, extended: true, device, hasContexts: true);
             if (error == 0)
                 NbdValidation.Translate(request, (long)count, device);

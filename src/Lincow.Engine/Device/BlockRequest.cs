@@ -100,7 +100,7 @@ public abstract class BlockRequest
     internal bool IsLocked;
     internal bool InFlushRound;
 
-    /// <summary>Queued in the exception store until a place is known.</summary>
+    /// <summary>Queued in the exception store until a place is known, or for the loop's next turn.</summary>
     internal bool IsWaiting;
     internal int Outstanding;
     internal int Error;
@@ -109,6 +109,7 @@ public abstract class BlockRequest
     internal int LockIndex;
     internal RequestStage Stage;
     internal long Cursor, PieceStart, PieceEnd, BodyStart, BodyEnd;
+    internal int FilledExtents;
     internal bool HeadBecomesData, TailBecomesData;
     internal NativeBuffer Scratch;
 
@@ -129,6 +130,8 @@ public abstract class BlockRequest
         Started = IsLocked = InFlushRound = IsWaiting = HeadBecomesData = TailBecomesData = false;
         Outstanding = Error = 0;
         ReservedCount = 0;
+        FilledExtents = 0;
+        Cursor = ByteOffset;
         Stage = RequestStage.Next;
         Next = null;
     }
@@ -147,6 +150,9 @@ internal enum RequestStage
 
     /// <summary>Write the scratch buffer.</summary>
     Store,
+
+    /// <summary>Everything is written: tell the exception store.</summary>
+    Record,
 }
 
 /// <summary>A first-in-first-out queue through <see cref="BlockRequest.Next"/>: waiting allocates nothing.</summary>

@@ -30,13 +30,22 @@ namespace Lincow.Device;
 public sealed class CowDevice : BlockDevice
 {
     /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
-    private const int MaxOperationsPerRequest = 64;
+    internal const int MaxOperationsPerRequest = 64;
+
+    /// <summary>What is cleared or copied between two looks at the turn's units.</summary>
+    private const int CopyBytes = 64 << 10;
+
+    /// <summary>Chunks that are recorded between two looks at the turn's units.</summary>
+    private const int RecordChunks = 1024;
 
     private readonly LayerStack _stack;
     private readonly RangeLocks _locks = new();
     private readonly FlushRounds _rounds;
     private readonly BufferPool _buffers;
     private readonly EdgeWriter _edges;
+    private readonly ChunkZeroing _zeroing;
+    private readonly Lookups _lookups;
+    private readonly TurnWork _turns;
     private readonly Stack<RequestIo> _idleOperations = new(256);
     private readonly Stack<ZeroFill> _idleFills = new();
     private RequestQueue _runnable, _held;
@@ -47,13 +56,17 @@ public sealed class CowDevice : BlockDevice
     {
         _stack = stack;
         _buffers = buffers;
+        _turns = new TurnWork(stack.Data, GoOn, static () => { });
+        stack.Origin.Turns = _turns;
         _edges = new EdgeWriter(this, stack, buffers);
+        _zeroing = new ChunkZeroing(this, stack, _edges, _turns);
+        _lookups = new Lookups(stack, _turns);
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
         IsReadOnly = isReadOnly;
         stack.Overlay.Resume = Resume;
         // The first of them takes what they share, where that may still fail.
         if (!stack.Overlay.KnowsZeroes)
-            _idleFills.Push(new ZeroFill(this, stack));
+            _idleFills.Push(new ZeroFill(this, stack, _turns));
     }
 
     public override Geometry Geometry => _stack.Geometry;
@@ -89,9 +102,11 @@ public sealed class CowDevice : BlockDevice
     public long RoundCount => _rounds.Count;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
+    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
 
     internal LayerStack Stack => _stack;
+
+    internal TurnWork Turns => _turns;
 
     private protected override void Start(BlockRequest request)
     {
@@ -115,7 +130,7 @@ public sealed class CowDevice : BlockDevice
         else if (request.ByteLength == 0)
             Complete(request, 0);
         else if (request.Operation == BlockOperation.WriteZeroes && !_stack.Overlay.KnowsZeroes)
-            (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack)).Start(request);
+            (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack, _turns)).Start(request);
         else
             Admit(request);
     }
@@ -137,10 +152,21 @@ public sealed class CowDevice : BlockDevice
             Submit(request);
     }
 
+    // What a request waited for has come. So many may have waited for it that they take more than a turn.
     private void Resume(BlockRequest request)
     {
+        if (_turns.IsSpent)
+            _turns.Wait(request);
+        else
+            GoOn(request);
+    }
+
+    private void GoOn(BlockRequest request)
+    {
         request.IsWaiting = false;
-        if (request.Started)
+        if (request is ZeroFill { IsLooking: true } fill)
+            fill.Advance();
+        else if (request.Started)
             Step(request);
         else
             Admit(request);
@@ -153,11 +179,18 @@ public sealed class CowDevice : BlockDevice
             Complete(request, request.Error);
             return;
         }
+        // Nobody's data waits for these, so they take no allowance.
+        if (request.Operation is BlockOperation.Extents or BlockOperation.Cache or BlockOperation.Reclaim && _turns.IsSpent)
+        {
+            _turns.Wait(request);
+            return;
+        }
         if (!TryLoadFor(request))
             return;
         if (request.Operation is BlockOperation.Extents or BlockOperation.Cache)
         {
-            Complete(request, request.Operation == BlockOperation.Extents ? Lookups.FillExtents(_stack, request) : Lookups.ReadAhead(_stack, request));
+            if (request.Operation == BlockOperation.Extents ? _lookups.TryFillExtents(request) : _lookups.TryReadAhead(request))
+                Complete(request, request.Error);
             return;
         }
         if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
@@ -202,8 +235,8 @@ public sealed class CowDevice : BlockDevice
         {
             BlockOperation.Read => StepRead(request),
             BlockOperation.Write or BlockOperation.CopyUp => StepWrite(request),
-            BlockOperation.Reclaim => StepReclaim(request),
-            _ => StepZero(request),
+            BlockOperation.Reclaim => _zeroing.StepReclaim(request),
+            _ => _zeroing.Step(request),
         };
         if (isDone)
             Finish(request, request.Error);
@@ -220,10 +253,23 @@ public sealed class CowDevice : BlockDevice
     {
         var bounced = !request.Scratch.IsEmpty;
         var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
-        if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
-            return false;
-        if (bounced && request.Error == 0)
-            GuardedMemory.Copy(target + (nint)request.ByteOffset, request.Buffer, (nuint)request.ByteLength);
+        if (request.Stage == RequestStage.Next)
+        {
+            if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
+                return false;
+            if (!bounced || request.Error < 0)
+                return true;
+            (request.Stage, request.Cursor) = (RequestStage.Merge, request.ByteOffset);
+        }
+        for (var mark = _turns.Mark; request.Cursor < request.End;)
+        {
+            if (_turns.MustPause(request, mark))
+                return false;
+            var count = Math.Min(request.End - request.Cursor, CopyBytes);
+            GuardedMemory.Copy(target + (nint)request.Cursor, request.Buffer + (nint)(request.Cursor - request.ByteOffset), (nuint)count);
+            request.Cursor += count;
+            _turns.Spend(TurnWork.UnitsFor(count));
+        }
         return true;
     }
 
@@ -233,8 +279,11 @@ public sealed class CowDevice : BlockDevice
     /// </summary>
     internal bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
     {
+        var mark = _turns.Mark;
         while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
         {
+            if (_turns.MustPause(request, mark))
+                return false;
             if (_stack.Overlay.IsDamaged(Geometry.ChunkAt(request.Cursor), Geometry.ChunkAt(request.Cursor) + 1))
             {
                 request.Error = -Errno.IO;
@@ -243,6 +292,7 @@ public sealed class CowDevice : BlockDevice
             }
             var run = _stack.RunAt(request.Cursor, byteEnd);
             var address = target + (nint)request.Cursor;
+            var units = 1;
             if (run.Source == RunSource.Data)
             {
                 var place = _stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
@@ -250,12 +300,21 @@ public sealed class CowDevice : BlockDevice
                     return request.Error < 0 && request.Outstanding == 0;
                 run = run with { ByteLength = place.ByteLength };
                 StartRead(_stack.Data, request, place.DataOffset, address, run.ByteLength);
+                units = UnitsForTransfer(run.ByteLength) + UnitsToLocate(run.ByteLength);
             }
             else if (run.Source == RunSource.Origin)
+            {
                 StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
+                units = UnitsForTransfer(run.ByteLength);
+            }
             else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
+            {
+                run = run with { ByteLength = Math.Min(run.ByteLength, CopyBytes) };
                 GuardedMemory.Clear(address, (nuint)run.ByteLength);
+                units += TurnWork.UnitsFor(run.ByteLength);
+            }
             request.Cursor += run.ByteLength;
+            _turns.Spend(units);
         }
         return request.Cursor >= byteEnd && request.Outstanding == 0;
     }
@@ -272,28 +331,44 @@ public sealed class CowDevice : BlockDevice
     /// </summary>
     internal bool TryWriteRuns(BlockRequest request, nint source, long byteEnd)
     {
+        var mark = _turns.Mark;
         while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
         {
+            if (_turns.MustPause(request, mark))
+                return false;
             var place = _stack.Overlay.Locate(request, request.Cursor, byteEnd);
             if (place.ByteLength == 0)
                 return false;
             request.Outstanding++;
             _stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
             request.Cursor += place.ByteLength;
+            _turns.Spend(UnitsForTransfer(place.ByteLength) + UnitsToLocate(place.ByteLength));
         }
         return request.Cursor >= byteEnd;
     }
 
+    // Up to this many bytes, a storage may copy on this thread.
+    private static int UnitsForTransfer(long byteCount) => TurnWork.UnitsPerCall + TurnWork.UnitsFor(Math.Min(byteCount, 128 << 10));
+
+    // A list is asked for each chunk.
+    private int UnitsToLocate(long byteCount) => _stack.Overlay.KnowsZeroes ? 0 : (int)(byteCount >> Geometry.ChunkShift);
+
     private bool StepWrite(BlockRequest request)
     {
+        var mark = _turns.Mark;
         while (request.CanGoOn)
         {
+            if (_turns.MustPause(request, mark))
+                return false;
+            _turns.Spend(1);
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
-                // The only place where a write changes the map: everything in the locked range is in the overlay now.
-                Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
-                return true;
+                // Everything in the locked range is in the overlay now.
+                request.Stage = RequestStage.Record;
+                request.Cursor = request.LockStart;
             }
+            if (request.Stage == RequestStage.Record)
+                return TryRecord(request);
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
             {
                 TryWriteRuns(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
@@ -306,6 +381,25 @@ public sealed class CowDevice : BlockDevice
         return request is { Outstanding: 0, IsWaiting: false };
     }
 
+    /// <summary>The only place where a write changes the map. False when more is left for a later turn.</summary>
+    private bool TryRecord(BlockRequest request)
+    {
+        var end = Geometry.ChunkFrom(request.LockEnd);
+        var mark = _turns.Mark;
+        while (request.Cursor < request.LockEnd)
+        {
+            if (_turns.MustPause(request, mark))
+                return false;
+            var first = Geometry.ChunkAt(request.Cursor);
+            var next = end - first > RecordChunks ? first + RecordChunks : end;
+            Record(request, first, next);
+            // A list has an entry for each chunk, a map a word for 32 of them.
+            _turns.Spend((int)(next - first) >> (_stack.Overlay.KnowsZeroes ? 5 : 0));
+            request.Cursor = Geometry.StartOf(next);
+        }
+        return true;
+    }
+
     private void Record(BlockRequest request, ChunkIndex first, ChunkIndex end)
     {
         if (request.Operation == BlockOperation.Write)
@@ -314,106 +408,13 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         // A copy-up changes nothing but what was the origin's.
-        while (TryFindRun(first, end, ChunkState.Origin, out var from, out _))
-        {
-            first = from + _stack.Map.RunAt(from, end - from).ChunkCount;
-            _stack.Overlay.Record(request, from, first);
-        }
-    }
-
-    private bool StepZero(BlockRequest request)
-    {
-        while (request.CanGoOn)
-        {
-            if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
-            {
-                if (request.HeadBecomesData)
-                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkAt(request.LockStart) + 1);
-                if (request.TailBecomesData)
-                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockEnd - 1), Geometry.ChunkAt(request.LockEnd - 1) + 1);
-                return true;
-            }
-            if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
-            {
-                if (!TryZeroWholeChunks(request))
-                    return false;
-            }
-            else
-            {
-                _edges.Step(request);
-            }
-        }
-        return request is { Outstanding: 0, IsWaiting: false };
-    }
-
-    /// <summary>Zeroes whole chunks up to the end of a map page. False when the page has to be read first.</summary>
-    private bool TryZeroWholeChunks(BlockRequest request)
-    {
-        var first = Geometry.ChunkAt(request.Cursor);
-        if (!_stack.Overlay.TryLoad(first, first + 1, request))
-            return false;
-        var pageEnd = (MapFormat.PageOf(first.Value) + 1) * MapFormat.ChunksPerPage;
-        var end = new ChunkIndex(Math.Min(Geometry.ChunkFrom(request.BodyEnd).Value, pageEnd));
-        var byteEnd = Math.Min(Geometry.StartOf(end), request.BodyEnd);
-        if (_stack.Overlay.IsDamaged(first, end))
-        {
-            request.Error = -Errno.IO;
-            return true;
-        }
-        if ((request.Flags & BlockFlags.NoHole) != 0)
-        {
-            request.Outstanding++;
-            _stack.Data.Reserve(_stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, TakeOperation(request, changesData: true));
-        }
-        else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
-        {
-            StartPunch(request, dataFirst, dataEnd);
-        }
-        _stack.Map.Set(first, end - first, ChunkState.Zero);
-        request.Cursor = byteEnd;
-        return true;
-    }
-
-    /// <summary>From the first to past the last chunk of a state; what lies between them may be of any other.</summary>
-    private bool TryFindRun(ChunkIndex first, ChunkIndex end, ChunkState wanted, out ChunkIndex from, out ChunkIndex to)
-    {
-        (from, to) = (end, first);
         while (first < end)
         {
             var (state, count) = _stack.Map.RunAt(first, end - first);
-            if (state == wanted)
-            {
-                if (first < from)
-                    from = first;
-                to = first + count;
-            }
+            if (state == ChunkState.Origin)
+                _stack.Overlay.Record(request, first, first + count);
             first += count;
         }
-        return from < to;
-    }
-
-    private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
-    {
-        request.Outstanding++;
-        var start = Geometry.StartOf(first);
-        _stack.Data.PunchHole(_stack.Overlay.Locate(request, start, Geometry.EndOf(end + -1)).DataOffset, Geometry.EndOf(end + -1) - start, TakeOperation(request, changesData: true));
-    }
-
-    /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
-    private bool StepReclaim(BlockRequest request)
-    {
-        while (request.Cursor < request.LockEnd && request.Outstanding < MaxOperationsPerRequest)
-        {
-            var first = Geometry.ChunkAt(request.Cursor);
-            // A request waits in one queue at a time: first for its operations, then for the page.
-            if (!_stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !_stack.Overlay.TryLoad(first, first + 1, request)))
-                return false;
-            var (state, count) = _stack.Map.RunAt(first, Geometry.ChunkFrom(request.LockEnd) - first);
-            if (state != ChunkState.Data && !_stack.Overlay.IsDamaged(first, first + 1))
-                StartPunch(request, first, first + count);
-            request.Cursor = Geometry.StartOf(first + count);
-        }
-        return request.Outstanding == 0 && request.Cursor >= request.LockEnd;
     }
 
     private void Finish(BlockRequest request, int result)
@@ -454,7 +455,7 @@ public sealed class CowDevice : BlockDevice
         request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
     }
 
-    private RequestIo TakeOperation(BlockRequest request, bool changesData)
+    internal StorageOperation TakeOperation(BlockRequest request, bool changesData)
     {
         if (!_idleOperations.TryPop(out var operation))
             operation = new RequestIo(this);

@@ -8,7 +8,7 @@ namespace Lincow.Device;
 /// Zeroing and discards where chunks can be zero without holding zeroes: whole chunks are marked, map page by map page, and their space is given
 /// back; parts of chunks are the <see cref="EdgeWriter"/>'s. Also gives back what an earlier generation left behind.
 /// </summary>
-internal sealed class ChunkZeroing(CowDevice device, LayerStack stack, EdgeWriter edges, TurnWork turns)
+internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, EdgeWriter edges, TurnWork turns)
 {
     private readonly Geometry _geometry = stack.Geometry;
 
@@ -59,7 +59,7 @@ internal sealed class ChunkZeroing(CowDevice device, LayerStack stack, EdgeWrite
         if ((request.Flags & BlockFlags.NoHole) != 0)
         {
             request.Outstanding++;
-            stack.Data.Reserve(stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, device.TakeOperation(request, changesData: true));
+            stack.Data.Reserve(stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
         }
         else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
         {
@@ -94,7 +94,7 @@ internal sealed class ChunkZeroing(CowDevice device, LayerStack stack, EdgeWrite
     {
         request.Outstanding++;
         var start = _geometry.StartOf(first);
-        stack.Data.PunchHole(stack.Overlay.Locate(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, device.TakeOperation(request, changesData: true));
+        stack.Data.PunchHole(stack.Overlay.Locate(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, transfers.TakeOperation(request, changesData: true));
     }
 
     /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
@@ -103,7 +103,7 @@ internal sealed class ChunkZeroing(CowDevice device, LayerStack stack, EdgeWrite
         // A window costs its look at the file, too.
         turns.Spend(TurnWork.UnitsPerCall);
         var mark = turns.Mark;
-        while (request.Cursor < request.LockEnd && request.Outstanding < CowDevice.MaxOperationsPerRequest)
+        while (request.Cursor < request.LockEnd && request.Outstanding < RunTransfers.MaxOperationsPerRequest)
         {
             if (turns.MustPause(request, mark))
                 return false;

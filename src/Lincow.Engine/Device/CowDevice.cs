@@ -29,11 +29,8 @@ namespace Lincow.Device;
 /// </summary>
 public sealed class CowDevice : BlockDevice
 {
-    /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
-    internal const int MaxOperationsPerRequest = 64;
-
-    /// <summary>What is cleared or copied between two looks at the turn's units.</summary>
-    private const int CopyBytes = 64 << 10;
+    /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
+    private const int UnitsToWake = 16;
 
     /// <summary>Chunks that are recorded between two looks at the turn's units.</summary>
     private const int RecordChunks = 1024;
@@ -42,26 +39,27 @@ public sealed class CowDevice : BlockDevice
     private readonly RangeLocks _locks = new();
     private readonly FlushRounds _rounds;
     private readonly BufferPool _buffers;
+    private readonly RunTransfers _transfers;
     private readonly EdgeWriter _edges;
     private readonly ChunkZeroing _zeroing;
     private readonly Lookups _lookups;
     private readonly TurnWork _turns;
-    private readonly Stack<RequestIo> _idleOperations = new(256);
     private readonly Stack<ZeroFill> _idleFills = new();
-    private RequestQueue _runnable, _held;
-    private bool _isDraining, _isHolding;
-    private long _lastTicket;
+    private RequestQueue _held;
+    private bool _isWaking, _isHolding;
+    private long _requestCount;
 
     internal CowDevice(LayerStack stack, BufferPool buffers, bool isReadOnly)
     {
         _stack = stack;
         _buffers = buffers;
-        _turns = new TurnWork(stack.Data, GoOn, static () => { });
+        _turns = new TurnWork(stack.Data, GoOn, WakeWaiters);
         stack.Origin.Turns = _turns;
-        _edges = new EdgeWriter(this, stack, buffers);
-        _zeroing = new ChunkZeroing(this, stack, _edges, _turns);
-        _lookups = new Lookups(stack, _turns);
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
+        _transfers = new RunTransfers(this, stack, _rounds, _turns);
+        _edges = new EdgeWriter(_transfers, stack, buffers);
+        _zeroing = new ChunkZeroing(_transfers, stack, _edges, _turns);
+        _lookups = new Lookups(stack, _turns);
         IsReadOnly = isReadOnly;
         stack.Overlay.Resume = Resume;
         // The first of them takes what they share, where that may still fail.
@@ -93,7 +91,7 @@ public sealed class CowDevice : BlockDevice
     public int InFlight { get; private set; }
 
     /// <summary>Requests submitted since the device was opened.</summary>
-    public override long RequestCount => _lastTicket;
+    public override long RequestCount => _requestCount;
 
     /// <summary>What it has been asked for, by kind.</summary>
     public DeviceCounters Counters { get; } = new();
@@ -116,7 +114,7 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         request.ResetState();
-        request.Ticket = ++_lastTicket;
+        _requestCount++;
         Counters.Note(request);
         InFlight++;
         if (_stack.Overlay.FailedBecause is not null)
@@ -170,13 +168,15 @@ public sealed class CowDevice : BlockDevice
             Step(request);
         else
             Admit(request);
+        if (_locks.HasWoken)
+            WakeWaiters();
     }
 
     private void Admit(BlockRequest request)
     {
         if (request.Error < 0)
         {
-            Complete(request, request.Error);
+            Refuse(request, request.Error);
             return;
         }
         // Nobody's data waits for these, so they take no allowance.
@@ -195,7 +195,7 @@ public sealed class CowDevice : BlockDevice
         }
         if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
         {
-            Complete(request, -Errno.IO);
+            Refuse(request, -Errno.IO);
             return;
         }
         _edges.Plan(request);
@@ -208,6 +208,15 @@ public sealed class CowDevice : BlockDevice
         else if (request.Operation != BlockOperation.Reclaim)
             request.Error = _stack.Overlay.Reserve(request);
         Step(request);
+    }
+
+    // It may have waited for its range, and hold it.
+    private void Refuse(BlockRequest request, int result)
+    {
+        if (request.IsLocked)
+            Finish(request, result);
+        else
+            Complete(request, result);
     }
 
     /// <summary>Makes sure of the map pages that a request needs at its start: all of them, or the edges of a long zeroing, which loads the rest as it goes.</summary>
@@ -255,7 +264,7 @@ public sealed class CowDevice : BlockDevice
         var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
         if (request.Stage == RequestStage.Next)
         {
-            if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
+            if (!_transfers.TryRead(request, target, request.LockEnd, mayReportZeroes: !bounced))
                 return false;
             if (!bounced || request.Error < 0)
                 return true;
@@ -265,93 +274,13 @@ public sealed class CowDevice : BlockDevice
         {
             if (_turns.MustPause(request, mark))
                 return false;
-            var count = Math.Min(request.End - request.Cursor, CopyBytes);
+            var count = Math.Min(request.End - request.Cursor, RunTransfers.CopyBytes);
             GuardedMemory.Copy(target + (nint)request.Cursor, request.Buffer + (nint)(request.Cursor - request.ByteOffset), (nuint)count);
             request.Cursor += count;
             _turns.Spend(TurnWork.UnitsFor(count));
         }
         return true;
     }
-
-    /// <summary>
-    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
-    /// when everything is there, false when operations are in flight.
-    /// </summary>
-    internal bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
-    {
-        var mark = _turns.Mark;
-        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
-        {
-            if (_turns.MustPause(request, mark))
-                return false;
-            if (_stack.Overlay.IsDamaged(Geometry.ChunkAt(request.Cursor), Geometry.ChunkAt(request.Cursor) + 1))
-            {
-                request.Error = -Errno.IO;
-                request.Cursor = byteEnd;
-                break;
-            }
-            var run = _stack.RunAt(request.Cursor, byteEnd);
-            var address = target + (nint)request.Cursor;
-            var units = 1;
-            if (run.Source == RunSource.Data)
-            {
-                var place = _stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
-                if (place.ByteLength == 0)
-                    return request.Error < 0 && request.Outstanding == 0;
-                run = run with { ByteLength = place.ByteLength };
-                StartRead(_stack.Data, request, place.DataOffset, address, run.ByteLength);
-                units = UnitsForTransfer(run.ByteLength) + UnitsToLocate(run.ByteLength);
-            }
-            else if (run.Source == RunSource.Origin)
-            {
-                StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
-                units = UnitsForTransfer(run.ByteLength);
-            }
-            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
-            {
-                run = run with { ByteLength = Math.Min(run.ByteLength, CopyBytes) };
-                GuardedMemory.Clear(address, (nuint)run.ByteLength);
-                units += TurnWork.UnitsFor(run.ByteLength);
-            }
-            request.Cursor += run.ByteLength;
-            _turns.Spend(units);
-        }
-        return request.Cursor >= byteEnd && request.Outstanding == 0;
-    }
-
-    private void StartRead(IStorage storage, BlockRequest request, long byteOffset, nint address, long byteLength)
-    {
-        request.Outstanding++;
-        storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
-    }
-
-    /// <summary>
-    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in memory.
-    /// True when everything has been started; the cursor tells how far it came.
-    /// </summary>
-    internal bool TryWriteRuns(BlockRequest request, nint source, long byteEnd)
-    {
-        var mark = _turns.Mark;
-        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
-        {
-            if (_turns.MustPause(request, mark))
-                return false;
-            var place = _stack.Overlay.Locate(request, request.Cursor, byteEnd);
-            if (place.ByteLength == 0)
-                return false;
-            request.Outstanding++;
-            _stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
-            request.Cursor += place.ByteLength;
-            _turns.Spend(UnitsForTransfer(place.ByteLength) + UnitsToLocate(place.ByteLength));
-        }
-        return request.Cursor >= byteEnd;
-    }
-
-    // Up to this many bytes, a storage may copy on this thread.
-    private static int UnitsForTransfer(long byteCount) => TurnWork.UnitsPerCall + TurnWork.UnitsFor(Math.Min(byteCount, 128 << 10));
-
-    // A list is asked for each chunk.
-    private int UnitsToLocate(long byteCount) => _stack.Overlay.KnowsZeroes ? 0 : (int)(byteCount >> Geometry.ChunkShift);
 
     private bool StepWrite(BlockRequest request)
     {
@@ -371,7 +300,7 @@ public sealed class CowDevice : BlockDevice
                 return TryRecord(request);
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
             {
-                TryWriteRuns(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
+                _transfers.TryWrite(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
             }
             else
             {
@@ -423,9 +352,9 @@ public sealed class CowDevice : BlockDevice
         request.Scratch = default;
         if (request.ReservedCount > 0)
             _stack.Overlay.GiveUp(request);
-        _locks.Release(request, ref _runnable);
-        // Before the owner hears of it: those who waited come before what it submits next.
-        DrainRunnable();
+        _locks.Release(request);
+        // Before the owner hears of it. Those whose turn comes later are in the way of what it submits next.
+        WakeWaiters();
         End(request, result);
     }
 
@@ -437,15 +366,19 @@ public sealed class CowDevice : BlockDevice
             Complete(request, result);
     }
 
-    // A loop, not recursion: a request that waited may finish at once and release others.
-    private void DrainRunnable()
+    // A loop, not recursion: a request that waited may finish at once and release others. As many as the turn has units for.
+    private void WakeWaiters()
     {
-        if (_isDraining)
+        if (_isWaking)
             return;
-        _isDraining = true;
-        while (_runnable.Dequeue() is { } request)
-            Admit(request);
-        _isDraining = false;
+        _isWaking = true;
+        while (_locks.HasWoken && !_turns.IsSpent)
+        {
+            _turns.Spend(UnitsToWake);
+            if (_locks.WakeOne() is { } request)
+                Admit(request);
+        }
+        _isWaking = false;
     }
 
     private void Complete(BlockRequest request, int result)
@@ -453,37 +386,5 @@ public sealed class CowDevice : BlockDevice
         InFlight--;
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
         request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
-    }
-
-    internal StorageOperation TakeOperation(BlockRequest request, bool changesData)
-    {
-        if (!_idleOperations.TryPop(out var operation))
-            operation = new RequestIo(this);
-        operation.Request = request;
-        operation.ChangesData = changesData;
-        return operation;
-    }
-
-    private void OperationEnded(RequestIo operation, int result)
-    {
-        var request = operation.Request!;
-        operation.Request = null;
-        _idleOperations.Push(operation);
-        if (operation.ChangesData)
-            _rounds.NoteChange();
-        if (result < 0)
-            request.Error = result;
-        request.Outstanding--;
-        Step(request);
-    }
-
-    /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
-    private sealed class RequestIo(CowDevice device) : StorageOperation
-    {
-        public BlockRequest? Request { get; set; }
-
-        public bool ChangesData { get; set; }
-
-        public override void End(int result) => device.OperationEnded(this, result);
     }
 }

@@ -174,6 +174,28 @@ public class TurnTests
     }
 
     [Fact]
+    public void Requests_that_wait_for_one_range()
+    {
+        using var overlay = Overlay();
+        Assert.Equal(0, overlay.Write(0, new byte[8192]));
+        var requests = Enumerable.Range(0, 3000).Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = i % 16 * 512, ByteLength = 512 }).ToList();
+        var first = new TestRequest { Operation = BlockOperation.Discard, ByteLength = 8192 };
+        first.SubmitTo(overlay.Device);
+        requests.ForEach(request => request.SubmitTo(overlay.Device));
+        Assert.Null(first.Result);
+        var most = 0L;
+        while (overlay.World.PendingCount > 0)
+        {
+            var spent = overlay.Device.Turns.Spent;
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.Device.Turns.Spent - spent);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.InRange(most, 1, MostUnits);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
     public void A_flush_of_many_map_pages_starts_some_writes_a_turn()
     {
         const int pages = 100;

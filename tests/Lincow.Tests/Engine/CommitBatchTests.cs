@@ -139,18 +139,46 @@ public sealed class CommitBatchTests : IDisposable
         Assert.Contains("is not the origin", Assert.Throws<LincowException>(Read).Message);
     }
 
+    [Fact]
+    public void An_origin_that_can_not_grow_is_as_if_nothing_had_been_begun()
+    {
+        Make(StoreKind.Linear, 4096, 1 << 20, size: 2 << 20);
+        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
+        var before = files.Superblock;
+        using (var merge = LinearMerge.Open(files, At("origin"), before.Origin, true, new PosixLoop()))
+        {
+            var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
+            Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
+        }
+        using var after = OverlayFiles.Open(At("work"), null, OverlayAccess.Read);
+        Assert.Equal((false, before.Origin, before.Generation), (after.Superblock.IsCommitUnfinished, after.Superblock.Origin, after.Superblock.Generation));
+    }
+
+    [Fact]
+    public void A_store_that_is_given_up_later_says_of_its_commit_what_it_said()
+    {
+        Make(StoreKind.Snapshot, 4096, 1 << 20, storeBytes: 4 * 4096);
+        var store = SnapshotFile.Open(At("work"), OverlayAccess.Write);
+        using (var merge = new SnapshotMerge(store, At("origin"), store.Note!.Identity, 1 << 20))
+            merge.Begin();
+        using (var device = new OpenOverlay(new SessionOptions { Overlay = At("work"), GiveUpWhenFull = true }))
+            Assert.Equal(-Errno.IO, device.Write(0, new byte[3 * 4096]));
+        using var left = SnapshotFile.Open(At("work"), OverlayAccess.Read, rescue: true);
+        Assert.Equal((false, true), (left.Header.IsValid, left.Header.IsCommitUnfinished));
+    }
+
     private static void AssertRefused(Action action) => Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
 
     private void Commit() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
 
     private string At(string name) => Path.Combine(_directory, name);
 
-    private void Make(StoreKind store, int chunk, int originBytes, string? map = null, long? size = null)
+    private void Make(StoreKind store, int chunk, int originBytes, string? map = null, long? size = null, long? storeBytes = null)
     {
         var content = new byte[originBytes];
         new Random(1).NextBytes(content);
         File.WriteAllBytes(At("origin"), content);
-        OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = At("origin"), ChunkBytes = chunk, Map = map, Store = store, SizeBytes = size });
+        OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = At("origin"), ChunkBytes = chunk, Map = map, Store = store, SizeBytes = size, StoreBytes = storeBytes });
     }
 
     /// <summary>An overlay of more than one batch whose commit ended behind the first; returns what its device reads.</summary>
@@ -180,6 +208,13 @@ public sealed class CommitBatchTests : IDisposable
         var content = new byte[reader.Device.SizeBytes];
         reader.Read(0, content);
         return content;
+    }
+
+    private sealed class FullFile(FileFacts facts) : LinuxFile("/full", facts, direct: false)
+    {
+        public override FileFacts ReadFacts() => Facts;
+
+        public override void SetLength(long bytes) => throw new LinuxException("setting its length", Path, Errno.FileTooBig);
     }
 
     private sealed class OpenOverlay : IDisposable

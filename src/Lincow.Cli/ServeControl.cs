@@ -22,7 +22,7 @@ internal sealed class ServeControl(ServeHost host)
                 if (thread.Loop.IsAbandoned)
                     reply(new ControlReply(Fault));
                 else
-                    thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message))));
+                    thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message)), request.Force));
                 break;
             case ControlRequest.Detach when host.OnDetach is { } detach:
                 detach(request, reply);

@@ -76,6 +76,8 @@ internal sealed class ServeHost(string command)
                 var (thread, opening, options) = (loops[i], openings[i], overlays[i]);
                 var session = thread.Loop.Invoke(() => opening.Begin(thread.Loop));
                 session.Report = CommandRunner.Warn;
+                if (session.IsCommitUnfinished)
+                    CommandRunner.Warn($"{options.Overlay}: {UnfinishedCommit.Sentence}. What is served reads right");
                 _sessions.Add(new ServedSession(thread, session, options));
                 var name = i < names.Count ? names[i] : session.Name;
                 if (exports.Any(export => export.Name == name))

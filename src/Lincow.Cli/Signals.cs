@@ -33,6 +33,35 @@ internal static class Signals
         return taken;
     }
 
+    /// <summary>
+    /// For what runs in the foreground and can be ended half way: the first SIGTERM, SIGINT or SIGHUP ends it in good order, and what is meaningless does
+    /// nothing. A second one ends the process at once, as it would without this.
+    /// </summary>
+    public static Interruption Interruptible() => new();
+
+    /// <summary>Until Dispose.</summary>
+    public sealed class Interruption : IDisposable
+    {
+        private readonly CancellationTokenSource _stop = new();
+        private readonly Registrations _taken = new();
+
+        public Interruption()
+        {
+            foreach (var signal in (PosixSignal[])[PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGHUP])
+                _taken.AddFirst(signal, _stop);
+            foreach (var number in Meaningless)
+                _taken.Add((PosixSignal)number, null);
+        }
+
+        public CancellationToken Token => _stop.Token;
+
+        public void Dispose()
+        {
+            _taken.Dispose();
+            _stop.Dispose();
+        }
+    }
+
     private sealed class Registrations : IDisposable
     {
         private readonly List<PosixSignalRegistration> _all = [];
@@ -41,6 +70,12 @@ internal static class Signals
         {
             context.Cancel = true;
             action?.Invoke();
+        }));
+
+        public void AddFirst(PosixSignal signal, CancellationTokenSource stop) => _all.Add(PosixSignalRegistration.Create(signal, context =>
+        {
+            context.Cancel = !stop.IsCancellationRequested;
+            stop.Cancel();
         }));
 
         public void Dispose() => _all.ForEach(registration => registration.Dispose());

@@ -78,6 +78,14 @@ public unsafe class LinuxFile : IDisposable
         return Finish(Libc.open(path, flags, 0), path, writable, direct);
     }
 
+    /// <summary>Opens the very file that this is, in another way, whatever its path leads to by now. Throws <see cref="LinuxException"/>.</summary>
+    /// <param name="exclusiveDevice">As for <see cref="Open"/>.</param>
+    public LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
+    {
+        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0) | (exclusiveDevice ? Libc.Exclusive : 0);
+        return Finish(Libc.open(OwnPath, flags, 0), Path, writable, direct);
+    }
+
     /// <summary>
     /// The text of a file that nobody but this user, or root, can have written: it is theirs, nobody else may write to it, and it is no symbolic link. Null for
     /// any other, and for one that is longer. Throws <see cref="LinuxException"/>.

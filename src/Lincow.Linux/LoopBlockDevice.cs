@@ -71,7 +71,60 @@ public static unsafe class LoopBlockDevice
         return Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
     }
 
-    /// <summary>The devices that a file is behind, also when its server is dead.</summary>
+    /// <summary>The devices that a file is behind, whatever it is called: as the driver knows it, or where that can't be asked, as what the recorded path leads to.</summary>
+    public static List<string> Over(FileFacts file)
+    {
+        var devices = new List<string>();
+        foreach (var directory in Directory.EnumerateDirectories("/sys/block", "loop*"))
+        {
+            if (FileOf(directory) is { } behind && (behind.Device, behind.Inode) == (file.Device, file.Inode))
+                devices.Add("/dev/" + Path.GetFileName(directory));
+        }
+        return devices;
+    }
+
+    /// <summary>
+    /// The file behind a loop device or a partition of one: its path, which may lead elsewhere by now, its device and inode, and the device as a whole. Null for
+    /// any other device.
+    /// </summary>
+    public static (string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode)? FileBehind(LinuxFile device)
+    {
+        var (major, minor) = device.Facts.Device;
+        var directory = new DirectoryInfo(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{major}:{minor}"));
+        if (directory.ResolveLinkTarget(returnFinalTarget: true) is not { FullName: var real })
+            return null;
+        if (File.Exists(real + "/partition"))
+            real = Path.GetDirectoryName(real)!;
+        return FileOf(real) is { } behind ? (behind.Path, "/dev/" + Path.GetFileName(real), behind.Device, behind.Inode) : null;
+    }
+
+    private static (string Path, (uint Major, uint Minor) Device, ulong Inode)? FileOf(string directory)
+    {
+        string path;
+        try
+        {
+            path = File.ReadAllText(directory + "/loop/backing_file").TrimEnd('\n');
+        }
+        catch (IOException)
+        {
+            // Not in use, or no loop device.
+            return null;
+        }
+        try
+        {
+            using var block = LinuxFile.Open("/dev/" + Path.GetFileName(directory), writable: false);
+            var status = stackalloc ulong[LoopConfiguration.InfoBytes / sizeof(ulong)];
+            if (Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0)
+                return (path, ((uint)(status[0] >> 8 & 0xfff), (uint)(status[0] & 0xff | status[0] >> 12 & 0xfff00)), status[1]);
+        }
+        catch (LinuxException)
+        {
+            // Only root may ask the driver.
+        }
+        return LinuxPath.Identity(path) is { } named ? (path, named.Device, named.Inode) : null;
+    }
+
+    /// <summary>The devices that a file of this path is behind, also when its server is dead.</summary>
     public static List<string> Over(string path)
     {
         var devices = new List<string>();

@@ -55,6 +55,8 @@ internal static class CheckCommand
             return;
         if (!report.Clean)
             Console.Out.WriteLine("not closed cleanly: everything that was flushed is there, and the next open mends the rest");
+        if (report.UnfinishedCommit)
+            Console.Out.WriteLine(UnfinishedCommit.Sentence);
         if (report.StaleBytes > 0)
             Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
         var repaired = report.Findings.Count(finding => finding.Repaired);

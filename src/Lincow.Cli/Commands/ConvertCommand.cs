@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Runtime.InteropServices;
 using Lincow.Conversion;
 using Lincow.Frontends.Qcow2;
 
@@ -55,21 +54,14 @@ internal static class ConvertCommand
 
     private static ConvertReport Run(ConvertOptions options, bool quiet)
     {
-        using var stop = new CancellationTokenSource();
-        // The first signal ends it in good order, so that nothing half done is left; a second one ends the process.
-        void Signalled(PosixSignalContext context)
-        {
-            context.Cancel = !stop.IsCancellationRequested;
-            stop.Cancel();
-        }
-        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signalled);
-        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signalled);
+        // So that nothing half done is left.
+        using var interruption = Signals.Interruptible();
         try
         {
-            return ProgressBars.Run(quiet, progress => new OverlayConverter(Formats, progress, stop.Token).Run(options));
+            return ProgressBars.Run(quiet, progress => new OverlayConverter(Formats, progress, interruption.Token).Run(options));
         }
         // What Ctrl-C ended beside it, in the same terminal, may be what it failed of.
-        catch (Exception e) when (e is OperationCanceledException || e is LincowException && stop.IsCancellationRequested)
+        catch (Exception e) when (e is OperationCanceledException || e is LincowException && interruption.Token.IsCancellationRequested)
         {
             throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. Start it again", e);
         }

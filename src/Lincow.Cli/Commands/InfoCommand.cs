@@ -54,6 +54,13 @@ internal static class InfoCommand
         Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Clean ? "clean" : "not closed cleanly; the next open mends it");
         if (info.DamagedPages > 0)
             Row("damage", $"{info.DamagedPages} map pages; run 'lincow check'");
+        PrintCommit(info);
+    }
+
+    private static void PrintCommit(OverlayInfo info)
+    {
+        if (info.UnfinishedCommit)
+            Row("commit", info.InUseBy is null ? UnfinishedCommit.Sentence : "begun and not complete yet; if it isn't under way, run 'lincow commit' again");
     }
 
     private static void PrintStore(OverlayInfo info, long storeBytes)
@@ -68,6 +75,7 @@ internal static class InfoCommand
         Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Valid == false ? "invalid: given up, because it was full or its disk failed" : info.Clean ? "valid" : "valid; a cut has left something behind the list, which the next open clears");
         if (info.DamagedPages > 0)
             Row("damage", $"{info.DamagedPages} entries; run 'lincow check'");
+        PrintCommit(info);
     }
 
     private static void Row(string label, string value) => AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");

@@ -4,9 +4,19 @@ using Lincow.Overlays;
 namespace Lincow.Conversion;
 
 /// <summary>What the engine itself opens as a device, with either of its stores.</summary>
-internal sealed class OverlaySource(ChangeSourceOptions options) : IChangeSource
+internal sealed class OverlaySource : IChangeSource
 {
-    private readonly OverlayReader _reader = new(new SessionOptions { Overlay = options.Path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
+    private readonly OverlayReader _reader;
+
+    public OverlaySource(ChangeSourceOptions options)
+    {
+        _reader = new OverlayReader(new SessionOptions { Overlay = options.Path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
+        if (!_reader.Session.IsCommitUnfinished)
+            return;
+        // What would be written knows nothing of the commit, and its origin changes when that goes on.
+        _reader.Dispose();
+        throw UnfinishedCommit.Refusal(options.Path);
+    }
 
     public long DeviceBytes => _reader.Device.SizeBytes;
 

@@ -10,14 +10,19 @@ namespace Lincow.Device;
 ///
 ///     write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits) -> all have ended -> write to the origin
 ///
+/// Zeroes go window by window: each is kept by the snapshots, then written, before the next is begun, so that a request of any length takes little at a time.
+///
 /// Invariant: the origin's chunk changes only after the old one is on stable storage in each snapshot; so a cut leaves every snapshot as it was
 /// when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
 /// Everything runs on one loop: the origin's storage and every snapshot's.
 /// </summary>
 public sealed class OriginDevice : BlockDevice
 {
-    /// <summary>The longest zeroing: it is written, and kept in each snapshot.</summary>
+    /// <summary>Zeroes in one write.</summary>
     private const int ZeroBytes = 1 << 20;
+
+    /// <summary>Zeroes for which snapshots keep chunks at a time; the largest chunk is as long.</summary>
+    private const long WindowBytes = 64 << 20;
 
     private static readonly nint _zeroes = NativePages.Reserve(ZeroBytes);
 
@@ -41,7 +46,10 @@ public sealed class OriginDevice : BlockDevice
 
     public override bool CanDiscard => false;
 
-    public override long MaxZeroBytes => 64L << 20;
+    public override long MaxZeroBytes => long.MaxValue;
+
+    /// <summary>Where windows end: at multiples of this. Small ones are for tests.</summary>
+    internal long ZeroWindowBytes { get; init; } = WindowBytes;
 
     public override long MaxExtentsBytes => long.MaxValue;
 
@@ -113,7 +121,7 @@ public sealed class OriginDevice : BlockDevice
         private readonly Copy[] _copies;
         private BlockRequest? _request;
         private int _copiesLeft;
-        private long _cursor;
+        private long _cursor, _windowEnd;
         private bool _isSyncing;
 
         public OriginWork(OriginDevice device)
@@ -132,10 +140,18 @@ public sealed class OriginDevice : BlockDevice
                 Go();
                 return;
             }
+            Keep();
+        }
+
+        /// <summary>Has the snapshots keep what the next window, or the whole of a write, is about to change.</summary>
+        private void Keep()
+        {
+            var (request, window) = (_request!, _device.ZeroWindowBytes);
+            _windowEnd = request.Operation == BlockOperation.WriteZeroes ? Math.Min(request.End, (_cursor / window + 1) * window) : request.End;
             // One more than there are, so that the last to end is told from all but the last.
             _copiesLeft = _copies.Length + 1;
             foreach (var copy in _copies)
-                copy.Start(request.ByteOffset, request.ByteLength);
+                copy.Start(_cursor, _windowEnd - _cursor);
             CopyEnded();
         }
 
@@ -148,9 +164,13 @@ public sealed class OriginDevice : BlockDevice
                     _device.Fail($"syncing failed ({Errno.Describe(-result)})");
                 Finish(result);
             }
-            else if (request.Operation == BlockOperation.WriteZeroes && _cursor < request.End)
+            else if (request.Operation == BlockOperation.WriteZeroes && _cursor < _windowEnd)
             {
                 Go();
+            }
+            else if (request.Operation == BlockOperation.WriteZeroes && _cursor < request.End)
+            {
+                Keep();
             }
             else if (request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0 && !_isSyncing)
             {
@@ -181,7 +201,7 @@ public sealed class OriginDevice : BlockDevice
                     _device._storage.Write(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
                     break;
                 case BlockOperation.WriteZeroes:
-                    var count = (int)Math.Min(ZeroBytes, request.End - _cursor);
+                    var count = (int)Math.Min(ZeroBytes, _windowEnd - _cursor);
                     _cursor += count;
                     _device._storage.Write(_cursor - count, _device._zeroSource, count, this);
                     break;

@@ -180,8 +180,11 @@ internal sealed unsafe class LinearStore : ExceptionStore
     public void MarkInUse()
     {
         if (MetadataStorage is not null)
-            Superblock = SuperblockFile.Update(MetadataStorage, Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse }, _buffers);
+            Rewrite(Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse });
     }
+
+    /// <summary>Puts another superblock of this overlay on stable storage. Throws <see cref="LincowException"/>.</summary>
+    public void Rewrite(Superblock next) => Superblock = SuperblockFile.Update(MetadataStorage!, next, _buffers);
 
     /// <summary>
     /// The clean close, when no request is in flight and the last flush round has ended: makes every page's twins equal, then clears the
@@ -260,7 +263,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// </summary>
     public void Restart()
     {
-        var next = Superblock with { Generation = Superblock.Generation + 1, Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending };
+        var next = Superblock.WithoutCommit() with { Generation = Superblock.Generation + 1, Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending };
         if (MetadataStorage is not null)
         {
             try

@@ -46,7 +46,10 @@ internal sealed record Superblock
     public const int MaxOriginUriBytes = 2048;
     public const int MaxDataPathBytes = 1024;
 
-    private const ulong KnownIncompatible = 0, KnownReadOnlyCompatible = 0;
+    /// <summary>Read-only-compatible: a commit is unfinished (<see cref="IsCommitUnfinished"/>). Who doesn't know of it would forget it, and must not write.</summary>
+    private const ulong CommitFeature = 1;
+
+    private const ulong KnownIncompatible = 0, KnownReadOnlyCompatible = CommitFeature;
 
     /// <summary>"LINCOW", then the pair that shows a text-mode transfer.</summary>
     private static ReadOnlySpan<byte> Magic => "LINCOW\r\n"u8;
@@ -61,6 +64,9 @@ internal sealed record Superblock
 
     /// <summary>Map pages of a smaller generation read as empty. Starts at 1.</summary>
     public required ulong Generation { get; init; }
+
+    /// <summary>The generation in which a commit was begun that isn't complete; 0 when there is none.</summary>
+    public ulong CommitGeneration { get; init; }
 
     public required long DeviceBytes { get; init; }
 
@@ -92,6 +98,15 @@ internal sealed record Superblock
     public Geometry Geometry => new(DeviceBytes, ChunkShift);
     public bool InUse => (Flags & SuperblockFlags.InUse) != 0;
 
+    /// <summary>The origin holds a part of what the overlay held, and only both together are the device.</summary>
+    public bool IsCommitUnfinished => CommitGeneration == Generation;
+
+    /// <summary>
+    /// An unfinished commit is given up, and with it what the overlay holds. What the origin is like then, half old, half new, is recorded nowhere, so it is not
+    /// claimed to be settled: the user may put another one in its place.
+    /// </summary>
+    public Superblock WithoutCommit() => IsCommitUnfinished ? this with { CommitGeneration = 0, Origin = OriginIdentity.Unsettled(Origin, DeviceBytes) } : this;
+
     /// <summary>Bytes of all map pages that the maximum size can need, both slots.</summary>
     public long MapBytes => MapFormat.PagesFor(new Geometry(MaxDeviceBytes, ChunkShift).ChunkCount) * MapFormat.PairBytes;
 
@@ -118,7 +133,7 @@ internal sealed record Superblock
         BinaryPrimitives.WriteUInt32LittleEndian(block[8..], CurrentVersion);
         Uuid.TryWriteBytes(block[16..], bigEndian: true, out _);
         BinaryPrimitives.WriteUInt64LittleEndian(block[32..], Compatible);
-        BinaryPrimitives.WriteUInt64LittleEndian(block[40..], ReadOnlyCompatible);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[40..], ReadOnlyCompatible | (IsCommitUnfinished ? CommitFeature : 0));
         BinaryPrimitives.WriteUInt64LittleEndian(block[48..], Incompatible);
         BinaryPrimitives.WriteUInt64LittleEndian(block[56..], Sequence);
         BinaryPrimitives.WriteUInt64LittleEndian(block[64..], Generation);
@@ -129,6 +144,7 @@ internal sealed record Superblock
         BinaryPrimitives.WriteUInt32LittleEndian(block[96..], (uint)Flags);
         BinaryPrimitives.WriteInt64LittleEndian(block[104..], MapOffsetBytes);
         BinaryPrimitives.WriteInt64LittleEndian(block[112..], DataOffset);
+        BinaryPrimitives.WriteUInt64LittleEndian(block[120..], CommitGeneration);
         Origin.Encode(block.Slice(128, OriginIdentity.EncodedBytes));
         WriteString(block[192..], OriginUri, MaxOriginUriBytes);
         WriteString(block[2304..], DataPath, MaxDataPathBytes);
@@ -161,9 +177,10 @@ internal sealed record Superblock
         {
             Uuid = new Guid(block.Slice(16, 16), bigEndian: true),
             Compatible = BinaryPrimitives.ReadUInt64LittleEndian(block[32..]),
-            ReadOnlyCompatible = BinaryPrimitives.ReadUInt64LittleEndian(block[40..]),
+            ReadOnlyCompatible = BinaryPrimitives.ReadUInt64LittleEndian(block[40..]) & ~CommitFeature,
             Sequence = BinaryPrimitives.ReadUInt64LittleEndian(block[56..]),
             Generation = BinaryPrimitives.ReadUInt64LittleEndian(block[64..]),
+            CommitGeneration = BinaryPrimitives.ReadUInt64LittleEndian(block[120..]),
             DeviceBytes = BinaryPrimitives.ReadInt64LittleEndian(block[72..]),
             MaxDeviceBytes = BinaryPrimitives.ReadInt64LittleEndian(block[80..]),
             ChunkShift = (int)BinaryPrimitives.ReadUInt32LittleEndian(block[88..]),
@@ -194,7 +211,7 @@ internal sealed record Superblock
         ChunkShift is >= 9 and <= 26 && Origin.Kind is OriginKind.Zero or OriginKind.File or OriginKind.BlockDevice
         && DeviceBytes is > 0 and <= Geometry.MaxDeviceBytes && DeviceBytes % 512 == 0
         && MaxDeviceBytes >= DeviceBytes && MaxDeviceBytes <= Geometry.MaxDeviceBytes
-        && Generation is > 0 and <= long.MaxValue && Sequence <= long.MaxValue && mapOffset == MapOffsetBytes
+        && Generation is > 0 and <= long.MaxValue && CommitGeneration <= Generation && Sequence <= long.MaxValue && mapOffset == MapOffsetBytes
         && (Layout == LinearLayout.Front
             ? DataOffset % ShiftUnitBytes == 0 && DataOffset >= ShiftFor(MaxDeviceBytes, ChunkShift) && DataOffset <= Geometry.MaxDeviceBytes
             : Layout == LinearLayout.Separate && DataOffset == 0);

@@ -11,19 +11,27 @@ namespace Lincow.Overlays;
 /// </summary>
 internal sealed class LinearMerge : ICommitSource
 {
-    /// <summary>Bytes of the device between two syncs.</summary>
+    /// <summary>
+    /// Bytes of the device between two syncs, which may have to be copied again, and take space in both places meanwhile. The largest chunk fits.
+    /// </summary>
     private const long BatchBytes = 64 << 20;
 
     private const int BatchRuns = 1 << 16;
 
+    /// <summary>Zeroes that become a hole of the origin cost no more than their states in the map, so this many bytes of them count as one.</summary>
+    private const int HoleBytesAsOne = 1024;
+
     private readonly OverlayReader _reader;
     private readonly IEnumerator<PlacedExtent> _extents;
     private readonly long _batchBytes;
+    private readonly Superblock _before;
+    private readonly int _zeroBytesAsOne;
     private long _position;
+    private PlacedExtent _rest;
 
-    private LinearMerge(OverlayReader reader, LinuxFile data, long batchBytes)
+    private LinearMerge(OverlayReader reader, Superblock before, LinuxFile data, bool zeroesAreHoles, long batchBytes)
     {
-        (_reader, Data, _batchBytes) = (reader, data, batchBytes);
+        (_reader, _before, Data, _batchBytes, _zeroBytesAsOne) = (reader, before, data, batchBytes, zeroesAreHoles ? HoleBytesAsOne : 1);
         _extents = reader.Extents().GetEnumerator();
     }
 
@@ -38,22 +46,23 @@ internal sealed class LinearMerge : ICommitSource
     private LinearStore Store => (LinearStore)_reader.Device.Stack.Overlay;
 
     /// <summary>Looks at the overlay and its origin first, as any reader does, so that what is damaged or isn't the origin is refused before anything is written.</summary>
-    public static LinearMerge Open(SessionOptions options, Func<OriginFile, LinuxFile> openTarget, out LinuxFile target)
+    public static LinearMerge Open(SessionOptions options, Func<OriginFile, OriginClaim> claimOrigin, CancellationToken stop, out OriginClaim claim)
     {
         using (var look = new OverlayReader(options))
         {
             foreach (var _ in look.Extents())
             {
+                if (stop.IsCancellationRequested)
+                    throw new LincowException($"{options.Overlay}: the commit was interrupted before it had written anything. Start it again");
             }
         }
         var files = OverlayFiles.Open(options.Overlay!, options.Map, OverlayAccess.Write, acceptMap: options.AcceptMap);
-        LinuxFile? origin = null;
+        OriginClaim? origin = null;
         try
         {
             var seen = OverlaySession.OpenOrigin(files, options);
-            origin = openTarget(seen);
-            target = origin;
-            return Open(files, seen.Uri, OriginIdentity.Unsettled(seen.Identity, files.Superblock.DeviceBytes), new PosixLoop());
+            claim = origin = claimOrigin(seen);
+            return Open(files, seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular, new PosixLoop());
         }
         catch
         {
@@ -63,30 +72,49 @@ internal sealed class LinearMerge : ICommitSource
         }
     }
 
-    /// <summary>Marks the overlay as in use, over an origin that is being written to.</summary>
-    internal static LinearMerge Open(OverlayFiles files, string originUri, OriginIdentity unsettled, IoLoop loop, long batchBytes = BatchBytes)
+    /// <summary>Marks the overlay as in use.</summary>
+    internal static LinearMerge Open(OverlayFiles files, string originUri, OriginIdentity identity, bool zeroesAreHoles, IoLoop loop, long batchBytes = BatchBytes)
     {
         // No origin that could be read: what it would show is changing.
-        var session = OverlaySession.Open(files, new OriginFile(originUri, unsettled, null), readOnly: false, "commit", loop);
-        return new LinearMerge(new OverlayReader(session, loop), files.DataFile, batchBytes);
+        var session = OverlaySession.Open(files, new OriginFile(originUri, identity, null), readOnly: false, "commit", loop);
+        return new LinearMerge(new OverlayReader(session, loop), files.Superblock, files.DataFile, zeroesAreHoles, batchBytes);
     }
 
     public bool TryTake(List<CommitRun> runs)
     {
         runs.Clear();
-        long bytes = 0;
-        while (bytes < _batchBytes && runs.Count < BatchRuns && _extents.MoveNext())
+        var left = _batchBytes;
+        while (left > 0 && runs.Count < BatchRuns && TryTakeExtent(left, out var extent))
         {
-            var extent = _extents.Current;
             _position = extent.End;
             if (extent.Source is not (RunSource.Data or RunSource.Zero))
                 continue;
             var place = extent.Source == RunSource.Data ? Store.LocateNow(extent.Start, extent.End).DataOffset : -1;
             runs.Add(new CommitRun(extent.Start, extent.ByteLength, place));
-            bytes += extent.ByteLength;
+            left -= (extent.ByteLength + BytesAsOne(extent) - 1) / BytesAsOne(extent);
         }
         return runs.Count > 0;
     }
+
+    /// <summary>The next extent, or as much of it as there is room for, in whole chunks.</summary>
+    private bool TryTakeExtent(long room, out PlacedExtent extent)
+    {
+        extent = _rest;
+        _rest = default;
+        if (extent.ByteLength == 0 && !_extents.MoveNext())
+            return false;
+        if (extent.ByteLength == 0)
+            extent = _extents.Current;
+        var bytes = Math.Max(room * BytesAsOne(extent) / ChunkBytes, 1) * ChunkBytes;
+        if (bytes < extent.ByteLength && extent.Source is RunSource.Data or RunSource.Zero)
+        {
+            _rest = new PlacedExtent(extent.Start + bytes, extent.ByteLength - bytes, extent.Source);
+            extent = extent with { ByteLength = bytes };
+        }
+        return true;
+    }
+
+    private int BytesAsOne(PlacedExtent extent) => extent.Source == RunSource.Zero ? _zeroBytesAsOne : 1;
 
     public void Forget(List<CommitRun> runs)
     {
@@ -109,9 +137,17 @@ internal sealed class LinearMerge : ICommitSource
         }
     }
 
+    public void Begin()
+    {
+        var superblock = Store.Superblock;
+        Store.Rewrite(superblock with { CommitGeneration = superblock.Generation, Origin = OriginIdentity.Unsettled(superblock.Origin, superblock.DeviceBytes) });
+    }
+
+    public void Withdraw() => Store.Rewrite(Store.Superblock with { CommitGeneration = _before.CommitGeneration, Origin = _before.Origin });
+
     public void Complete(OriginIdentity origin)
     {
-        Store.Superblock = Store.Superblock with { Origin = origin };
+        Store.Superblock = Store.Superblock with { Origin = origin, CommitGeneration = 0 };
         Store.Restart();
     }
 

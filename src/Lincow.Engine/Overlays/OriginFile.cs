@@ -86,6 +86,9 @@ internal sealed class OriginFile : IDisposable
     /// <summary>The origin that a program gives, or else the one of that name.</summary>
     public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null ? Open(uri, direct, isLive) : new OriginFile(user);
 
+    /// <summary>The very same file or block device, for writing; a block device is claimed. Throws <see cref="LinuxException"/>.</summary>
+    public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file")).Reopen(writable: true, exclusiveDevice: true);
+
     public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _user is not null ? new UserStorage(_user, loop) : _file is null ? null : new FileStorage(_file, loop));
 
     /// <summary>Reads it in place; beyond its end there are zeroes.</summary>

@@ -17,10 +17,11 @@ public sealed record CheckFinding(string Problem, string File, long Offset, long
 /// <summary>What <c>lincow check</c> found.</summary>
 /// <param name="Overlay">The overlay's path.</param>
 /// <param name="Clean">It was closed cleanly.</param>
+/// <param name="UnfinishedCommit">A commit was cut off, and is to be run again; no damage.</param>
 /// <param name="PagesChecked">Map pages that hold something.</param>
 /// <param name="StaleBytes">Allocated bytes of the data file that the map doesn't point at: left by a cut or a reset, harmless.</param>
 /// <param name="Findings">Damage.</param>
-public sealed record CheckReport(string Overlay, bool Clean, long PagesChecked, long StaleBytes, IReadOnlyList<CheckFinding> Findings)
+public sealed record CheckReport(string Overlay, bool Clean, bool UnfinishedCommit, long PagesChecked, long StaleBytes, IReadOnlyList<CheckFinding> Findings)
 {
     /// <summary>Damage that is still there.</summary>
     public bool IsDamaged => Findings.Any(finding => !finding.Repaired);
@@ -74,7 +75,7 @@ public static class OverlayCheck
         if (repair)
             files.MapFile.Sync();
         progress?.Invoke(1);
-        return new CheckReport(files.Path, !superblock.InUse, pages, stale, findings);
+        return new CheckReport(files.Path, !superblock.InUse, superblock.IsCommitUnfinished, pages, stale, findings);
     }
 
     private static void CheckSuperblocks(OverlayFiles files, bool repair, List<CheckFinding> findings)

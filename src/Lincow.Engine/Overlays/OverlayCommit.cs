@@ -36,6 +36,12 @@ internal interface ICommitSource : IDisposable
     /// <summary>The runs are on the origin's stable storage. On return the overlay doesn't hold them any more, on its own stable storage.</summary>
     void Forget(List<CommitRun> runs);
 
+    /// <summary>From here on the origin is written to. On return the overlay says so, and that the origin's content isn't known, on its own stable storage.</summary>
+    void Begin();
+
+    /// <summary>The origin has not been written to after all: the overlay says what it said before <see cref="Begin"/>.</summary>
+    void Withdraw();
+
     /// <summary>All is done: this is what the origin is like from now on.</summary>
     void Complete(OriginIdentity origin);
 }
@@ -43,8 +49,11 @@ internal interface ICommitSource : IDisposable
 /// <summary>
 /// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch. So at any
 /// moment the device reads the same: what the overlay still holds comes from there, what it doesn't is in the origin. A commit that was cut off
-/// is begun again, and goes on where it was. What the origin is like is not known meanwhile, and the overlay says so
-/// (<see cref="OriginIdentity.Unsettled"/>).
+/// is begun again, and goes on where it was.
+///
+/// The order of things: overlay and origin are opened and recognised; the origin is claimed (<see cref="OriginClaim"/>); it is large enough, or can grow; only
+/// then the overlay records that a commit is under way (<see cref="UnfinishedCommit"/>) over an origin whose content isn't known meanwhile
+/// (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has changed nothing.
 /// </summary>
 public static class OverlayCommit
 {
@@ -53,29 +62,39 @@ public static class OverlayCommit
     /// <summary>Commits an overlay that nobody serves, to an origin that nobody uses. Throws <see cref="LincowException"/>.</summary>
     /// <param name="options">The overlay, its map and its origin, as for a session.</param>
     /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
-    public static CommitReport Run(SessionOptions options, Action<double>? progress = null)
+    /// <param name="stop">Ends it between two batches; the commit can be run again.</param>
+    public static CommitReport Run(SessionOptions options, Action<double>? progress = null, CancellationToken stop = default)
     {
         try
         {
-            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, OpenTarget, out var target) : LinearMerge.Open(options, OpenTarget, out target);
-            using (target)
-                return Run(source, target, progress);
+            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, Claim, out var claim) : LinearMerge.Open(options, Claim, stop, out claim);
+            using (claim)
+                return Run(source, claim.File, progress, stop);
         }
         catch (LinuxException e)
         {
             throw new LincowException($"{e.Message}. What was committed is in the origin, the rest is in the overlay; run the commit again", e);
         }
+        catch (OperationCanceledException e)
+        {
+            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
+        }
     }
 
-    internal static CommitReport Run(ICommitSource source, LinuxFile origin, Action<double>? progress = null)
+    internal static CommitReport Run(ICommitSource source, LinuxFile origin, Action<double>? progress = null, CancellationToken stop = default)
     {
         var runs = new List<CommitRun>();
         var buffer = new byte[CopyBytes];
         var (chunks, bytes) = (0L, 0L);
         var any = source.TryTake(runs);
-        Grow(origin, source.DeviceBytes);
+        RequireRoom(origin, source.DeviceBytes);
+        if (stop.IsCancellationRequested)
+            throw new LincowException($"{source.Data.Path}: the commit was interrupted before it had written anything. Start it again");
+        source.Begin();
+        Grow(source, origin);
         for (; any; any = source.TryTake(runs))
         {
+            stop.ThrowIfCancellationRequested();
             foreach (var run in runs)
             {
                 Copy(source.Data, origin, run, buffer);
@@ -90,38 +109,33 @@ public static class OverlayCommit
         return new CommitReport(source.Data.Path, origin.Path, chunks, bytes);
     }
 
-    /// <summary>Opens an origin for writing, alone.</summary>
-    private static LinuxFile OpenTarget(OriginFile seen)
+    private static OriginClaim Claim(OriginFile seen)
     {
-        if (seen.Facts is not { } facts)
+        if (seen.Facts is null)
             throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
-        var path = seen.Uri;
-        seen.Dispose();
-        LinuxFile file;
-        try
-        {
-            // A block device that is mounted, or belongs to another one, must not change below them.
-            file = OverlayFiles.OpenPath(path, writable: true, direct: false, exclusive: facts.Kind == FileKind.BlockDevice);
-        }
-        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
-        {
-            throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). A commit writes to the origin, so nobody may use it meanwhile; stop its user first", e);
-        }
-        if (file.TryLock(OriginFile.LockByte, exclusive: true))
-            return file;
-        var holder = LockHolder.Find(file.Facts) ?? "another process";
-        file.Dispose();
-        throw new LincowException($"{path}: is in use by {holder}. A commit writes to the origin, so nobody may use it meanwhile; stop that process first");
+        return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }
 
-    private static void Grow(LinuxFile origin, long deviceBytes)
+    private static void RequireRoom(LinuxFile origin, long deviceBytes)
+    {
+        if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
+            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
+    }
+
+    private static void Grow(ICommitSource source, LinuxFile origin)
     {
         var size = origin.ReadFacts().SizeBytes;
-        if (size >= deviceBytes)
+        if (size >= source.DeviceBytes)
             return;
-        if (origin.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
-        origin.SetLength(deviceBytes);
+        try
+        {
+            origin.SetLength(source.DeviceBytes);
+        }
+        catch (LinuxException e) when (origin.ReadFacts().SizeBytes == size)
+        {
+            source.Withdraw();
+            throw new LincowException($"{e.Message}. Nothing was committed", e);
+        }
         // Also when there is nothing to copy.
         origin.Sync();
     }

@@ -210,6 +210,7 @@ public static class OverlayCreator
             throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
         if (origin.Facts is { } facts && facts.IsSameFile(file.Facts))
             throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
+        UnfinishedCommit.RefuseToReplace(file);
         if (force)
             return;
         var head = new byte[2 * Superblock.SizeBytes];

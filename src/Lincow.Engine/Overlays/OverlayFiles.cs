@@ -137,7 +137,7 @@ internal sealed class OverlayFiles : IDisposable
         : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map with --map");
 
     // Files that were moved or copied together find each other: a copy must never find the original's other half.
-    private static string FindMoved(string recorded, string sibling)
+    internal static string FindMoved(string recorded, string sibling)
     {
         var beside = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(sibling)!, System.IO.Path.GetFileName(recorded));
         return File.Exists(beside) ? beside : recorded;

@@ -36,6 +36,9 @@ public sealed record OverlayInfo
     public required ulong Generation { get; init; }
     public required bool Clean { get; init; }
 
+    /// <summary>A commit was begun and isn't complete: only together with what the overlay holds its origin is whole.</summary>
+    public required bool UnfinishedCommit { get; init; }
+
     /// <summary>Who serves it now, as "process 12 (lincow)"; null when nobody does.</summary>
     public required string? InUseBy { get; init; }
 
@@ -114,6 +117,7 @@ public sealed record OverlayInfo
                 : null,
             Generation = superblock.Generation,
             Clean = !superblock.InUse,
+            UnfinishedCommit = superblock.IsCommitUnfinished,
             InUseBy = files.Writer(),
             Parent = null,
             Layers = [files.Path],

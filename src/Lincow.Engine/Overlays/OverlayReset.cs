@@ -19,17 +19,23 @@ public static class OverlayReset
     private const long PunchBytes = 1L << 30;
 
     /// <summary>Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.</summary>
-    public static bool Reset(string overlay, string? map, bool acceptMap = false)
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="map">Its map, if it isn't found by itself.</param>
+    /// <param name="acceptMap">Use a map that names another data file.</param>
+    /// <param name="force">Also where a commit was cut off, and what it has not yet carried into the origin goes.</param>
+    public static bool Reset(string overlay, string? map, bool acceptMap = false, bool force = false)
     {
         if (SnapshotFile.Is(overlay, map))
-            return SnapshotAdmin.Reset(overlay);
+            return SnapshotAdmin.Reset(overlay, force);
         using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Write, acceptMap: acceptMap);
         using var loop = new PosixLoop();
-        return Reset(files, loop);
+        return Reset(files, loop, force);
     }
 
-    internal static bool Reset(OverlayFiles files, IoLoop loop)
+    internal static bool Reset(OverlayFiles files, IoLoop loop, bool force = false)
     {
+        if (files.Superblock.IsCommitUnfinished && !force)
+            throw UnfinishedCommit.Refusal(files.Path);
         using var storage = new FileStorage(files.MapFile, loop);
         try
         {
@@ -37,7 +43,7 @@ public static class OverlayReset
                 SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
             var superblock = files.Superblock;
             var wasInUse = superblock.Flags & SuperblockFlags.InUse;
-            superblock = SuperblockFile.Update(storage, superblock with
+            superblock = SuperblockFile.Update(storage, superblock.WithoutCommit() with
             {
                 Generation = superblock.Generation + 1,
                 Flags = superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending,

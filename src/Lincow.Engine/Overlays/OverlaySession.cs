@@ -95,6 +95,13 @@ public sealed class OverlaySession
 
     public CowDevice Device { get; }
 
+    /// <summary>A commit was cut off before. The device reads right, but the origin alone isn't whole until the commit has been run again.</summary>
+    public bool IsCommitUnfinished
+    {
+        get => _store is LinearStore linear ? linear.Superblock.IsCommitUnfinished : field;
+        internal init;
+    }
+
     /// <summary>A name for exports and messages: the overlay's file name without its ending, or the origin's for a transient one.</summary>
     public string Name { get; }
 
@@ -145,11 +152,14 @@ public sealed class OverlaySession
     /// Takes the overlay back to its origin while it is served: new requests wait until those in flight have ended and the reset is on stable
     /// storage. Calls back with null, or what went wrong. Space is given back in the background.
     /// </summary>
-    public void Reset(Action<LincowException?> done)
+    /// <param name="done">Told on the loop's thread.</param>
+    /// <param name="force">Also where a commit was cut off (<see cref="IsCommitUnfinished"/>).</param>
+    public void Reset(Action<LincowException?> done, bool force = false)
     {
         var reason = _store is not LinearStore ? "has dm-snapshot's store, which can't be reset while it is served: stop its server first"
             : Device.IsReadOnly ? "is served read-only, so it can't be reset"
             : IsResetting ? "is being reset already"
+            : IsCommitUnfinished && !force ? UnfinishedCommit.Refusal(_data.Name).Message[(_data.Name.Length + 2)..]
             : FailedBecause is { } failure ? $"is failed, so it can't be reset while it is served: {failure}"
             : null;
         if (reason is not null)

@@ -36,7 +36,7 @@ internal static class TransientFile
         var path = Path.GetFullPath(place ?? DefaultDirectory());
         if (!File.Exists(path))
             return Open(place, sizeBytes, direct);
-        return OverlayFiles.OpenLocked(path, OverlayAccess.Write, direct, path);
+        return Free(OverlayFiles.OpenLocked(path, OverlayAccess.Write, direct, path));
     }
 
     private static LinuxFile OpenAt(string path, bool direct)
@@ -47,16 +47,36 @@ internal static class TransientFile
         {
             // The name is only there for a moment: the descriptor keeps the file.
             var file = LinuxFile.CreateNew(path);
-            var opened = direct ? LinuxFile.Open(path, writable: true, direct: true) : file;
-            File.Delete(path);
-            if (direct)
-                file.Dispose();
-            return opened;
+            try
+            {
+                return direct ? file.Reopen(writable: true, direct: true) : file;
+            }
+            finally
+            {
+                File.Delete(path);
+                if (direct)
+                    file.Dispose();
+            }
         }
         using var look = LinuxFile.Open(path, writable: false);
         if (look.Facts.Kind != FileKind.BlockDevice)
             throw new LincowException($"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block device or a path where nothing is");
-        return LinuxFile.Open(path, writable: true, direct, exclusiveDevice: true);
+        return Free(look.Reopen(writable: true, direct, exclusiveDevice: true));
+    }
+
+    // What is there is overwritten: whoever names it means that, but for what an origin needs to be whole.
+    private static LinuxFile Free(LinuxFile file)
+    {
+        try
+        {
+            UnfinishedCommit.RefuseToReplace(file);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     private static string DefaultDirectory() => Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } directory ? directory : "/var/tmp";

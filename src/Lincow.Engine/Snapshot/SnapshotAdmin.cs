@@ -1,4 +1,5 @@
 using Lincow.Linux;
+using Lincow.Origins;
 using Lincow.Overlays;
 
 namespace Lincow.Snapshot;
@@ -28,15 +29,19 @@ internal static class SnapshotAdmin
     }
 
     /// <summary>Empties a store that nobody serves: the origin shows again. True when its space has been given back.</summary>
-    public static bool Reset(string overlay)
+    public static bool Reset(string overlay, bool force)
     {
         using var store = SnapshotFile.Open(overlay, OverlayAccess.Write, rescue: true);
-        return Reset(store);
+        return Reset(store, force);
     }
 
-    internal static bool Reset(SnapshotFile store)
+    internal static bool Reset(SnapshotFile store, bool force = false)
     {
-        SnapshotFile.Empty(store.File, store.Header);
+        if (store.Header.IsCommitUnfinished && !force)
+            throw UnfinishedCommit.Refusal(store.File.Path);
+        if (store is { Header.IsCommitUnfinished: true, Note: { } note })
+            OriginNote.Write(store.File, note.Uuid, note.DeviceBytes, OriginIdentity.Unsettled(note.Identity, note.DeviceBytes), note.OriginUri);
+        SnapshotFile.Empty(store.File, store.Header with { IsCommitUnfinished = false });
         var size = store.ReadSizeBytes();
         var isReturned = store.File.Facts.Kind != FileKind.Regular || store.File.TryPunchHole(store.Layout.AreaOffset(0), size - store.Layout.AreaOffset(0));
         if (store.File.Facts.Kind == FileKind.BlockDevice)
@@ -79,6 +84,7 @@ internal static class SnapshotAdmin
             Parent = null,
             Layers = [store.File.Path],
             DamagedPages = scan.Findings.Count,
+            UnfinishedCommit = store.Header.IsCommitUnfinished,
             Valid = store.Header.IsValid,
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
@@ -103,7 +109,7 @@ internal static class SnapshotAdmin
         {
             if (repair)
                 SnapshotFile.Restart(store.File, store.Header);
-            return new CheckReport(path, repair, 0, 0, findings);
+            return new CheckReport(path, repair, false, 0, 0, findings);
         }
         var chunks = device is { } bytes ? new Geometry(bytes, store.Header.ChunkShift).ChunkCount : (long?)null;
         var scan = SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), chunks, null, progress);
@@ -118,7 +124,7 @@ internal static class SnapshotAdmin
             store.ClearLeftOver(scan);
             isClean = true;
         }
-        return new CheckReport(path, isClean, scan.AreaCount, 0, findings);
+        return new CheckReport(path, isClean, store.Header.IsCommitUnfinished, scan.AreaCount, 0, findings);
     }
 
     // dm-snap.c, snapshot_status: what "dmsetup status" shows behind the target's name.

@@ -5,13 +5,14 @@ namespace Lincow.Snapshot;
 
 /// <summary>
 /// The header of a persistent exception store, version 1, as dm-snapshot keeps it (Linux, drivers/md/dm-snap-persistent.c, struct disk_header):
-/// the first 16 bytes of chunk 0, little-endian, the rest of the chunk zero.
+/// the first 16 bytes of chunk 0, little-endian, the rest of the chunk zero. Behind them lincow keeps a word of its own, which the kernel doesn't look at.
 ///
-///     0 magic u32 "SnAp" | 4 valid u32 | 8 version u32 | 12 chunk size u32, sectors
+///     0 magic u32 "SnAp" | 4 valid u32 | 8 version u32 | 12 chunk size u32, sectors | 16 "lcommit1" while a commit is unfinished
 /// </summary>
 /// <param name="IsValid">False once the kernel has given the store up: its content is as it was, but no longer the snapshot.</param>
 /// <param name="ChunkShift">The chunk size in bytes, as a power of two.</param>
-internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift)
+/// <param name="IsCommitUnfinished">The origin holds a part of what the store held, and only both together are the device.</param>
+internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift, bool IsCommitUnfinished = false)
 {
     /// <summary>One sector: a header is written whole or not at all.</summary>
     public const int SizeBytes = 512;
@@ -19,6 +20,9 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift)
     public const uint Magic = 0x70416e53;
     public const uint Version = 1;
     private const int SectorShift = 9;
+    private const int CommitWordOffset = 16;
+
+    private static ReadOnlySpan<byte> CommitWord => "lcommit1"u8;
 
     /// <summary>A store that is blank: the kernel makes a new one of it, and so does lincow.</summary>
     public static bool IsBlank(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt32LittleEndian(sector) == 0;
@@ -36,7 +40,7 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift)
         else if (ShiftOf(BinaryPrimitives.ReadUInt32LittleEndian(sector[12..])) is not { } shift)
             problem = $"the chunk size is {BinaryPrimitives.ReadUInt32LittleEndian(sector[12..])} sectors; it must be a power of two of 1 to {Geometry.MaxChunkBytes >> SectorShift}";
         else
-            return new SnapshotHeader(BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != 0, shift);
+            return new SnapshotHeader(BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != 0, shift, sector[CommitWordOffset..].StartsWith(CommitWord));
         return null;
     }
 
@@ -48,6 +52,8 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift)
         BinaryPrimitives.WriteUInt32LittleEndian(sector[4..], IsValid ? 1U : 0);
         BinaryPrimitives.WriteUInt32LittleEndian(sector[8..], Version);
         BinaryPrimitives.WriteUInt32LittleEndian(sector[12..], 1U << (ChunkShift - SectorShift));
+        if (IsCommitUnfinished)
+            CommitWord.CopyTo(sector[CommitWordOffset..]);
     }
 
     private static int? ShiftOf(uint sectors) =>

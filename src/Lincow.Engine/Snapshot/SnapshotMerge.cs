@@ -10,24 +10,34 @@ namespace Lincow.Snapshot;
 /// </summary>
 internal sealed class SnapshotMerge : ICommitSource
 {
-    /// <summary>Areas between two syncs: 64 MiB of chunks where both are 4 KiB.</summary>
-    private const int AreasAtOnce = 64;
+    private const int SectorBytes = 512;
+
+    /// <summary>Bytes of chunks between two syncs, which may have to be copied again; one chunk at least.</summary>
+    private const long BatchBytes = 64 << 20;
+
+    /// <summary>Entries between two syncs: what is remembered of a batch is bounded, too.</summary>
+    private const int BatchEntries = 1 << 16;
 
     private readonly SnapshotFile _store;
     private readonly string _originUri;
+    private readonly OriginIdentity _origin;
     private readonly Geometry _geometry;
     private readonly long _entryCount;
+    private readonly int _batchEntries;
     private readonly List<ExceptionEntry> _entries = [];
+    private readonly byte[] _area;
     private long _left, _from;
 
-    internal SnapshotMerge(SnapshotFile store, string originUri, long deviceBytes)
+    internal SnapshotMerge(SnapshotFile store, string originUri, OriginIdentity origin, long deviceBytes, int batchEntries = BatchEntries)
     {
-        (_store, _originUri, _geometry) = (store, originUri, new Geometry(deviceBytes, store.Header.ChunkShift));
-        if (store.IsBlank)
-            SnapshotFile.Restart(store.File, store.Header);
+        (_store, _originUri, _origin, _geometry) = (store, originUri, origin, new Geometry(deviceBytes, store.Header.ChunkShift));
+        _batchEntries = (int)Math.Clamp(BatchBytes >> store.Header.ChunkShift, 1, batchEntries);
+        _area = new byte[store.Layout.ChunkBytes];
         var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), _geometry.ChunkCount);
         if (scan.Findings is [var finding, ..])
             throw new LincowException($"{store.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. Nothing was committed. 'lincow check' lists all") { IsDamage = true };
+        if (store.IsBlank)
+            SnapshotFile.Restart(store.File, store.Header);
         if (scan.HasLeftOver)
             store.ClearLeftOver(scan);
         _entryCount = _left = _from = scan.EntryCount;
@@ -41,19 +51,16 @@ internal sealed class SnapshotMerge : ICommitSource
 
     public double Progress => 1 - (double)_left / _entryCount;
 
-    public static SnapshotMerge Open(SessionOptions options, Func<OriginFile, LinuxFile> openTarget, out LinuxFile target)
+    public static SnapshotMerge Open(SessionOptions options, Func<OriginFile, OriginClaim> claimOrigin, out OriginClaim claim)
     {
         var store = SnapshotFile.Open(options.Overlay!, OverlayAccess.Write);
-        LinuxFile? origin = null;
+        OriginClaim? origin = null;
         try
         {
             // Looked at and recognised as any origin; then opened for writing, alone.
             var seen = SnapshotSession.OpenOrigin(store, options);
-            origin = openTarget(seen);
-            target = origin;
-            var merge = new SnapshotMerge(store, seen.Uri, store.Note?.DeviceBytes ?? seen.Identity.SizeBytes);
-            merge.Note(OriginIdentity.Unsettled(seen.Identity, merge.DeviceBytes));
-            return merge;
+            claim = origin = claimOrigin(seen);
+            return new SnapshotMerge(store, seen.Uri, seen.Identity, options.SizeBytes ?? store.Note?.DeviceBytes ?? seen.Identity.SizeBytes);
         }
         catch
         {
@@ -68,7 +75,7 @@ internal sealed class SnapshotMerge : ICommitSource
         runs.Clear();
         if (_left == 0)
             return false;
-        _from = FirstArea * _store.Layout.EntriesPerArea;
+        _from = Math.Max(0, _left - _batchEntries);
         ReadEntries();
         // Runs that follow each other on both sides go at once.
         for (var i = 0; i < _entries.Count;)
@@ -84,20 +91,55 @@ internal sealed class SnapshotMerge : ICommitSource
         return true;
     }
 
+    /// <summary>Zeroes the entries of a batch, the last ones of the list, area by area from the end.</summary>
     public void Forget(List<CommitRun> runs)
     {
-        var zeroes = new byte[_store.Layout.ChunkBytes];
-        for (var area = _store.Layout.AreaOf(_left - 1); area >= FirstArea; area--)
-            Data.Write(zeroes, _store.Layout.AreaOffset(area));
+        var layout = _store.Layout;
+        for (var area = layout.AreaOf(_left - 1); area >= layout.AreaOf(_from); area--)
+        {
+            var (first, end) = (Math.Max(_from - area * layout.EntriesPerArea, 0), Math.Min(_left - area * layout.EntriesPerArea, layout.EntriesPerArea));
+            // Whole sectors: what shares one with an entry that stays is written as it is.
+            var (start, stop) = (first * ExceptionEntry.SizeBytes / SectorBytes * SectorBytes, (end * ExceptionEntry.SizeBytes + SectorBytes - 1) / SectorBytes * SectorBytes);
+            var bytes = _area.AsSpan((int)start, (int)(stop - start));
+            Data.Read(bytes, layout.AreaOffset(area) + start);
+            bytes[(int)(first * ExceptionEntry.SizeBytes - start)..].Clear();
+            Data.Write(bytes, layout.AreaOffset(area) + start);
+        }
         Data.Sync();
         _left = _from;
     }
 
-    public void Complete(OriginIdentity origin) => Note(origin);
+    public void Begin()
+    {
+        Note(OriginIdentity.Unsettled(_origin, DeviceBytes));
+        WriteHeader(_store.Header with { IsCommitUnfinished = true });
+    }
+
+    public void Withdraw()
+    {
+        if (_store.Note is { } note)
+            OriginNote.Write(Data, note.Uuid, note.DeviceBytes, note.Identity, note.OriginUri);
+        else
+            Data.RemoveAttribute(OriginNote.Attribute);
+        WriteHeader(_store.Header);
+    }
+
+    public void Complete(OriginIdentity origin)
+    {
+        Note(origin);
+        WriteHeader(_store.Header with { IsCommitUnfinished = false });
+    }
 
     public void Dispose() => _store.Dispose();
 
-    private long FirstArea => Math.Max(0, _store.Layout.AreaOf(_left - 1) - AreasAtOnce + 1);
+    // The sync is for the note as well.
+    private void WriteHeader(SnapshotHeader header)
+    {
+        var sector = new byte[SnapshotHeader.SizeBytes];
+        (header with { IsValid = true }).Encode(sector);
+        Data.Write(sector, 0);
+        Data.Sync();
+    }
 
     private void Note(OriginIdentity origin) => OriginNote.Write(Data, OriginNote.Read(Data)?.Uuid ?? Guid.NewGuid(), DeviceBytes, origin, _originUri);
 
@@ -105,12 +147,11 @@ internal sealed class SnapshotMerge : ICommitSource
     {
         var layout = _store.Layout;
         _entries.Clear();
-        var area = new byte[layout.ChunkBytes];
         for (var number = _from; number < _left; number++)
         {
-            if (layout.IndexInArea(number) == 0)
-                Data.Read(area, layout.AreaOffset(layout.AreaOf(number)));
-            _entries.Add(ExceptionEntry.Read(area, layout.IndexInArea(number)));
+            if (number == _from || layout.IndexInArea(number) == 0)
+                Data.Read(_area, layout.AreaOffset(layout.AreaOf(number)));
+            _entries.Add(ExceptionEntry.Read(_area, layout.IndexInArea(number)));
         }
         // The origin is written in order; within a batch any order is as good.
         _entries.Sort((left, right) => left.OldChunk.CompareTo(right.OldChunk));

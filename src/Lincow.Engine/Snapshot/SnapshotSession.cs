@@ -65,7 +65,7 @@ internal static class SnapshotSession
         SnapshotStore? store = null;
         try
         {
-            store = new SnapshotStore(geometry, data, isPersistent: true, Options(options), file.File.TryReadSizeBytes, loop.Buffers);
+            store = new SnapshotStore(geometry, data, isPersistent: true, Options(options, file.Header.IsCommitUnfinished), file.File.TryReadSizeBytes, loop.Buffers);
             var scan = file.IsBlank ? new SnapshotScan() : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {
@@ -80,7 +80,7 @@ internal static class SnapshotSession
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
             if (!options.ReadOnly)
                 Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginIdentity.Unsettled(origin.Identity, origin.Identity.SizeBytes) : origin.Identity);
-            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path));
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path)) { IsCommitUnfinished = file.Header.IsCommitUnfinished };
         }
         catch
         {
@@ -121,7 +121,8 @@ internal static class SnapshotSession
         }
     }
 
-    private static SnapshotOptions Options(SessionOptions options) => new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites);
+    private static SnapshotOptions Options(SessionOptions options, bool isCommitUnfinished = false) =>
+        new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites, isCommitUnfinished);
 
     private static long DeviceSize(SessionOptions options, OriginFile origin)
     {

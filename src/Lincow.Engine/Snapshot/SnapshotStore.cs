@@ -55,6 +55,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     private NativeBuffer _headerRoom;
     private HashSet<ulong> _damaged = [];
     private Action? _whenInvalid;
+    private readonly bool _isCommitUnfinished;
     private bool _isIncomplete;
     private long _reservedEntries;
     private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity, _storeBytes;
@@ -70,7 +71,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         : base(new ChunkMap(geometry, startsEmpty: true, buffers), isPersistent ? data : null, knowsZeroes: false)
     {
         (_data, _buffers, _tryReadStoreBytes, _whenFull) = (data, buffers, tryReadStoreBytes, options.WhenFull);
-        _layout = new SnapshotLayout(geometry.ChunkShift);
+        (_layout, _isCommitUnfinished) = (new SnapshotLayout(geometry.ChunkShift), options.IsCommitUnfinished);
         _cache = new AreaCache(data, _layout, buffers, options.AreaCacheBytes, request => Resume!(request));
         if (isPersistent)
             _headerRoom = buffers.Rent(Math.Max(SnapshotHeader.SizeBytes, data.AlignmentBytes));
@@ -447,7 +448,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             (_header, store._headerRoom) = (store._headerRoom, default);
             var span = new Span<byte>((void*)_header.Address, bytes);
             span.Clear();
-            new SnapshotHeader(IsValid: false, store._layout.ChunkShift).Encode(span);
+            new SnapshotHeader(IsValid: false, store._layout.ChunkShift, store._isCommitUnfinished).Encode(span);
             store._data.Write(0, _header.Address, bytes, this);
         }
 
@@ -470,4 +471,5 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 /// <summary>How a snapshot store is used.</summary>
 /// <param name="AreaCacheBytes">What areas in memory may take.</param>
 /// <param name="WhenFull">What happens when the store is full.</param>
-internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull);
+/// <param name="IsCommitUnfinished">As its header says, and goes on saying.</param>
+internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false);

@@ -64,7 +64,8 @@ public sealed record AreaCacheCounters(int Areas, long Hits, long Misses);
 /// <param name="Verb">status, reset or detach.</param>
 /// <param name="Export">The export's index in the record, for reset.</param>
 /// <param name="WaitSeconds">For detach: how long those who hold the device may take to let go of it.</param>
-public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0)
+/// <param name="Force">For reset: also after a commit that was cut off, and although somebody uses the device.</param>
+public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0, bool Force = false)
 {
     public const string Status = "status", Reset = "reset", Detach = "detach";
 }

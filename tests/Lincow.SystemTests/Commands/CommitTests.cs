@@ -112,4 +112,49 @@ public class CommitTests
         Assert.DoesNotContain(Scratch.ReadAt(device.Path, 20 << 20, 64 << 10), value => value != 7);
         Assert.DoesNotContain(Scratch.ReadAt(device.Path, 24 << 20, 64 << 10), value => value != 0);
     }
+
+    [Fact]
+    public void An_origin_is_in_use_under_its_other_names_too()
+    {
+        Tool.RequireRoot();
+        using var scratch = new Scratch();
+        var image = scratch.Sparse("disk.img", 32 << 20);
+        Tool.Ok("mkfs.ext4", "-q", image);
+        // As the driver remembers it, the path leads nowhere by now.
+        File.CreateSymbolicLink(scratch["link.img"], image);
+        using var device = new LoopDevice(scratch["link.img"]);
+        File.Delete(scratch["link.img"]);
+        File.Move(image, scratch["moved.img"]);
+        var (byFile, byDevice) = (scratch["file.cow"], scratch["device.cow"]);
+        Cli.Ok("create", byFile, "--origin", scratch["moved.img"]);
+        Cli.Ok("create", byDevice, "--origin", device.Path);
+        foreach (var overlay in (string[])[byFile, byDevice])
+        {
+            using var server = LincowServer.Start(scratch, overlay);
+            Nbd.QemuIo(server.Uri, "write -P 7 20M 64k");
+            server.Stop();
+        }
+        Directory.CreateDirectory(scratch["mnt"]);
+        Tool.Ok("mount", "-o", "ro", device.Path, scratch["mnt"]);
+        try
+        {
+            var error = Cli.Fails("commit", byFile);
+            Assert.Contains(device.Path, error);
+            Assert.Contains("mounted", error);
+        }
+        finally
+        {
+            Tool.Ok("umount", scratch["mnt"]);
+        }
+        // The file behind the device is found by the name that the driver knows.
+        File.Move(scratch["moved.img"], image);
+        Cli.Ok("create", scratch["other.cow"], "--origin", image);
+        using (var server = LincowServer.Start(scratch, scratch["other.cow"]))
+        {
+            Assert.Contains($"process {server.Id}", Cli.Fails("commit", byDevice));
+            server.Stop();
+        }
+        Cli.Ok("commit", byDevice);
+        Assert.DoesNotContain(Scratch.ReadAt(device.Path, 20 << 20, 64 << 10), value => value != 7);
+    }
 }

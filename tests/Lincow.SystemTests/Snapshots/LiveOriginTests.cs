@@ -130,4 +130,33 @@ public class LiveOriginTests
         new Random(seed).NextBytes(content);
         return content;
     }
+
+    [Fact]
+    public void Zeroes_of_any_length_are_kept_by_the_snapshot_before_they_are_written()
+    {
+        // Windows of 64 MiB, and requests that begin and end within one.
+        const int megabytes = 320;
+        using var scratch = new Scratch();
+        using (var file = File.Create(scratch["disk.img"]))
+        {
+            file.SetLength(megabytes << 20);
+            for (var i = 0; i < megabytes; i++)
+            {
+                file.Position = (i << 20) + 4096 * (i % 200);
+                file.WriteByte((byte)(i % 250 + 1));
+            }
+        }
+        var before = Scratch.Sha256(scratch["disk.img"]);
+        Cli.Ok("create", scratch["monday.snap"], "--origin", scratch["disk.img"], "--store", "snapshot");
+        using var server = LincowServer.Start(["--snapshot-origin", scratch["disk.img"], scratch["monday.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        Nbd.QemuIo(server.Uris[1], "write -z 1M 300M", "read -P 0 1M 300M", "write -z -f 310M 1M");
+        Nbd.Script("""
+            h = connect(sys.argv[1])
+            h.zero(h.get_size() - 4096, 4096)
+            h.shutdown()
+            """, server.Uris[1]);
+        Assert.Equal(before, System.Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(Nbd.ReadAll(scratch, server.Uris[0]))));
+        server.Stop();
+        Assert.Equal((1, 0), (Scratch.ReadAt(scratch["disk.img"], 0, 1)[0], Scratch.ReadAt(scratch["disk.img"], 200 << 20, 1)[0]));
+    }
 }

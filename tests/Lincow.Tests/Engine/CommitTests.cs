@@ -22,6 +22,12 @@ internal abstract class CommitLife
     public abstract byte[] Show();
 
     public abstract void AssertEmpty();
+
+    /// <summary>The overlay says that a commit was begun and isn't complete.</summary>
+    public abstract bool IsUnfinished { get; }
+
+    /// <summary>Takes the overlay back to its origin.</summary>
+    public abstract void Reset(bool force);
 }
 
 public class CommitTests
@@ -51,12 +57,19 @@ public class CommitTests
         Assert.True(single is not null || cuts > Seeds, $"only {cuts} cuts");
     }
 
+    private static byte[] Content(SimulatedDisk disk)
+    {
+        var content = new byte[disk.Length];
+        disk.Read(0, content);
+        return content;
+    }
+
     private static int Play(StoreKind kind, ulong seed)
     {
         var random = new SimulationRandom(seed, 1);
         var machine = new SimulatedMachine(new SimulationCoverage()) { Random = new SimulationRandom(seed, 2) };
         CommitLife life = kind == StoreKind.Linear ? LinearCommitLife.Make(machine, ref random) : SnapshotCommitLife.Make(machine, ref random);
-        var cuts = 0;
+        var (cuts, before) = (0, Content(life.Origin));
         while (true)
         {
             machine.Boot();
@@ -72,15 +85,28 @@ public class CommitTests
                 cuts++;
                 machine.Boot();
                 Assert.True(life.Show().AsSpan().SequenceEqual(life.Expected), $"after {cuts} cuts the device shows something else");
+                var origin = Content(life.Origin);
+                Assert.True(life.IsUnfinished || origin.AsSpan().SequenceEqual(before) || origin.AsSpan().SequenceEqual(life.Expected), $"after {cuts} cuts the origin has changed, and the overlay doesn't say so");
+                if (!life.IsUnfinished || !random.OneIn(2))
+                    continue;
+                Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => life.Reset(force: false)).Message);
+                if (!random.OneIn(50))
+                    continue;
+                // Given up: the device is what the origin is by now, and that is all right from here on.
+                life.Reset(force: true);
+                Assert.False(life.IsUnfinished, "what was given up says that it is unfinished");
+                life.Expected.AsSpan().Clear();
+                origin.CopyTo(life.Expected, 0);
+                before = origin;
+                Assert.True(life.Show().AsSpan().SequenceEqual(life.Expected), "what was given up shows something else than the origin");
             }
         }
         // The power goes once more: what the commit said is done stays done.
         machine.Cut(SimulationSite.Result);
         machine.Boot();
-        var content = new byte[life.Expected.Length];
-        life.Origin.Read(0, content);
-        Assert.True(content.AsSpan().SequenceEqual(life.Expected), "the origin is not what the device was");
+        Assert.True(Content(life.Origin).AsSpan().SequenceEqual(life.Expected), "the origin is not what the device was");
         life.AssertEmpty();
+        Assert.False(life.IsUnfinished, "what is complete says that it isn't");
         return cuts;
     }
 }

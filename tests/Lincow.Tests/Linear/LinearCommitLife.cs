@@ -55,8 +55,7 @@ internal sealed class LinearCommitLife : CommitLife
         var origin = new SimulatedFile(Machine, Origin);
         // Without a look at its content, on which most cuts would fall.
         var seen = new OriginIdentity(Origin.Kind == FileKind.Regular ? OriginKind.File : OriginKind.BlockDevice, Origin.Length, 0, 0, 0);
-        var unsettled = OriginIdentity.Unsettled(seen, Expected.Length);
-        using var merge = LinearMerge.Open(Files(OverlayAccess.Write), "/origin", unsettled, NewLoop(), _batchBytes);
+        using var merge = LinearMerge.Open(Files(OverlayAccess.Write), "/origin", seen, Origin.Kind == FileKind.Regular, NewLoop(), _batchBytes);
         OverlayCommit.Run(merge, origin);
     }
 
@@ -67,6 +66,10 @@ internal sealed class LinearCommitLife : CommitLife
         reader.Read(0, device);
         return device;
     }
+
+    public override bool IsUnfinished => Files(OverlayAccess.Read).Superblock.IsCommitUnfinished;
+
+    public override void Reset(bool force) => OverlayReset.Reset(Files(OverlayAccess.Write), NewLoop(), force);
 
     public override void AssertEmpty()
     {

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
+using Lincow.Origins;
 using Lincow.Overlays;
 using Lincow.Snapshot;
 using Lincow.Tests.Engine;
@@ -12,7 +13,7 @@ internal sealed class SnapshotCommitLife : CommitLife
 {
     private SnapshotLayout _layout;
     private SimulatedDisk _store = null!;
-    private int _chunks;
+    private int _chunks, _batchEntries;
 
     public static SnapshotCommitLife Make(SimulatedMachine machine, ref SimulationRandom random)
     {
@@ -24,14 +25,14 @@ internal sealed class SnapshotCommitLife : CommitLife
         store.Blank(layout.StoreBytesFor(chunks));
         origin.Blank(deviceBytes);
         machine.Disks.AddRange([store, origin]);
-        var life = new SnapshotCommitLife { Machine = machine, Origin = origin, _layout = layout, _store = store, _chunks = chunks, Expected = new byte[deviceBytes] };
+        var life = new SnapshotCommitLife { Machine = machine, Origin = origin, _layout = layout, _store = store, _chunks = chunks, _batchEntries = random.OneIn(2) ? random.Next(1, 100) : 2048, Expected = new byte[deviceBytes] };
         Fill(origin, store, layout, chunks, life.Expected, ref random);
         return life;
     }
 
     public override void Commit()
     {
-        using var merge = new SnapshotMerge(SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false), "/origin", Expected.Length);
+        using var merge = new SnapshotMerge(SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false), "/origin", new OriginIdentity(OriginKind.BlockDevice, Origin.Length, 0, 0, 0), Expected.Length, _batchEntries);
         OverlayCommit.Run(merge, new SimulatedFile(Machine, Origin));
     }
 
@@ -47,6 +48,12 @@ internal sealed class SnapshotCommitLife : CommitLife
         });
         return device;
     }
+
+    public override bool IsUnfinished => Store().Header.IsCommitUnfinished;
+
+    public override void Reset(bool force) => SnapshotAdmin.Reset(Store(), force);
+
+    private SnapshotFile Store() => SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false);
 
     public override void AssertEmpty() => Assert.Equal(0, Scan(new SimulatedFile(Machine, _store), (_, _, _) => { }).EntryCount);
 

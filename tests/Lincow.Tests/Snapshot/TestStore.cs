@@ -89,7 +89,7 @@ internal sealed class TestStore : TestDevice
     public override void Reset()
     {
         Assert.Equal(0, Close());
-        SnapshotAdmin.Reset(Path);
+        SnapshotAdmin.Reset(Path, force: false);
         Open();
     }
 

@@ -1,0 +1,52 @@
+using Lincow.Linear;
+using Lincow.Linux;
+using Lincow.Snapshot;
+
+namespace Lincow.Overlays;
+
+/// <summary>
+/// Overlays whose commit was begun and isn't complete. Their origin holds a part of what they held, and nothing but both together is the device; so what
+/// they still hold is not thrown away, nor carried to where nobody knows of it. They are served as ever, and the commit is run again.
+/// </summary>
+public static class UnfinishedCommit
+{
+    /// <summary>What is the matter, and what to do about it. Goes behind the overlay's path.</summary>
+    public const string Sentence = "its commit was cut off, so the origin is half old, half new, and whole only together with what the overlay still holds. Run 'lincow commit' again to complete it";
+
+    /// <summary>As <see cref="Sentence"/>, for who wants to do without what the overlay holds.</summary>
+    internal static LincowException Refusal(string overlay) =>
+        new($"{overlay}: {Sentence}; 'lincow reset --force' throws the rest away and leaves the origin as it is");
+
+    /// <summary>Throws <see cref="LincowException"/> when a file, which is to be overwritten, holds such an overlay or a half of one.</summary>
+    internal static void RefuseToReplace(LinuxFile file)
+    {
+        if (file.Facts.Kind is FileKind.Regular or FileKind.BlockDevice && (IsBegunIn(file) || IsBegunInMapOf(file)))
+            throw Refusal(file.Path);
+    }
+
+    private static bool IsBegunIn(LinuxFile file)
+    {
+        using var head = new AlignedBytes(2 * Superblock.SizeBytes);
+        var bytes = file.Read(head.Span, 0);
+        if (bytes >= SnapshotHeader.SizeBytes && SnapshotHeader.HasMagic(head.Span))
+            return SnapshotHeader.Decode(head.Span[..SnapshotHeader.SizeBytes], out _) is { IsCommitUnfinished: true };
+        try
+        {
+            return SuperblockFile.Decode(head.Span, file.Path).Current is { IsCommitUnfinished: true };
+        }
+        catch (LincowException)
+        {
+            // Of a version to come.
+            return false;
+        }
+    }
+
+    // The data of an overlay whose map lies apart: the map has the record.
+    private static bool IsBegunInMapOf(LinuxFile data)
+    {
+        if ((data.GetAttribute(OverlayFiles.MapAttribute) is { } named ? OverlayFiles.FindMoved(named, data.Path) : OverlayFiles.FindBeside(data.Path)) is not { } path || !File.Exists(path))
+            return false;
+        using var map = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+        return map.Facts.Kind is FileKind.Regular or FileKind.BlockDevice && IsBegunIn(map);
+    }
+}

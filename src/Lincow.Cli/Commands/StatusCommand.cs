@@ -19,7 +19,10 @@ internal static class StatusCommand
             var found = Servers.Find(wanted);
             if (found.Count == 0 && wanted is not null)
                 throw new LincowException($"{wanted}: nobody serves it");
-            var reports = found.GroupBy(export => export.Server.Record.Id).SelectMany(Report).ToList();
+            // All at once: each that doesn't answer is waited for.
+            var questions = found.GroupBy(export => export.Server.Record.Id).Select(exports => Task.Factory.StartNew(() => Report([.. exports]), CancellationToken.None,
+                TaskCreationOptions.LongRunning, TaskScheduler.Default)).ToList();
+            var reports = questions.SelectMany(question => question.GetAwaiter().GetResult()).ToList();
             if (result.GetValue(dm))
                 PrintDm(reports, wanted);
             else if (result.GetValue(json))
@@ -36,16 +39,13 @@ internal static class StatusCommand
             """);
     }
 
-    private static IEnumerable<StatusReport> Report(IEnumerable<FoundExport> exports)
+    private static List<StatusReport> Report(List<FoundExport> exports)
     {
-        var server = exports.First().Server;
+        var server = exports[0].Server;
         var reply = server.IsAlive ? ControlClient.Ask(server.Record, new ControlRequest(ControlRequest.Status), Servers.Patience) : null;
-        foreach (var found in exports)
-        {
-            var export = found.Export;
-            yield return new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, export.Name, export.Overlay, export.Origin, export.SizeBytes,
-                export.ReadOnly, export.Uris, export.Via, export.Device, export.File, export.Link, reply?.Counters?.ElementAtOrDefault(found.Index));
-        }
+        return exports.ConvertAll(found => new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, found.Export.Name, found.Export.Overlay,
+            found.Export.Origin, found.Export.SizeBytes, found.Export.ReadOnly, found.Export.Uris, found.Export.Via, found.Export.Device, found.Export.File, found.Export.Link,
+            reply?.Counters?.ElementAtOrDefault(found.Index)));
     }
 
     // A line for each device that is there, as of dmsetup; what a dead process left behind is none.

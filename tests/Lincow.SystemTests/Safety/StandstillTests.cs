@@ -119,6 +119,20 @@ public sealed class StandstillTests : IDisposable
     }
 
     [Fact]
+    public void Servers_that_stand_still_are_waited_for_together()
+    {
+        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start(_scratch, Made($"still{i}.cow"))).ToList();
+        servers.ForEach(server => server.Pause());
+        // Each is given five seconds.
+        var clock = Stopwatch.StartNew();
+        var said = Cli.Ok("status");
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(15));
+        Assert.All(Enumerable.Range(0, 4), i => Assert.Contains($"still{i}: ", said));
+        Assert.Equal(4, said.Split("it doesn't answer").Length - 1);
+        servers.ForEach(server => server.Dispose());
+    }
+
+    [Fact]
     public void A_terminal_that_is_closed_ends_serve_in_order_and_signals_without_a_meaning_end_nothing()
     {
         var overlay = Made("a.cow");

@@ -16,9 +16,12 @@ internal static partial class Cli
     public static ToolResult Run(params string[] arguments) => Tool.Run(Binary, arguments);
 
     /// <summary>Exit status 0 and no complaint; returns standard output.</summary>
-    public static string Ok(params string[] arguments)
+    public static string Ok(params string[] arguments) => Ok([], arguments);
+
+    /// <summary>The same with variables of the environment.</summary>
+    public static string Ok(Dictionary<string, string> environment, params string[] arguments)
     {
-        var result = Run(arguments);
+        var result = Tool.Run(Binary, arguments, environment);
         Assert.True(result.ExitCode == 0, result.ToString());
         Assert.DoesNotContain("lincow: error:", result.Errors);
         return result.Output;

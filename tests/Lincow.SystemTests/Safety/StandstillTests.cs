@@ -121,11 +121,12 @@ public sealed class StandstillTests : IDisposable
     [Fact]
     public void Servers_that_stand_still_are_waited_for_together()
     {
-        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start(_scratch, Made($"still{i}.cow"))).ToList();
+        var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = _scratch["run"] };
+        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start([Made($"still{i}.cow"), "--nbd", "unix:" + _scratch.NewSocket()], environment: alone)).ToList();
         servers.ForEach(server => server.Pause());
         // Each is given five seconds.
         var clock = Stopwatch.StartNew();
-        var said = Cli.Ok("status");
+        var said = Cli.Ok(alone, "status");
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(15));
         Assert.All(Enumerable.Range(0, 4), i => Assert.Contains($"still{i}: ", said));
         Assert.Equal(4, said.Split("it doesn't answer").Length - 1);

@@ -51,7 +51,7 @@ internal sealed class SimulationClient : IDisposable
     public SimulationModel Model { get; }
 
     /// <summary>A device was opened.</summary>
-    public void Begin(OverlaySession session) => (_device, _isFresh, _hasFailed) = (session.Device, true, false);
+    public void Begin(OverlaySession session) => (_device, _isFresh, _hasFailed, _machine.FailedSyncs) = (session.Device, true, false, 0);
 
     /// <summary>The device has gone, for whatever reason.</summary>
     public void End()
@@ -174,10 +174,12 @@ internal sealed class SimulationClient : IDisposable
         {
             if (_machine.Faults == 0 || result is not (-Errno.IO or -Errno.NoSpace))
                 throw new SimulationFailure($"{request.Operation} of {request.ByteLength} bytes at {request.ByteOffset} failed with {result}, after {_machine.Faults} faults");
+            // A write that failed may be tried again by the next flush. After a failed sync nothing is.
             if (request.Operation == BlockOperation.Flush && result == -Errno.IO && !_hasFailed)
             {
-                _hasFailed = true;
-                _coverage.FailedDevices++;
+                _hasFailed = _machine.FailedSyncs > 0;
+                _coverage.FailedDevices += _hasFailed ? 1 : 0;
+                _coverage.FailedFlushes += _hasFailed ? 0 : 1;
             }
         }
         switch (request.Operation)

@@ -38,7 +38,7 @@ public static class Errno
     public const int Quota = 122;
     public const int Canceled = 125;
 
-    /// <summary>Whether a negative result says that there was no room: the one failed write that may be tried again.</summary>
+    /// <summary>Whether a negative result says that there was no room.</summary>
     public static bool IsLackOfSpace(int result) => result is -NoSpace or -Quota;
 
     /// <summary>The system's sentence for an error number, for example "No space left on device".</summary>

@@ -3,10 +3,14 @@ namespace Lincow.Linux;
 /// <summary>Zero-filled address space that takes memory only where it is touched (mmap, MAP_NORESERVE).</summary>
 public static unsafe class NativePages
 {
-    public static nint Reserve(nuint byteCount)
+    public static nint Reserve(nuint byteCount) =>
+        TryReserve(byteCount) is var address and not 0 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
+
+    /// <summary>As <see cref="Reserve"/>; 0 when there is none.</summary>
+    public static nint TryReserve(nuint byteCount)
     {
         var address = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
-        return address != -1 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
+        return address != -1 ? address : 0;
     }
 
     /// <summary>Address space alone, which nothing may touch yet and no limit on memory counts; 0 when there is none.</summary>

@@ -20,6 +20,7 @@ random = random.Random(seed)
 out = open(journal, 'w')
 SOCKET = '/run/log-writes.sock'
 TAG = 0x4c43 << 48
+chunk_sectors = int(chunk) // 512
 versions = {}
 marks = 0
 
@@ -62,14 +63,18 @@ class Load:
         done = []
         for s in sectors:
             versions[s] = versions.get(s, 0) + 1
-            done.append((s, versions[s]))
+            # Of a chunk in part, a trim may leave what was there.
+            whole = chunk_sectors * (s // chunk_sectors)
+            sure = kind != 0 or (whole >= sectors.start and whole + chunk_sectors <= sectors.stop)
+            done.append((s, versions[s], sure))
             out.write('%s %d %d\n' % ('z' if kind < 2 else 'i', s, versions[s]))
 
         def answered(error):
             assert error.value == 0, 'error %d' % error.value
             self.busy.difference_update(sectors)
-            for s, version in done:
-                out.write('%s %d %d\n' % ('d' if fua else 'a', s, version))
+            for s, version, sure in done:
+                if sure:
+                    out.write('%s %d %d\n' % ('d' if fua else 'a', s, version))
             return 1
 
         handle = random.choice(self.handles)
@@ -79,7 +84,7 @@ class Load:
         elif kind == 1:
             handle.aio_zero(length, offset, completion=answered, flags=fua)
         else:
-            content = bytearray(b''.join(stamp(s, version) for s, version in done))
+            content = bytearray(b''.join(stamp(s, version) for s, version, _ in done))
             handle.aio_pwrite(nbd.Buffer.from_bytearray(content), offset, completion=answered, flags=fua)
 
     def poll(self, handle, wait):

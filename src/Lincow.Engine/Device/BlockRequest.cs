@@ -10,7 +10,9 @@ public enum BlockOperation
     /// <summary>The range reads as zeroes afterwards; its space is given back unless <see cref="BlockFlags.NoHole"/> is set.</summary>
     WriteZeroes,
 
-    /// <summary>As <see cref="WriteZeroes"/>: lincow makes no difference, so trimmed data never comes back.</summary>
+    /// <summary>
+    /// As <see cref="WriteZeroes"/>, so that trimmed data never comes back; but parts of chunks that the overlay doesn't hold stay as they are, the origin's.
+    /// </summary>
     Discard,
     Flush,
 

@@ -21,7 +21,9 @@ namespace Lincow.Device;
 ///     write, part          read origin, merge, write the whole   write overlay       merge with zeroes, write the whole
 ///                          chunk (copy-up), mark data                                chunk, mark data
 ///     zero, whole chunk    mark zero                             mark zero, punch    -
-///     zero, part           copy-up with zeroes, mark data        write zeroes        -
+///     zero, part           copy-up with zeroes, mark data;       write zeroes        -
+///                          nothing in its hole
+///     discard, part        nothing                               write zeroes        -
 ///
 /// Invariants: a chunk is marked data only after all its bytes are in the overlay; marks reach the disk only behind a data sync
 /// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by sector.

@@ -36,8 +36,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         }
         var isZeroing = request.Operation != BlockOperation.Write;
         var (start, end) = (request.ByteOffset, request.End);
-        var headUnit = UnitAt(start, isZeroing);
-        var tailUnit = UnitAt(end - 1, isZeroing);
+        var headUnit = UnitAt(request, start);
+        var tailUnit = UnitAt(request, end - 1);
         request.LockStart = Down(start, headUnit);
         request.LockEnd = Math.Min(Down(end + tailUnit - 1, tailUnit), _geometry.DeviceBytes);
         if (isZeroing)
@@ -78,7 +78,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         }
     }
 
-    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it is zero.
+    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as zeroes already,
+    // or where a discard would have to fetch a chunk from the origin first: 64 MiB, for the largest ones.
     private void PlanZeroing(BlockRequest request)
     {
         var (start, end) = (request.ByteOffset, request.End);
@@ -95,8 +96,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         }
         var firstIsWhole = firstWhole < endWhole && firstWhole == _geometry.ChunkAt(start);
         var lastIsWhole = firstWhole < endWhole && endWhole == _geometry.ChunkFrom(end);
-        request.HeadBecomesData = !firstIsWhole && StateAt(start) == ChunkState.Origin;
-        request.TailBecomesData = !lastIsWhole && StateAt(end - 1) == ChunkState.Origin;
+        request.HeadBecomesData = !firstIsWhole && NeedsCopyUp(request, start);
+        request.TailBecomesData = !lastIsWhole && NeedsCopyUp(request, end - 1);
     }
 
     // Units are powers of two, and a division costs more than the rest of a plan.
@@ -104,10 +105,21 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
 
     private ChunkState StateAt(long byteOffset) => stack.Map.StateOf(_geometry.ChunkAt(byteOffset));
 
-    private long UnitAt(long byteOffset, bool isZeroing)
+    private long UnitAt(BlockRequest request, long byteOffset)
     {
-        var state = StateAt(byteOffset);
-        return state == ChunkState.Data || (isZeroing && state == ChunkState.Zero) ? stack.AlignmentBytes : _geometry.ChunkBytes;
+        var isInPlace = StateAt(byteOffset) == ChunkState.Data || (request.Operation != BlockOperation.Write && !NeedsCopyUp(request, byteOffset));
+        return isInPlace ? stack.AlignmentBytes : _geometry.ChunkBytes;
+    }
+
+    /// <summary>Whether zeroes over a part of the chunk at a byte, the first or the last of the request, make the overlay hold that chunk.</summary>
+    private bool NeedsCopyUp(BlockRequest request, long byteOffset)
+    {
+        if (request.Operation == BlockOperation.Discard || StateAt(byteOffset) != ChunkState.Origin)
+            return false;
+        var chunk = _geometry.ChunkAt(byteOffset);
+        var (start, end) = (Math.Max(request.ByteOffset, _geometry.StartOf(chunk)), Math.Min(request.End, _geometry.EndOf(chunk)));
+        var (isHole, byteLength) = stack.Origin.RunAt(start, end);
+        return !isHole || byteLength < end - start;
     }
 
     private void BeginPiece(BlockRequest request)
@@ -125,7 +137,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         if (request.Operation != BlockOperation.Write)
         {
             request.PieceEnd = Math.Min(request.PieceEnd, _geometry.EndOf(chunk));
-            if (isZeroing ? StateAt(cursor) == ChunkState.Zero : StateAt(cursor) != ChunkState.Origin)
+            if (isZeroing ? IsLeftAlone(request, chunk) : StateAt(cursor) != ChunkState.Origin)
             {
                 request.Cursor = request.PieceEnd;
                 return;
@@ -139,6 +151,14 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         var isCovered = request.IsWrite && cursor >= request.ByteOffset && request.PieceEnd <= request.End;
         request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
     }
+
+    // It is zero, or PlanZeroing has decided so.
+    private bool IsLeftAlone(BlockRequest request, ChunkIndex chunk) => stack.Map.StateOf(chunk) switch
+    {
+        ChunkState.Zero => true,
+        ChunkState.Origin => !(chunk == _geometry.ChunkAt(request.LockStart) ? request.HeadBecomesData : request.TailBecomesData),
+        _ => false,
+    };
 
     private static void Merge(BlockRequest request)
     {

@@ -14,7 +14,8 @@ namespace Lincow.Device;
 ///                                                      +--> write images --> sync metadata --> reply
 ///
 /// Invariants: images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
-/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the store is failed for good.
+/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the store is failed for good. A write of an image that failed says
+/// nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush fails and the next one takes new images.
 /// </summary>
 internal sealed class FlushRounds
 {
@@ -23,6 +24,9 @@ internal sealed class FlushRounds
 
     /// <summary>Images that are taken, or writes of them that are started, in one turn of the loop: each costs some microseconds.</summary>
     private const int ImagesPerTurn = 64;
+
+    /// <summary>How often an image is written before its flush fails: an error that passes should cost nobody a flush.</summary>
+    private const int MaxAttempts = 3;
 
     private readonly ExceptionStore _store;
     private readonly IStorage _data;
@@ -33,7 +37,7 @@ internal sealed class FlushRounds
     private readonly Action<BlockRequest, int> _complete;
     private RequestQueue _current, _next;
     private int _writesInFlight, _writesToStart, _nextWrite, _batchError;
-    private bool _isRunning, _isEarly, _hasMore;
+    private bool _isRunning, _isEarly, _hasMore, _hasToldOfWrites;
 
     // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
     private bool _hasUnsyncedData = true;
@@ -178,7 +182,7 @@ internal sealed class FlushRounds
 
     private void ImageWritten(int result)
     {
-        // The worst counts: after anything but a lack of space, nothing can be kept for later.
+        // The worst counts: a lack of space is nothing that has to be looked into.
         if (result < 0 && (_batchError == 0 || Errno.IsLackOfSpace(_batchError)))
             _batchError = result;
         if (--_writesInFlight > 0)
@@ -187,21 +191,20 @@ internal sealed class FlushRounds
             _data.Flush(_dataSync);
         else if (_batchError == 0)
             _store.MetadataStorage!.Flush(_mapSync);
-        else if (Errno.IsLackOfSpace(_batchError))
-            KeepForLater();
         else
-        {
-            _store.Fail($"writing metadata failed ({Errno.Describe(-_batchError)})");
-            EndBatch(-Errno.IO);
-        }
+            KeepForLater();
     }
 
     // Nothing that was acknowledged is lost; the flush fails, and the next one tries again.
     private void KeepForLater()
     {
+        var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
+        if (!isLackOfSpace && !_hasToldOfWrites)
+            _store.Report?.Invoke($"{_store.MetadataStorage!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
+        _hasToldOfWrites |= !isLackOfSpace;
         _store.KeepForLater(_batch);
-        _hasMore = false;
-        EndBatch(-Errno.NoSpace);
+        (_hasMore, _hasUnsyncedData) = (false, true);
+        EndBatch(isLackOfSpace ? -Errno.NoSpace : -Errno.IO);
     }
 
     private void MapSynced(int result)
@@ -250,15 +253,24 @@ internal sealed class FlushRounds
 
     private sealed class ImageWrite(FlushRounds rounds) : MetadataImage
     {
+        private int _attempts;
+
         public void Start() => rounds._store.MetadataStorage!.Write(TargetOffset, Image.Address, ImageBytes, this);
 
         public void Release()
         {
             rounds._buffers.Return(Image);
-            Image = default;
+            (Image, _attempts) = (default, 0);
             rounds._idleWrites.Push(this);
         }
 
-        public override void End(int result) => rounds.ImageWritten(result);
+        public override void End(int result)
+        {
+            // The same bytes: whatever part of them was written is right.
+            if (result < 0 && !Errno.IsLackOfSpace(result) && ++_attempts < MaxAttempts)
+                Start();
+            else
+                rounds.ImageWritten(result);
+        }
     }
 }

@@ -21,7 +21,7 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     public bool KnowsZeroes { get; } = knowsZeroes;
 
     /// <summary>
-    /// Set by a failed metadata write or a failed sync: what is on disk is no longer known, so everything later is EIO until the overlay is
+    /// Set by a failed sync, or a failed write of what says which state counts: what is on disk is no longer known, so everything later is EIO until the overlay is
     /// opened again. A sync that failed once may "succeed" when repeated although its data is gone; so it is never repeated.
     /// </summary>
     public string? FailedBecause { get; private set; }
@@ -88,7 +88,7 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>The image is on stable storage, behind everything that it names.</summary>
     public abstract void Committed(MetadataImage image);
 
-    /// <summary>There was no space for images: nothing of the batch counts, and the next round tries again.</summary>
+    /// <summary>There was no space for images, or writing them failed, and no sync has: nothing of the batch counts, and the next round tries again.</summary>
     public abstract void KeepForLater(List<MetadataImage> batch);
 
     /// <summary>

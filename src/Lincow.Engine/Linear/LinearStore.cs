@@ -226,7 +226,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             // Without a current slot the page is empty whichever way it is cut, so both may be written.
             for (var slot = 0; slot < 2; slot++)
             {
-                var result = Map.SlotOf(page) == slot ? 0 : MetadataStorage!.WriteNow(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                var result = Map.SlotOf(page) == slot ? 0 : MetadataStorage!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
                     Report?.Invoke($"{MetadataStorage!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");

@@ -87,7 +87,7 @@ internal static unsafe class SuperblockFile
     {
         var buffer = buffers.Rent(Superblock.SizeBytes);
         superblock.Encode(new Span<byte>((void*)buffer.Address, Superblock.SizeBytes));
-        var result = storage.WriteNow(slot * Superblock.SizeBytes, buffer, Superblock.SizeBytes);
+        var result = storage.WriteUntilItSucceeds(slot * Superblock.SizeBytes, buffer, Superblock.SizeBytes);
         if (result == 0)
             result = storage.FlushNow();
         buffers.Return(buffer);

@@ -154,7 +154,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             if (count > _capacity - _nextNumber)
                 return Overflow();
         }
-        if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count))
+        if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
             return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);

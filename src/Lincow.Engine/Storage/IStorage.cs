@@ -88,6 +88,8 @@ internal enum StorageCall
 /// <summary>Waits for single operations: the control plane's way to read and write superblocks and map pages.</summary>
 public static class StorageWait
 {
+    private const int WriteAttempts = 3;
+
     public static int ReadNow(this IStorage storage, long byteOffset, NativeBuffer buffer, int byteCount)
     {
         var operation = new Waiter();
@@ -100,6 +102,22 @@ public static class StorageWait
         var operation = new Waiter();
         storage.Write(byteOffset, buffer.Address, byteCount, operation);
         return operation.Await(storage);
+    }
+
+    /// <summary>
+    /// As <see cref="WriteNow"/>, for what may be written again, the same bytes at the same place, when that fails: an error that passes is none. No
+    /// sync comes between, for after one that failed nothing may be tried again.
+    /// </summary>
+    public static int WriteUntilItSucceeds(this IStorage storage, long byteOffset, NativeBuffer buffer, int byteCount)
+    {
+        var result = 0;
+        for (var attempt = 0; attempt < WriteAttempts; attempt++)
+        {
+            result = storage.WriteNow(byteOffset, buffer, byteCount);
+            if (result == 0 || Errno.IsLackOfSpace(result))
+                break;
+        }
+        return result;
     }
 
     public static int PunchHoleNow(this IStorage storage, long byteOffset, long byteLength)

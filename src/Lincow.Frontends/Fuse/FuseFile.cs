@@ -158,13 +158,16 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
             Answer(request, -Errno.ReadOnlyFileSystem);
         else if (mode != FuseAbi.FallocatePunchHole && mode != FuseAbi.FallocateZeroRange)
             Answer(request, -Errno.NotSupported);
+        else if (mode == FuseAbi.FallocatePunchHole && !device.CanDiscard)
+            Answer(request, -Errno.NotSupported);
         else if (length < (long)Math.Min(arguments->Length, long.MaxValue) && mode == FuseAbi.FallocateZeroRange)
             Answer(request, -Errno.NoSpace);
         else if (length == 0)
             Answer(request, 0);
         else
         {
-            request.Operation = mode == FuseAbi.FallocatePunchHole ? BlockOperation.Discard : BlockOperation.WriteZeroes;
+            // A hole in a file reads as zeroes, to the byte; a discard may leave parts of chunks.
+            request.Operation = BlockOperation.WriteZeroes;
             request.Flags = mode == FuseAbi.FallocatePunchHole ? BlockFlags.None : BlockFlags.NoHole;
             request.ByteOffset = (long)arguments->Offset;
             request.LastByteEnd = request.ByteOffset + length;

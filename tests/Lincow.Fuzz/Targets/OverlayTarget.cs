@@ -121,13 +121,20 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
             if (request.Operation == BlockOperation.Read && result == 0)
                 Compare(image, shift, number, sector);
             else if (request.IsChange)
-                Remember(number, result < 0 ? null : request.Operation == BlockOperation.Write ? sector.ToArray() : new byte[sector.Length]);
+                Remember(number, result < 0 || (request.Operation == BlockOperation.Discard && !IsWholeChunk(device, at, length, at + i)) ? null : request.Operation == BlockOperation.Write ? sector.ToArray() : new byte[sector.Length]);
         }
+    }
+
+    // Of a chunk that it covers in part, a discard may leave what was there.
+    private static bool IsWholeChunk(CowDevice device, long at, int length, long place)
+    {
+        var (geometry, chunk) = (device.Geometry, device.Geometry.ChunkAt(place));
+        return geometry.StartOf(chunk) >= at && geometry.EndOf(chunk) <= at + length;
     }
 
     private void Remember(long number, byte[]? content)
     {
-        // Empty: a write failed, so the sector may be old or new.
+        // Empty: the sector may be old or new.
         _model[number] = content ?? [];
     }
 

@@ -64,7 +64,7 @@ public class ModeTests
         {
             using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + scratch.NewSocket(), .. serve], environment: environment);
             model.AssertDeviceEquals(scratch, server.Uri);
-            model.AddRandomOperations(150, 16 << 10);
+            model.AddRandomOperations(150, 64 << 10);
             model.Play(scratch, server.Uri);
             model.AssertDeviceEquals(scratch, server.Uri);
             server.Stop();

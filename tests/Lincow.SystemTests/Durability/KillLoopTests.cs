@@ -41,7 +41,7 @@ public class KillLoopTests
             Assert.True(Cli.Check(overlay, 0, named).Findings.Count == 0, where);
             using var server = LincowServer.Start(scratch, [overlay, .. named]);
             sectors.Settle(server, where);
-            using var load = new StampedLoad(sectors, server.Uri, Connections, random.Next(), canTrim: store == "linear");
+            using var load = new StampedLoad(sectors, server.Uri, Connections, random.Next(), canTrim: store == "linear", chunkBytes);
             Thread.Sleep(random.Next(80));
             if (round % 10 == 0)
             {

@@ -131,7 +131,9 @@ internal sealed class DeviceModel
                     Write(offset, length, "fua");
                     break;
                 case < 12:
-                    Zero(offset, length, "trim");
+                    // Whole chunks: of others, nobody knows whether they are zeroes.
+                    var start = offset / chunkBytes * chunkBytes;
+                    Zero(start, Math.Min((offset + length + chunkBytes - 1) / chunkBytes * chunkBytes, Content.Length) - start, "trim");
                     break;
                 case < 14:
                     Zero(offset, length);

@@ -13,14 +13,15 @@ internal sealed class StampedLoad : IDisposable
 
     private readonly StampedSectors _sectors;
     private readonly bool _canTrim;
+    private readonly int _chunkSectors;
     private readonly Thread[] _threads;
     private readonly List<string> _failures = [];
     private volatile bool _isStopped;
     private int _flushes, _changes;
 
-    public StampedLoad(StampedSectors sectors, string uri, int connections, int seed, bool canTrim = true)
+    public StampedLoad(StampedSectors sectors, string uri, int connections, int seed, bool canTrim = true, int chunkBytes = 4096)
     {
-        (_sectors, _canTrim) = (sectors, canTrim);
+        (_sectors, _canTrim, _chunkSectors) = (sectors, canTrim, chunkBytes / StampedSectors.SectorBytes);
         _threads = [.. Enumerable.Range(0, connections).Select(i => new Thread(() => Run(uri, i, connections, new Random((seed * 31) + i))))];
         foreach (var thread in _threads)
             thread.Start();
@@ -118,14 +119,16 @@ internal sealed class StampedLoad : IDisposable
             if (command == RawClient.Write)
                 StampedSectors.Fill(payload.AsSpan(i * StampedSectors.SectorBytes), _sectors.Number(index + i), versions[i]);
         }
-        inFlight.Add(cookie, new Change(index, versions, isFua));
+        // No trim here covers more than a sector's chunk, and of a chunk in part it may leave what was there.
+        var isSure = command != RawClient.Trim || _chunkSectors == 1;
+        inFlight.Add(cookie, new Change(index, versions, isFua, isSure));
         var offset = (ulong)_sectors.Number(index) * StampedSectors.SectorBytes;
         client.Send([.. RawClient.Request(command, cookie, offset, (uint)count * StampedSectors.SectorBytes, (ushort)(isFua ? 1 : 0)), .. payload]);
     }
 
     private void Answered(Change change)
     {
-        for (var i = 0; i < change.Versions.Length; i++)
+        for (var i = 0; i < change.Versions.Length && change.IsSure; i++)
         {
             if (change.IsFua)
                 _sectors.Flushed(change.Index + i, change.Versions[i]);
@@ -147,5 +150,5 @@ internal sealed class StampedLoad : IDisposable
             _failures.Add(what);
     }
 
-    private readonly record struct Change(int Index, long[] Versions, bool IsFua);
+    private readonly record struct Change(int Index, long[] Versions, bool IsFua, bool IsSure);
 }

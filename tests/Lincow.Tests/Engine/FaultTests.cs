@@ -1,6 +1,7 @@
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Storage;
+using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;
 
@@ -51,17 +52,103 @@ public class FaultTests
         Assert.Equal(0, overlay.Flush());
     }
 
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void After_a_failed_map_write_or_sync_the_device_is_failed(bool sync)
+    [Fact]
+    public void After_a_failed_map_sync_the_device_is_failed()
     {
         using var overlay = Overlay();
         overlay.Write(0, Chunk);
-        overlay.MapDisk.Fault = (call, _) => call == (sync ? StorageCall.Flush : StorageCall.Write) ? -Errno.IO : 0;
+        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
         Assert.Equal(-Errno.IO, overlay.Flush());
         overlay.MapDisk.Fault = (_, _) => 0;
         Assert.Equal(-Errno.IO, overlay.Flush());
+        Assert.Contains(overlay.Reports, report => report.Contains("failed and answers every request", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(1, 0)]
+    [InlineData(2, 0)]
+    [InlineData(3, -Errno.IO)]
+    public void A_map_write_that_fails_is_tried_again_and_then_fails_its_flush_alone(int failures, int expected)
+    {
+        using var overlay = Overlay();
+        Assert.Equal(0, overlay.Write(0, Chunk));
+        Assert.Equal(0, overlay.Flush());
+        Assert.Equal(0, overlay.Write(4096, Chunk));
+        var left = failures;
+        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write && left-- > 0 ? -Errno.IO : 0;
+        Assert.Equal(expected, overlay.Flush());
+        Assert.Equal(expected < 0 ? 1 : 0, overlay.Reports.Count);
+        Assert.Equal(Chunk, overlay.Read(4096, 4096));
+        Assert.Equal(0, overlay.Write(8192, Chunk));
+        Assert.Equal(0, overlay.Flush());
+        overlay.CutPower();
+        overlay.Open();
+        Assert.Equal([.. Chunk, .. Chunk, .. Chunk], overlay.Read(0, 3 * 4096));
+    }
+
+    [Fact]
+    public void What_was_flushed_survives_a_cut_behind_a_map_write_that_failed()
+    {
+        using var overlay = Overlay();
+        for (var round = 0; round < 40; round++)
+        {
+            Assert.Equal(0, overlay.Write(round * 4096, Chunk));
+            Assert.Equal(0, overlay.Flush());
+            Assert.Equal(0, overlay.Write((100 + round) * 4096, Chunk));
+            overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.IO : 0;
+            Assert.Equal(-Errno.IO, overlay.Flush());
+            overlay.MapDisk.Fault = (_, _) => 0;
+            overlay.CutPower();
+            overlay.Open();
+            for (var i = 0; i <= round; i++)
+                Assert.Equal(Chunk, overlay.Read(i * 4096, 4096));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Where_some_writes_fail_the_requests_fail_whose_own_they_are_and_no_others(bool isSnapshot)
+    {
+        const int chunks = 256, requests = 6000;
+        using TestDevice device = isSnapshot ? new StoreOnSimulatedDisk(chunks * 4096, 4096) : Overlay(deviceBytes: chunks * 4096);
+        var random = new Random(17);
+        var faults = 0;
+        int Fault(StorageCall call, long offset) => call == StorageCall.Write && random.Next(50) == 0 ? -Errno.IO + (faults++ * 0) : 0;
+        foreach (var disk in device is TestOverlay overlay ? new[] { overlay.MapDisk, overlay.DataDisk } : [((StoreOnSimulatedDisk)device).Disk])
+            disk.Fault = Fault;
+        var (model, failed, flushes, failedFlushes) = (device.OriginContent.ToArray(), 0, 0, 0);
+        for (var i = 0; i < requests; i++)
+        {
+            var (before, chunk) = (faults, random.Next(chunks));
+            if (i % 5 == 4)
+            {
+                flushes++;
+                var result = device.Flush();
+                failedFlushes += result < 0 ? 1 : 0;
+                Assert.True(result == 0 || faults - before >= 3, $"a flush failed after {faults - before} failed writes");
+                continue;
+            }
+            var content = Chunk.ToArray();
+            content[0] = (byte)i;
+            if (device.Write(chunk * 4096, content) == 0)
+            {
+                content.CopyTo(model, chunk * 4096);
+                continue;
+            }
+            failed++;
+            Assert.True(faults > before, "a write failed, and nothing of its own had");
+            // Each of its sectors is old or new.
+            var now = device.Read(chunk * 4096, 4096);
+            for (var sector = 0; sector < 4096; sector += 512)
+                Assert.True(now.AsSpan(sector, 512).SequenceEqual(content.AsSpan(sector, 512)) || now.AsSpan(sector, 512).SequenceEqual(model.AsSpan((chunk * 4096) + sector, 512)));
+            now.CopyTo(model, chunk * 4096);
+        }
+        Assert.True(faults > requests / 100);
+        // Before, nearly all of them.
+        Assert.InRange(failed, 1, requests / 20);
+        Assert.InRange(failedFlushes, 0, flushes / 100);
+        Assert.Equal(model, device.Read(0, model.Length));
     }
 
     [Fact]

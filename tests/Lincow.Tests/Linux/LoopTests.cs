@@ -51,7 +51,7 @@ public unsafe class LoopTests
         }
         loop.Write(file.Descriptor, buffer.Address, 512, 0, waiter);
         Assert.Equal(512, waiter.Await(loop));
-        Assert.InRange(again.Turns, 51, int.MaxValue);
+        Assert.True(again.Turns > 50);
     }
 
     [Fact]

@@ -102,6 +102,7 @@ internal sealed unsafe class SimulatedFile : LinuxFile
             Disk.Sync(upTo);
             return 0;
         }
+        _machine.FailedSyncs++;
         _machine.HasLostCache |= IsDirect;
         Disk.FailSync(upTo, ref _machine.Random, keepsView: !IsDirect);
         return fault;

@@ -47,6 +47,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 {
     private long _events, _cutAt = long.MaxValue;
     private long _clock;
+    private int _imageFaults;
 
     public SimulationRandom Random;
 
@@ -68,6 +69,9 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     /// <summary>Chance, one in so many, of a short transfer or an interrupted call; 0 for never.</summary>
     public int NuisanceOneIn { get; init; }
+
+    /// <summary>Syncs that failed since somebody last set this to 0.</summary>
+    public int FailedSyncs { get; set; }
 
     /// <summary>A sync has failed under direct I/O: no page cache hides what is gone.</summary>
     public bool HasLostCache { get; set; }
@@ -122,7 +126,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     {
         IsOff = true;
         Arm(0);
-        (FaultsPerMille, HasJustReplied, CutsAtMapSync) = (0, false, false);
+        (FaultsPerMille, _imageFaults, HasJustReplied, CutsAtMapSync) = (0, 0, false, false);
     }
 
     /// <summary>0, or the negative errno with which an operation fails.</summary>
@@ -131,9 +135,15 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         if (FaultsPerMille == 0)
             return 0;
         // There are few of them, and much hangs on each.
-        var isTelling = site is SimulationSite.DataSync or SimulationSite.MapSync or SimulationSite.SuperblockSync or SimulationSite.ClearSync or SimulationSite.Image;
-        if (Random.Next(1000) >= (isTelling ? FaultsPerMille * 4 : FaultsPerMille))
+        var isTelling = site is SimulationSite.DataSync or SimulationSite.MapSync or SimulationSite.SuperblockSync or SimulationSite.ClearSync;
+        // An image is written again before anybody hears of it, so some errors stay for a while.
+        var stays = site == SimulationSite.Image && _imageFaults > 0;
+        if (stays)
+            _imageFaults--;
+        else if (Random.Next(1000) >= FaultsPerMille * (isTelling || site == SimulationSite.Image ? 8 : 1))
             return 0;
+        else if (site == SimulationSite.Image && Random.OneIn(2))
+            _imageFaults = Random.Next(2, 20);
         Faults++;
         coverage.Faults++;
         return site is SimulationSite.DataWrite or SimulationSite.Image or SimulationSite.Reserve && Random.OneIn(2) ? -Errno.NoSpace : -Errno.IO;

@@ -125,6 +125,9 @@ internal sealed unsafe class SimulatedStorage : IStorage
     /// <summary>Writes into the cache.</summary>
     public void CopyIn(long byteOffset, ReadOnlySpan<byte> source) => _disk.Write(byteOffset, source);
 
+    /// <summary>Makes a hole.</summary>
+    public void Punch(long byteOffset, long byteLength) => _disk.Punch(byteOffset, byteLength);
+
     /// <summary>Makes everything stable: for a test's preparations.</summary>
     public void Settle() => _disk.Sync(long.MaxValue);
 }

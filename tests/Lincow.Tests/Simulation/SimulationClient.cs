@@ -51,7 +51,7 @@ internal sealed class SimulationClient : IDisposable
     public SimulationModel Model { get; }
 
     /// <summary>A device was opened.</summary>
-    public void Begin(OverlaySession session) => (_device, _isFresh, _hasFailed) = (session.Device, true, false);
+    public void Begin(OverlaySession session) => (_device, _isFresh, _hasFailed, _machine.FailedSyncs) = (session.Device, true, false, 0);
 
     /// <summary>The device has gone, for whatever reason.</summary>
     public void End()
@@ -132,12 +132,14 @@ internal sealed class SimulationClient : IDisposable
         {
             _isFresh = false;
             request.Write = new ModelWrite(request.Submitted);
+            // Of chunks that it covers in part, a discard may leave what was there, and nobody knows of which.
+            request.PartialWrite = new ModelWrite(request.Submitted);
             ForEachCell(request, (at, cell) =>
             {
                 ulong stamp = 0;
                 if (request.Operation == BlockOperation.Write)
                     MemoryMarshal.Cast<byte, ulong>(request.Content.Slice((int)(at - request.ByteOffset), _shape.CellBytes)).Fill(stamp = ++_stamp);
-                Model.Begin(cell, stamp, request.Write);
+                Model.Begin(cell, stamp, request.Operation == BlockOperation.Discard && !IsWholeChunk(request, at) ? request.PartialWrite : request.Write);
             });
         }
         _device!.Submit(request);
@@ -172,20 +174,26 @@ internal sealed class SimulationClient : IDisposable
         {
             if (_machine.Faults == 0 || result is not (-Errno.IO or -Errno.NoSpace))
                 throw new SimulationFailure($"{request.Operation} of {request.ByteLength} bytes at {request.ByteOffset} failed with {result}, after {_machine.Faults} faults");
+            // A write that failed may be tried again by the next flush. After a failed sync nothing is.
             if (request.Operation == BlockOperation.Flush && result == -Errno.IO && !_hasFailed)
             {
-                _hasFailed = true;
-                _coverage.FailedDevices++;
+                _hasFailed = _machine.FailedSyncs > 0;
+                _coverage.FailedDevices += _hasFailed ? 1 : 0;
+                _coverage.FailedFlushes += _hasFailed ? 0 : 1;
             }
         }
         switch (request.Operation)
         {
             case BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes:
-                (request.Write.Completed, request.Write.Succeeded) = (now, result == 0);
+                (request.Write.Completed, request.Write.Succeeded, request.PartialWrite.Completed) = (now, result == 0, now);
                 if (result == 0 && (request.Flags & BlockFlags.ForceUnitAccess) != 0)
                 {
                     _machine.HasJustReplied = true;
-                    ForEachCell(request, (_, cell) => Model.Forced(cell, request.Write));
+                    ForEachCell(request, (at, cell) =>
+                    {
+                        if (request.Operation != BlockOperation.Discard || IsWholeChunk(request, at))
+                            Model.Forced(cell, request.Write);
+                    });
                 }
                 break;
             case BlockOperation.Flush when result == 0:
@@ -208,6 +216,12 @@ internal sealed class SimulationClient : IDisposable
             throw new SimulationFailure($"a read of {request.ByteLength} bytes at {request.ByteOffset}, submitted at {request.Submitted}: byte {at} holds {(stamp == Mixture ? "a mixture" : stamp)} and may hold {Model.Describe(cell)}");
         Model.Saw(cell, stamp, request.Submitted, now);
     });
+
+    private bool IsWholeChunk(SimulationRequest request, long at)
+    {
+        var start = at >> _shape.ChunkShift << _shape.ChunkShift;
+        return start >= request.ByteOffset && Math.Min(start + (1L << _shape.ChunkShift), _shape.DeviceBytes) <= request.ByteOffset + request.ByteLength;
+    }
 
     private void ForEachCell(SimulationRequest request, Action<long, int> visit)
     {

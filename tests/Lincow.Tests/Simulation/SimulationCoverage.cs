@@ -19,6 +19,9 @@ internal sealed class SimulationCoverage
 
     public long FailedDevices { get; set; }
 
+    /// <summary>Flushes that failed on a device that went on.</summary>
+    public long FailedFlushes { get; set; }
+
     public long Verified { get; set; }
 
     public void Hit(SimulationPhase phase, SimulationSite site) => _cuts[(int)phase, (int)site]++;
@@ -37,6 +40,7 @@ internal sealed class SimulationCoverage
         Faults += other.Faults;
         Requests += other.Requests;
         FailedDevices += other.FailedDevices;
+        FailedFlushes += other.FailedFlushes;
         Verified += other.Verified;
     }
 
@@ -57,6 +61,6 @@ internal sealed class SimulationCoverage
                 text.Append(count == 0 ? $"{".",9}" : $"{count,9}");
             }
         }
-        return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} failed devices, {Verified} whole devices compared").ToString();
+        return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} failed devices, {FailedFlushes} failed flushes, {Verified} whole devices compared").ToString();
     }
 }

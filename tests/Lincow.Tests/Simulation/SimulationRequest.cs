@@ -10,6 +10,9 @@ internal sealed unsafe class SimulationRequest(Action<SimulationRequest, int> en
 
     public ModelWrite Write { get; set; } = null!;
 
+    /// <summary>What it may do, or not.</summary>
+    public ModelWrite PartialWrite { get; set; } = null!;
+
     public long Submitted { get; set; }
 
     public int? Result { get; set; }

@@ -40,6 +40,7 @@ public class SimulationTests
         foreach (var (phase, sites) in Steps)
             Assert.All(sites, site => Assert.True(coverage.Cuts(phase, site) >= LeastCuts, $"only {coverage.Cuts(phase, site)} cuts fell on {site} of {phase}"));
         Assert.All([coverage.Kills, coverage.Faults, coverage.FailedDevices], count => Assert.True(count > 1000));
+        Assert.True(coverage.FailedFlushes > 100);
     }
 
     /// <summary>The steps that a cut must have fallen on.</summary>

@@ -107,6 +107,45 @@ public class AreaCacheTests
     }
 
     [Fact]
+    public void A_table_grows_with_a_few_moves_for_each_entry()
+    {
+        const ulong entries = 1_000_000;
+        using var table = new ChunkTable();
+        var random = new Random(5);
+        var most = 0L;
+        for (ulong i = 0; i < entries; i++)
+        {
+            var before = table.Moves;
+            Assert.True(table.TryAdd(i * 3, (uint)i));
+            most = Math.Max(most, table.Moves - before);
+            Assert.False(table.TryAdd((ulong)random.NextInt64((long)i + 1) * 3, 7));
+            // Amid a move everything is found, wherever it is, and nothing else.
+            var some = (ulong)random.NextInt64((long)i + 1);
+            Assert.True(table.TryGet(some * 3, out var value));
+            Assert.Equal((uint)some, value);
+            Assert.False(table.TryGet((some * 3) + 1, out _));
+        }
+        Assert.InRange(most, 1, ChunkTable.MovesPerEntry);
+        Assert.Equal((long)entries, table.Count);
+        Assert.True(table.Moves > (long)entries / 2);
+        for (ulong i = 0; i < entries; i++)
+            Assert.True(table.TryGet(i * 3, out var value) && value == i);
+    }
+
+    [Fact]
+    public void A_table_that_was_prepared_for_many_entries_moves_none_for_them()
+    {
+        using var table = new ChunkTable();
+        for (ulong i = 0; i < 10_000; i++)
+            Assert.True(table.TryAdd(i, (uint)i));
+        Assert.True(table.TryPrepare(100_000));
+        for (ulong i = 10_000; i < 110_000; i++)
+            Assert.True(table.TryAdd(i, (uint)i));
+        for (ulong i = 0; i < 110_000; i++)
+            Assert.True(table.TryGet(i, out var value) && value == i);
+    }
+
+    [Fact]
     public void Chunks_that_were_chosen_to_meet_in_the_table_are_found_as_soon_as_others()
     {
         var clock = Stopwatch.StartNew();

@@ -7,6 +7,8 @@ namespace Lincow.Tests.VhostUser;
 /// <summary>What a well-behaved guest gets, from either kind of ring on either loop.</summary>
 public unsafe class VhostTests
 {
+    private const int ChunkSectors = 8;
+
     private const uint In = 0, Out = 1, Flush = 4, GetId = 8, Discard = 11, WriteZeroes = 13;
 
     public static TheoryData<string, bool, bool, bool> Kinds
@@ -230,6 +232,9 @@ public unsafe class VhostTests
             var queue = random.Next(guest.Kind.Queues);
             var start = i * slice + random.Next(slice / 2);
             var count = 1 + random.Next(Math.Min(slice / 2, 128));
+            if (random.Next(2) == 0)
+                (start, count) = ((start + ChunkSectors - 1) / ChunkSectors * ChunkSectors, (count + ChunkSectors - 1) / ChunkSectors * ChunkSectors);
+            count = Math.Min(count, ((i + 1) * slice) - start);
             var (at, length) = (start * 512, count * 512);
             var pieces = random.Next(1, 7);
             var kick = random.Next(3) > 0;
@@ -245,7 +250,9 @@ public unsafe class VhostTests
                     data.CopyTo(model, at);
                     break;
                 case 6:
-                    guest.Submit(random.Next(2) == 0 ? Discard : WriteZeroes, 0, ZeroRange((ulong)start, (uint)count, 0), 0, pieces, queue, kick);
+                    // Of chunks in part, a discard may leave what was there.
+                    var isWhole = start % ChunkSectors == 0 && count % ChunkSectors == 0;
+                    guest.Submit(isWhole && random.Next(2) == 0 ? Discard : WriteZeroes, 0, ZeroRange((ulong)start, (uint)count, 0), 0, pieces, queue, kick);
                     model.AsSpan(at, length).Clear();
                     break;
                 default:

@@ -66,7 +66,8 @@ internal sealed class ServeHost(string command)
             {
                 // Attach itself goes on with such a device.
                 if (command != "attach" && !options.ReadOnly)
-                    WaitingDevice.Refuse(options.Overlay);
+                    WaitingDevice.Refuse(options.Overlay, options.Map);
+                WaitingDevice.Refuse(options.TransientData);
                 openings.Add(OverlaySession.Prepare(options));
             }
             // A live origin and its snapshots are one device.
@@ -195,6 +196,7 @@ internal sealed class ServeHost(string command)
     {
         Name = session.Session.Name,
         Overlay = session.Options.Overlay is { } overlay ? Path.GetFullPath(overlay) : null,
+        Map = session.Options.Map is { } map ? Path.GetFullPath(map) : null,
         Origin = session.Options.Overlay is null ? session.Options.Origin : null,
         SizeBytes = session.Session.Device.SizeBytes,
         ReadOnly = session.Session.Device.IsReadOnly,

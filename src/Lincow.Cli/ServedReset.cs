@@ -65,7 +65,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
 
     private string Describe(string holder)
     {
-        var names = found.Export.File is { } file ? DeviceHolders.Of(file) : [];
+        var names = found.Export.File is { } file ? DeviceHolders.Of(file).Where(name => name != found.Export.Device).ToList() : [];
         return AttachedDevice.Describe(found.Export.File ?? found.Export.Overlay ?? found.Export.Name, names.Count > 0 ? names : [holder]);
     }
 

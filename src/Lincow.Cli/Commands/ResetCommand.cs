@@ -33,7 +33,7 @@ internal static class ResetCommand
     /// <summary>Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.</summary>
     private static bool Reset(string path, string? map, bool acceptMap, bool force)
     {
-        WaitingDevice.Refuse(path);
+        WaitingDevice.Refuse(path, map);
         try
         {
             return OverlayReset.Reset(path, map, acceptMap, force);

@@ -23,6 +23,9 @@ public sealed record ServedExport
     /// <summary>The overlay's path; null for a transient one.</summary>
     public string? Overlay { get; init; }
 
+    /// <summary>The overlay's map, where it was named.</summary>
+    public string? Map { get; init; }
+
     /// <summary>For a transient overlay: its origin.</summary>
     public string? Origin { get; init; }
 

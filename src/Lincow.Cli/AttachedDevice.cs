@@ -38,6 +38,7 @@ internal sealed class AttachedDevice
         var (thread, session, options) = host.Sessions[0];
         // Memory that the device's own thread needs must not wait for the device.
         thread.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
+        host.OpenCount = () => attached._attachment?.OpenCount ?? 0;
         host.OnDetach = (request, reply) => attached._requests.Add(new EndRequest(request.WaitSeconds, reply));
         var source = System.IO.Path.GetFullPath(options.Overlay ?? options.Origin!);
         var target = new AttachTarget(thread.Loop, session.Device, name ?? session.Name, source, options.Overlay is not null, scanPartitions, host.NoteAttachment, CommandRunner.Warn, attached.End);

@@ -18,11 +18,10 @@ internal sealed class ServeControl(ServeHost host)
                 reply(new ControlReply(null, [.. _sessions.Select(Count)]));
                 break;
             case ControlRequest.Reset when request.Export >= 0 && request.Export < _sessions.Length:
-                var (thread, session, _) = _sessions[request.Export];
-                if (thread.Loop.IsAbandoned)
-                    reply(new ControlReply(Fault));
+                if (_sessions[request.Export].Thread.Loop is { IsAbandoned: false } loop)
+                    loop.Post(() => Reset(request, reply));
                 else
-                    thread.Loop.Post(() => session.Reset(failure => reply(new ControlReply(failure?.Message)), request.Force));
+                    reply(new ControlReply(Fault));
                 break;
             case ControlRequest.Detach when host.OnDetach is { } detach:
                 detach(request, reply);
@@ -34,6 +33,16 @@ internal sealed class ServeControl(ServeHost host)
                 reply(new ControlReply($"the request '{request.Verb}' is unknown"));
                 break;
         }
+    }
+
+    // Whoever comes on this loop behind the look waits until the reset is done, and sees what is behind it.
+    private void Reset(ControlRequest request, Action<ControlReply> reply)
+    {
+        var session = _sessions[request.Export].Session;
+        if (!request.Force && host.HolderOf(request.Export) is { } holder)
+            reply(new ControlReply($"{session.Name}: is still in use: {holder}", Holder: holder));
+        else
+            session.Reset(failure => reply(new ControlReply(failure?.Message, Clients: host.ClientsOf(request.Export))), request.Force);
     }
 
     // Another loop may be counting meanwhile: each number is as it was a moment ago. Nothing here touches a file, which might stand still or be closed.

@@ -40,7 +40,7 @@ internal sealed class ServeEnd(TimeSpan limit)
             return;
         }
         if (ending.LiveOrigin is { } origin)
-            await Close(done => Attempt(() => origin.Close(loop), done), "the origin stands still");
+            await Close(done => Attempt(() => origin.Close([.. ending.Sessions.Select(session => session.Session)], loop), done), "the origin stands still");
         await Task.WhenAll(ending.Sessions.Select(session => Close(done => session.Session.CloseWhenPossible(done), Unfinished(session))));
 
         Task Close(Action<Action<LincowException?>> close, string otherwise) => CloseOn(loop, close, otherwise);

@@ -39,6 +39,9 @@ internal sealed class ServeHost(string command)
     /// <summary>Asked to detach, on a loop's thread; null where there is nothing that could be.</summary>
     public ControlHandler? OnDetach { get; set; }
 
+    /// <summary>How often others have the one attached device's file open, on its loop's thread; null where nothing is attached.</summary>
+    public Func<int>? OpenCount { get; set; }
+
     /// <summary>Where clients connect: one for each export and address.</summary>
     public List<string> Uris { get; } = [];
 
@@ -63,7 +66,8 @@ internal sealed class ServeHost(string command)
             {
                 // Attach itself goes on with such a device.
                 if (command != "attach" && !options.ReadOnly)
-                    WaitingDevice.Refuse(options.Overlay);
+                    WaitingDevice.Refuse(options.Overlay, options.Map);
+                WaitingDevice.Refuse(options.TransientData);
                 openings.Add(OverlaySession.Prepare(options));
             }
             // A live origin and its snapshots are one device.
@@ -106,6 +110,15 @@ internal sealed class ServeHost(string command)
             throw;
         }
     }
+
+    /// <summary>Who uses an export's device and would not notice that its content is another one, for a sentence; null when nobody does. On its loop's thread.</summary>
+    public string? HolderOf(int export) =>
+        export < _vhostServers.Count && _vhostServers[export].Server.IsConnected ? "a virtual machine is connected by vhost-user"
+        : OpenCount?.Invoke() is > 0 and var count ? $"its file is open {(count == 1 ? "once" : $"{count} times")}"
+        : null;
+
+    /// <summary>NBD clients of an export. They are told, and ask anew for what they don't remember.</summary>
+    public int ClientsOf(int export) => _server?.ClientsOf(_sessions[export].Session.Device) ?? 0;
 
     // On the thread whose loop it was.
     private void LoopFaulted(LoopThread thread, Exception exception)
@@ -183,6 +196,7 @@ internal sealed class ServeHost(string command)
     {
         Name = session.Session.Name,
         Overlay = session.Options.Overlay is { } overlay ? Path.GetFullPath(overlay) : null,
+        Map = session.Options.Map is { } map ? Path.GetFullPath(map) : null,
         Origin = session.Options.Overlay is null ? session.Options.Origin : null,
         SizeBytes = session.Session.Device.SizeBytes,
         ReadOnly = session.Session.Device.IsReadOnly,

@@ -1,6 +1,7 @@
 using Lincow.Frontends.Attach;
 using Lincow.Frontends.Control;
 using Lincow.Linux;
+using Lincow.Overlays;
 
 namespace Lincow.Cli;
 
@@ -10,15 +11,24 @@ namespace Lincow.Cli;
 /// </summary>
 internal static class WaitingDevice
 {
-    /// <summary>The device of an overlay that waits; null when there is none. Only root has such devices.</summary>
-    public static FoundExport? Of(string? overlay) => string.IsNullOrEmpty(overlay) || !Environment.IsPrivilegedProcess || !RunDirectory.IsThere ? null : Servers.Find(overlay).Find(found =>
-        !found.Server.IsAlive && found.Export.Overlay is { } path && LinuxPath.AreSame(path, overlay)
-        && AttachWays.Find(found.Export.Via) is { } way && way.IsWaiting(found.Export));
+    /// <summary>The device of an overlay that waits, whichever of its files is named; null when there is none. Only root has such devices.</summary>
+    /// <param name="overlay">The overlay, or its map, or a file or device that may be one.</param>
+    /// <param name="map">Its map, if it is named.</param>
+    public static FoundExport? Of(string? overlay, string? map = null)
+    {
+        if (string.IsNullOrEmpty(overlay) || !Environment.IsPrivilegedProcess || !RunDirectory.IsThere)
+            return null;
+        var waiting = Servers.Find(null).Where(found => !found.Server.IsAlive && found.Export.Overlay is not null && AttachWays.Find(found.Export.Via) is { } way && way.IsWaiting(found.Export)).ToList();
+        if (waiting.Count == 0)
+            return null;
+        var named = OverlayPaths.Of(overlay, map);
+        return waiting.Find(found => OverlayPaths.Of(found.Export.Overlay!, found.Export.Map).Any(path => named.Any(other => other == path || LinuxPath.AreSame(other, path))));
+    }
 
     /// <summary>Throws <see cref="LincowException"/> when a device of the overlay waits.</summary>
-    public static void Refuse(string? overlay)
+    public static void Refuse(string? overlay, string? map = null)
     {
-        if (Of(overlay) is { } waiting)
+        if (Of(overlay, map) is { } waiting)
             throw new LincowException($"{overlay}: {waiting.Export.Device} waits for its server, which died. Go on with 'lincow attach', or take it away with 'lincow detach --stale'");
     }
 

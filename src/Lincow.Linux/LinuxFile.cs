@@ -82,7 +82,7 @@ public unsafe class LinuxFile : IDisposable
     /// <param name="exclusiveDevice">As for <see cref="Open"/>.</param>
     public LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
     {
-        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0) | (exclusiveDevice ? Libc.Exclusive : 0);
+        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock | (direct ? Libc.Open.Direct : 0) | (exclusiveDevice ? Libc.Exclusive : 0);
         return Finish(Libc.open(OwnPath, flags, 0), Path, writable, direct);
     }
 

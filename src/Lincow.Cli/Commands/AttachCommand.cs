@@ -65,9 +65,9 @@ internal static class AttachCommand
 
     private static void Serve(SessionOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
     {
-        var waiting = WaitingDevice.Of(session.Overlay);
+        var waiting = WaitingDevice.Of(session.Overlay, session.Map);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
-            WaitingDevice.Refuse(session.Overlay);
+            WaitingDevice.Refuse(session.Overlay, session.Map);
         var way = AttachWays.Choose(waiting?.Export.Via ?? via, out var remark);
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();

@@ -21,6 +21,8 @@ internal static class CheckCommand
         command.SetAction(result =>
         {
             CheckReport report;
+            if (result.GetValue(repair))
+                WaitingDevice.Refuse(result.GetValue(overlay), result.GetValue(map));
             try
             {
                 report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),

@@ -17,7 +17,7 @@ internal static class CommitCommand
         command.SetAction(result =>
         {
             var options = overlay.Read(result);
-            WaitingDevice.Refuse(options.Overlay);
+            WaitingDevice.Refuse(options.Overlay, options.Map);
             using var interruption = Signals.Interruptible();
             var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction), interruption.Token));
             if (result.GetValue(json))

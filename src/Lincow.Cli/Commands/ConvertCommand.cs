@@ -36,6 +36,9 @@ internal static class ConvertCommand
                 AcceptOrigin = result.GetValue(acceptOrigin),
                 Force = result.GetValue(force),
             };
+            // What is asked of the one meanwhile isn't in it yet; of the other it would be written over what is made.
+            WaitingDevice.Refuse(options.Source);
+            WaitingDevice.Refuse(options.Destination);
             var report = Run(options, result.GetValue(quiet));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.ConvertReport);

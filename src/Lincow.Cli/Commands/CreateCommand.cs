@@ -40,7 +40,7 @@ internal static class CreateCommand
                 throw new UsageException("a snapshot store has its table inside and no room to grow: leave out --map and --max-size");
             if (options.Store == StoreKind.Linear && options.StoreBytes is not null)
                 throw new UsageException("--store-size goes with --store snapshot; a linear overlay has its device's size");
-            WaitingDevice.Refuse(options.Overlay);
+            WaitingDevice.Refuse(options.Overlay, options.Map);
             OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
             if (result.GetValue(json))
                 Json.Write(OverlayInfo.Read(options.Overlay, options.Map), Json.Default.OverlayInfo);

@@ -34,7 +34,7 @@ public interface IChangeFormat
     /// <param name="deviceBytes">The device's size.</param>
     int ChunkFor(long? wanted, int source, long deviceBytes);
 
-    /// <summary>Begins a new file of this format.</summary>
+    /// <summary>Plans a new file of this format. Throws <see cref="LincowException"/> for all that stands against it; nothing of a block device has changed then.</summary>
     IChangeSink Create(ChangeSinkOptions options);
 }
 
@@ -84,6 +84,9 @@ public interface IChangeSource : IDisposable
 /// <summary>Takes changes in the device's order, in whole chunks (the device's last one may be short).</summary>
 public interface IChangeSink : IDisposable
 {
+    /// <summary>Nothing stands against it: what is there goes.</summary>
+    void Begin();
+
     void Write(long byteOffset, ReadOnlySpan<byte> content);
 
     void Zero(long byteOffset, long byteLength);

@@ -14,8 +14,8 @@ internal sealed class ConvertTarget : IDisposable
     private readonly string _path;
     private readonly bool _replace;
     private readonly LinuxFile? _replaced;
-    private LinuxFile? _file;
-    private bool _isPublished;
+    private LinuxFile? _file, _seen;
+    private bool _isPublished, _isBegun;
 
     private ConvertTarget(string path, string workPath, LinuxFile file, bool replace, LinuxFile? replaced) =>
         (_path, WorkPath, _file, _replace, _replaced) = (path, workPath, file, replace, replaced);
@@ -38,15 +38,12 @@ internal sealed class ConvertTarget : IDisposable
                 if (existing.Facts.IsSameFile(source))
                     throw new LincowException($"{path}: is the source itself. Give the destination a path of its own");
                 OverlayCreator.RequireFree(existing, origin, force);
-                var isDevice = existing.Facts.Kind == FileKind.BlockDevice;
-                existing.Dispose();
-                existing = Claim(path, isDevice);
-                if (isDevice)
-                {
-                    existing.Write(new byte[Math.Min(HeadBytes, existing.Facts.SizeBytes)], 0);
-                    existing.Sync();
+                using (var look = existing)
+                    existing = Claim(look);
+                // Before it was locked, somebody may have put something there.
+                OverlayCreator.RequireFree(existing, origin, force);
+                if (existing.Facts.Kind == FileKind.BlockDevice)
                     return new ConvertTarget(path, path, existing, replace: false, replaced: null);
-                }
             }
             var workPath = Path.Combine(Path.GetDirectoryName(path)!, $".{Path.GetFileName(path)}.converting");
             return new ConvertTarget(path, workPath, CreateWorkFile(path, workPath), force, existing);
@@ -58,6 +55,16 @@ internal sealed class ConvertTarget : IDisposable
         }
     }
 
+    /// <summary>Every check has been made: from here on, what is on a block device is lost.</summary>
+    public void Begin()
+    {
+        _isBegun = true;
+        if (WorkPath != _path)
+            return;
+        File.Write(new byte[Math.Min(HeadBytes, File.Facts.SizeBytes)], 0);
+        File.Sync();
+    }
+
     /// <summary>Everything has been written: what is read from now on comes from the disk, through another opening.</summary>
     public void BeginReadBack()
     {
@@ -65,7 +72,8 @@ internal sealed class ConvertTarget : IDisposable
         // A block device is opened by one at a time.
         if (WorkPath != _path)
             return;
-        _file!.Dispose();
+        _seen = _file!.Reopen(writable: false);
+        _file.Dispose();
         _file = null;
     }
 
@@ -92,9 +100,10 @@ internal sealed class ConvertTarget : IDisposable
     {
         if (!_isPublished && WorkPath != _path)
             System.IO.File.Delete(WorkPath);
-        else if (!_isPublished)
+        else if (!_isPublished && _isBegun)
             Wipe();
         _file?.Dispose();
+        _seen?.Dispose();
         _replaced?.Dispose();
     }
 
@@ -103,7 +112,7 @@ internal sealed class ConvertTarget : IDisposable
     {
         try
         {
-            _file ??= LinuxFile.Open(WorkPath, writable: true);
+            _file ??= _seen!.Reopen(writable: true, exclusiveDevice: true);
             _file.Write(new byte[Math.Min(HeadBytes, _file.Facts.SizeBytes)], 0);
             _file.Sync();
         }
@@ -113,12 +122,13 @@ internal sealed class ConvertTarget : IDisposable
         }
     }
 
-    private static LinuxFile Claim(string path, bool isDevice)
+    private static LinuxFile Claim(LinuxFile look)
     {
+        var path = look.Path;
         LinuxFile file;
         try
         {
-            file = OverlayFiles.OpenPath(path, writable: true, direct: false, exclusive: isDevice);
+            file = OverlayFiles.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {

@@ -42,8 +42,10 @@ internal sealed class LinearSink : IChangeSink
         _superblock.Encode(new byte[Superblock.SizeBytes]);
         _superblock = _superblock.Marked();
         _geometry = _superblock.Geometry;
-        OverlayCreator.Prepare(_superblock, _file, _file, preallocate: false);
+        OverlayCreator.RequireRoom(_superblock, _file, _file);
     }
+
+    public void Begin() => OverlayCreator.Prepare(_superblock, _file, _file, preallocate: false);
 
     public void Write(long byteOffset, ReadOnlySpan<byte> content)
     {

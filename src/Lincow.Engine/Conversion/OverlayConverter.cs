@@ -83,6 +83,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
         using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
         {
+            target.Begin();
+            sink.Begin();
             Copy(source, sink, chunk);
             sink.Complete();
         }

@@ -54,6 +54,11 @@ internal sealed class SnapshotStoreSink : IChangeSink
         _origin = origin.Identity;
         if (options.DeviceBytes != origin.Identity.SizeBytes)
             throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a dm-snapshot is as large as its origin. Convert to qcow2, which can be larger");
+        RequireRoom(_layout.AreaChunk(0));
+    }
+
+    public void Begin()
+    {
     }
 
     public void Write(long byteOffset, ReadOnlySpan<byte> content)

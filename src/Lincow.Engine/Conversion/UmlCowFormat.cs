@@ -193,8 +193,9 @@ internal sealed class UmlCowSink : IChangeSink
         if (_header.DataOffset > UmlCowHeader.MaxDataOffset)
             throw new LincowException($"{origin.Uri}: User-mode Linux has no COW files for devices of more than 8 TiB. Convert to qcow2 or linear");
         _head = _header.Encode();
-        _file.SetLength(_header.DataOffset + options.DeviceBytes);
     }
+
+    public void Begin() => _file.SetLength(_header.DataOffset + _header.SectorCount * UmlCowHeader.SectorBytes);
 
     public void Write(long byteOffset, ReadOnlySpan<byte> content)
     {

@@ -1,5 +1,6 @@
 using Lincow.Device;
 using Lincow.Linux;
+using Lincow.Origins;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -10,36 +11,33 @@ namespace Lincow.Overlays;
 /// </summary>
 public sealed class LiveOrigin : IDisposable
 {
-    private readonly LinuxFile _file;
+    private readonly OriginClaim _claim;
     private FileStorage? _storage;
 
-    private LiveOrigin(LinuxFile file) => _file = file;
+    private LiveOrigin(OriginClaim claim) => _claim = claim;
+
+    private LinuxFile Origin => _claim.File;
 
     public OriginDevice? Device { get; private set; }
 
-    /// <summary>Opens the origin for writing while nobody else uses it. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>Opens the origin for writing while nobody else uses it, a block device or a loop device over it claimed. Throws <see cref="LincowException"/>.</summary>
     public static LiveOrigin Claim(string origin)
     {
         var path = OverlayFiles.FullPath(origin, "origin");
-        using (OriginFile.Open(path))
-        {
-            // A file or block device, and no overlay.
-        }
-        var file = OverlayFiles.OpenPath(path, writable: true, direct: false, exclusive: false);
+        var claim = OriginClaim.Take(OriginFile.Open(path), "It would change under that");
+        var file = claim.File;
         try
         {
-            if (!file.TryLock(OriginFile.LockByte, exclusive: true))
-                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}, and would change under it. Stop that process first");
             // Shared from here on, with its own snapshots; those of others see the other byte.
             if (!file.TryLock(OriginFile.LiveByte, exclusive: true) || !file.TryLock(OriginFile.LockByte, exclusive: false))
                 throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that process first");
             if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
                 throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
-            return new LiveOrigin(file);
+            return new LiveOrigin(claim);
         }
         catch
         {
-            file.Dispose();
+            claim.Dispose();
             throw;
         }
     }
@@ -47,19 +45,25 @@ public sealed class LiveOrigin : IDisposable
     /// <summary>Makes the device, on the loop of the sessions.</summary>
     public OriginDevice Begin(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
     {
-        _storage = new FileStorage(_file, loop);
+        _storage = new FileStorage(Origin, loop);
         var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
-        return Device = new OriginDevice(new Geometry(_file.Facts.SizeBytes, chunkShift), _storage, [.. snapshots.Select(snapshot => snapshot.Device)]);
+        return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _storage, [.. snapshots.Select(snapshot => snapshot.Device)]);
     }
 
-    /// <summary>Ends it, on its loop, before the snapshots: waits for what is in flight and syncs. Throws <see cref="LincowException"/>.</summary>
-    public void Close(IoLoop loop)
+    /// <summary>
+    /// Ends it, on its loop, before the snapshots: waits for what is in flight, syncs, and has the snapshots remember what the origin is like from now on, which
+    /// they didn't know while it was written to. Throws <see cref="LincowException"/>.
+    /// </summary>
+    public void Close(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
     {
         while (Device is { IsIdle: false })
             loop.RunOnce();
         try
         {
-            _file.Sync();
+            Origin.Sync();
+            var identity = OriginIdentity.Of(Origin);
+            foreach (var snapshot in snapshots)
+                snapshot.NoteOrigin?.Invoke(identity);
         }
         catch (LinuxException e)
         {
@@ -73,9 +77,7 @@ public sealed class LiveOrigin : IDisposable
 
     public void Dispose()
     {
-        if (_storage is not null)
-            _storage.Dispose();
-        else
-            _file.Dispose();
+        _storage?.Dispose();
+        _claim.Dispose();
     }
 }

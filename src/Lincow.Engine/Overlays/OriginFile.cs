@@ -1,6 +1,7 @@
 using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Snapshot;
 using Lincow.Storage;
 
 namespace Lincow.Overlays;
@@ -59,15 +60,15 @@ internal sealed class OriginFile : IDisposable
         if (scheme > 0)
             throw new LincowException($"{uri}: origins of the kind '{uri[..scheme]}' are not there yet. Give a file, a block device or zero:SIZE");
         var path = Path.GetFullPath(uri);
-        var file = OpenPath(path, direct: false);
+        var file = OpenPath(path);
         try
         {
             Require(file);
             var identity = OriginIdentity.Of(file);
             if (direct && identity.SizeBytes % file.LogicalBlockBytes == 0)
             {
-                file.Dispose();
-                file = OpenPath(path, direct: true);
+                using var buffered = file;
+                file = file.Reopen(writable: false, direct: true);
             }
             if (!file.TryLock(LockByte, exclusive: false))
                 throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
@@ -107,10 +108,11 @@ internal sealed class OriginFile : IDisposable
     // Its raw bytes, superblock and map in front, are not what anybody means by an origin.
     private static void RequireNoOverlay(LinuxFile file)
     {
-        if (file.IsDirect)
-            return;
-        var head = new byte[2 * Superblock.SizeBytes];
-        if (file.Read(head, 0) == head.Length && SuperblockFile.Decode(head, file.Path).Current is not null)
+        using var head = new AlignedBytes(2 * Superblock.SizeBytes);
+        var bytes = file.Read(head.Span, 0);
+        var isOverlay = bytes == head.Span.Length && SuperblockFile.Decode(head.Span, file.Path).Current is not null;
+        isOverlay |= bytes >= SnapshotHeader.SizeBytes && SnapshotHeader.Decode(head.Span[..SnapshotHeader.SizeBytes], out _) is not null;
+        if (isOverlay)
             throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
     }
 
@@ -129,11 +131,11 @@ internal sealed class OriginFile : IDisposable
             throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
     }
 
-    private static LinuxFile OpenPath(string path, bool direct)
+    private static LinuxFile OpenPath(string path)
     {
         try
         {
-            return LinuxFile.Open(path, writable: false, direct);
+            return LinuxFile.Open(path, writable: false);
         }
         catch (LinuxException e) when (e.Errno == Errno.NoEntry)
         {

@@ -66,6 +66,8 @@ public static class OverlayCreator
             Make(options, made =>
             {
                 using var file = OpenTarget(options.Overlay, options.Force, origin, made);
+                SnapshotAdmin.RequireCapacity(file, options.StoreBytes, new Geometry(size, chunkShift));
+                Clear(file);
                 SnapshotAdmin.Lay(file, options.StoreBytes, new Geometry(size, chunkShift), origin, options.Preallocate);
             });
             return;
@@ -79,6 +81,10 @@ public static class OverlayCreator
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
+            RequireRoom(superblock, separate ?? data, data);
+            Clear(data);
+            if (separate is not null)
+                Clear(separate);
             Lay(superblock, separate ?? data, data, options.Preallocate);
         });
     }
@@ -164,6 +170,7 @@ public static class OverlayCreator
             throw new LincowException($"{map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
     }
 
+    /// <summary>Opens a target and makes sure that it is free; nothing of what is there changes yet.</summary>
     private static LinuxFile OpenTarget(string target, bool force, OriginFile origin, List<string> made)
     {
         var path = Path.GetFullPath(target);
@@ -185,7 +192,7 @@ public static class OverlayCreator
         using (var look = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false))
         {
             RequireFree(look, origin, force);
-            file = OverlayFiles.OpenPath(path, writable: true, direct: false, exclusive: look.Facts.Kind == FileKind.BlockDevice);
+            file = OverlayFiles.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
         if (!file.TryLock(OriginFile.LockByte, exclusive: true))
         {
@@ -193,15 +200,29 @@ public static class OverlayCreator
             file.Dispose();
             throw new LincowException($"{path}: is in use by {holder}; stop that process first");
         }
-        if (file.Facts.Kind == FileKind.Regular)
+        try
         {
-            file.SetLength(0);
-            // They would lead to the map of the overlay that was here before.
-            file.RemoveAttribute(OverlayFiles.MapAttribute);
-            file.RemoveAttribute(OverlayFiles.UuidAttribute);
-            file.RemoveAttribute(OriginNote.Attribute);
+            // Before it was locked, somebody may have put something there.
+            RequireFree(file, origin, force);
+            return file;
         }
-        return file;
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    // The last of all checks has been made.
+    private static void Clear(LinuxFile file)
+    {
+        if (file.Facts.Kind != FileKind.Regular)
+            return;
+        file.SetLength(0);
+        // They would lead to the map of the overlay that was here before.
+        file.RemoveAttribute(OverlayFiles.MapAttribute);
+        file.RemoveAttribute(OverlayFiles.UuidAttribute);
+        file.RemoveAttribute(OriginNote.Attribute);
     }
 
     internal static void RequireFree(LinuxFile file, OriginFile origin, bool force)
@@ -236,16 +257,14 @@ public static class OverlayCreator
     /// <summary>All but the superblocks, without which it isn't an overlay.</summary>
     internal static void Prepare(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
     {
-        foreach (var file in new[] { mapFile, dataFile }.Distinct())
+        RequireRoom(superblock, mapFile, dataFile);
+        foreach (var (file, needed) in Needs(superblock, mapFile, dataFile))
         {
-            var needed = ReferenceEquals(file, mapFile) ? superblock.MapFileBytes : superblock.DataFileBytes;
             if (file.Facts.Kind == FileKind.Regular)
                 file.SetLength(needed);
-            else if (file.Facts.SizeBytes < needed)
-                throw new LincowException($"{file.Path}: the block device has {file.Facts.SizeBytes} bytes and the overlay needs {needed}");
         }
         if (mapFile.Facts.Kind == FileKind.BlockDevice)
-            Clear(mapFile, Superblock.MapOffsetBytes + superblock.MapBytes);
+            ClearMap(mapFile, Superblock.MapOffsetBytes + superblock.MapBytes);
         if (preallocate && dataFile.Facts.Kind == FileKind.Regular && !dataFile.TryReserve(superblock.DataOffset, superblock.DeviceBytes))
             throw new LincowException($"{dataFile.Path}: its file system can't reserve space. Leave out --preallocate");
         if (!ReferenceEquals(mapFile, dataFile))
@@ -259,8 +278,22 @@ public static class OverlayCreator
             mapFile.Sync();
     }
 
+    /// <summary>Throws <see cref="LincowException"/> when a block device is too small.</summary>
+    internal static void RequireRoom(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile)
+    {
+        foreach (var (file, needed) in Needs(superblock, mapFile, dataFile))
+        {
+            if (file.Facts.Kind != FileKind.Regular && file.Facts.SizeBytes < needed)
+                throw new LincowException($"{file.Path}: the block device has {file.Facts.SizeBytes} bytes and the overlay needs {needed}");
+        }
+    }
+
+    private static (LinuxFile File, long Bytes)[] Needs(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile) => ReferenceEquals(mapFile, dataFile)
+        ? [(mapFile, superblock.MapFileBytes)]
+        : [(mapFile, superblock.MapFileBytes), (dataFile, superblock.DataFileBytes)];
+
     // A device may hold the pages of an earlier overlay; they must read as never written. Superblocks first: from here on it is no overlay.
-    private static void Clear(LinuxFile device, long byteLength)
+    private static void ClearMap(LinuxFile device, long byteLength)
     {
         device.Write(new byte[2 * Superblock.SizeBytes], 0);
         device.Sync();

@@ -155,8 +155,8 @@ internal sealed class OverlayFiles : IDisposable
     internal static LinuxFile OpenLocked(string path, OverlayAccess access, bool direct, string overlay, List<LinuxFile>? opened = null)
     {
         var isWriter = access == OverlayAccess.Write;
-        var mustBeAlone = isWriter && IsBlockDevice(path);
-        var file = LockHolder.Outlast(() => TryOpen(path, isWriter, direct, mustBeAlone), () => null, out _)
+        using var look = OpenPath(path, writable: false, direct: false, exclusive: false);
+        var file = LockHolder.Outlast(() => TryReopen(look, isWriter, direct), () => null, out _)
             ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");
         opened?.Add(file);
         if (access != OverlayAccess.Peek && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts), out var holder) is null)
@@ -168,11 +168,12 @@ internal sealed class OverlayFiles : IDisposable
         return file;
     }
 
-    private static LinuxFile? TryOpen(string path, bool writable, bool direct, bool exclusive)
+    // A block device has one writer, known to the kernel.
+    private static LinuxFile? TryReopen(LinuxFile look, bool writable, bool direct)
     {
         try
         {
-            return OpenPath(path, writable, direct, exclusive);
+            return ReopenSeen(look, writable, direct, exclusive: writable);
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {
@@ -180,10 +181,17 @@ internal sealed class OverlayFiles : IDisposable
         }
     }
 
-    private static bool IsBlockDevice(string path)
+    /// <summary>Opens the very file that was looked at, in another way; a block device exclusively if so wanted. Throws <see cref="LincowException"/>.</summary>
+    internal static LinuxFile ReopenSeen(LinuxFile look, bool writable, bool direct, bool exclusive)
     {
-        using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
-        return file.Facts.Kind == FileKind.BlockDevice;
+        try
+        {
+            return look.Reopen(writable, direct, exclusive && look.Facts.Kind == FileKind.BlockDevice);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{look.Path}: can't be opened{(writable ? " for writing" : "")}: {e.Reason}", e);
+        }
     }
 
     internal static LinuxFile OpenPath(string path, bool writable, bool direct, bool exclusive)

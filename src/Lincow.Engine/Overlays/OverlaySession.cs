@@ -124,6 +124,9 @@ public sealed class OverlaySession
     /// <summary>For a persistent dm-snapshot store: how many areas its cache holds at most, and how often it had what was asked for.</summary>
     public (int Areas, long Hits, long Misses)? AreaCache => _store is SnapshotStore { MetadataStorage: not null, Cache: var cache } ? (cache.Capacity, cache.Hits, cache.Misses) : null;
 
+    /// <summary>For a snapshot of a live origin: remembers what the origin is like, now that nobody writes to it.</summary>
+    internal Action<OriginIdentity>? NoteOrigin { get; init; }
+
     /// <summary>Opens an overlay, or makes a transient one, on the loop's thread. Throws <see cref="LincowException"/>.</summary>
     public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
 

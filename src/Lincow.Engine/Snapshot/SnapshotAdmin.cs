@@ -15,10 +15,7 @@ internal static class SnapshotAdmin
     /// <param name="preallocate">Reserve its space now.</param>
     public static void Lay(LinuxFile file, long? storeBytes, Geometry geometry, OriginFile origin, bool preallocate)
     {
-        var layout = new SnapshotLayout(geometry.ChunkShift);
-        var bytes = file.Facts.Kind == FileKind.Regular ? storeBytes ?? layout.StoreBytesFor(geometry.ChunkCount) : file.Facts.SizeBytes;
-        if (layout.Capacity(bytes) < 1)
-            throw new LincowException($"{file.Path}: {bytes} bytes hold a header and an area of {geometry.ChunkBytes} bytes each, and no chunk. Give a larger --store-size or a smaller --chunk");
+        var bytes = RequireCapacity(file, storeBytes, geometry);
         if (file.Facts.Kind == FileKind.Regular)
             file.SetLength(bytes);
         if (preallocate && file.Facts.Kind == FileKind.Regular && !file.TryReserve(0, bytes))
@@ -26,6 +23,15 @@ internal static class SnapshotAdmin
         var header = new SnapshotHeader(IsValid: true, geometry.ChunkShift);
         SnapshotFile.Empty(file, header);
         OriginNote.Write(file, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
+    }
+
+    /// <summary>The bytes that a store in a file or device is to have. Throws <see cref="LincowException"/> when no chunk fits in.</summary>
+    public static long RequireCapacity(LinuxFile file, long? storeBytes, Geometry geometry)
+    {
+        var layout = new SnapshotLayout(geometry.ChunkShift);
+        var bytes = file.Facts.Kind == FileKind.Regular ? storeBytes ?? layout.StoreBytesFor(geometry.ChunkCount) : file.Facts.SizeBytes;
+        return layout.Capacity(bytes) >= 1 ? bytes
+            : throw new LincowException($"{file.Path}: {bytes} bytes hold a header and an area of {geometry.ChunkBytes} bytes each, and no chunk. Give a larger --store-size or a smaller --chunk");
     }
 
     /// <summary>Empties a store that nobody serves: the origin shows again. True when its space has been given back.</summary>

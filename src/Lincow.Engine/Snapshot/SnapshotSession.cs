@@ -80,7 +80,11 @@ internal static class SnapshotSession
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
             if (!options.ReadOnly)
                 Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginIdentity.Unsettled(origin.Identity, origin.Identity.SizeBytes) : origin.Identity);
-            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path)) { IsCommitUnfinished = file.Header.IsCommitUnfinished };
+            return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path))
+            {
+                IsCommitUnfinished = file.Header.IsCommitUnfinished,
+                NoteOrigin = options is { OriginIsLive: true, ReadOnly: false } ? identity => Remember(file, geometry, origin.Uri, identity) : null,
+            };
         }
         catch
         {
@@ -136,7 +140,7 @@ internal static class SnapshotSession
     // Before anything is served for writing, and not of a store that is refused.
     private static void Remember(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
     {
-        var note = file.Note;
+        var note = OriginNote.Read(file.File);
         if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn)
             OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);
     }

@@ -15,6 +15,8 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
 
     public string Path => Device ?? "";
 
+    public int OpenCount => 0;
+
     protected AttachTarget Target => target;
 
     protected ServerEnd Server { get; } = new(target);

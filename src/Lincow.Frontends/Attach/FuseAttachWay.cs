@@ -65,11 +65,15 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
 {
     private readonly ServerEnd _server = new(target);
     private string? _file, _link;
+    private FuseServer? _fuse;
     private bool _isMounted;
 
     public string? Device { get; private set; }
 
     public string Path => Device ?? _file ?? "";
+
+    // The loop device has it open once.
+    public int OpenCount => _fuse is { } server ? server.OpenCount - (Device is null ? 0 : 1) : 0;
 
     public void Begin()
     {
@@ -78,7 +82,7 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         var connection = FuseConnection.Mount(target.Source, _file!, target.Device.IsReadOnly);
         _isMounted = true;
         var owner = new FuseOwner(LinuxPath.ThisUser, LinuxPath.ThisGroup);
-        var server = new FuseServer(target.Loop, target.Device, connection.Descriptor, owner, target.Log);
+        var server = _fuse = new FuseServer(target.Loop, target.Device, connection.Descriptor, owner, target.Log);
         _server.Begins();
         target.Loop.Post(() => server.Start(_server.Ended));
         if (LoopBlockDevice.WhyNot() is not null)

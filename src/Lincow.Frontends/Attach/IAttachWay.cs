@@ -48,6 +48,12 @@ public interface IAttachment
     string Path { get; }
 
     /// <summary>
+    /// How often others have it open, as far as the server itself sees that: of a file, not of a block device, which everybody can look at
+    /// (<see cref="Linux.DeviceHolders"/>). On the loop's thread.
+    /// </summary>
+    int OpenCount { get; }
+
+    /// <summary>
     /// Goes on with detaching, and returns true when nothing of it is left. Otherwise says who holds it, or nothing when the kernel only needs a
     /// moment; to be tried again.
     /// </summary>

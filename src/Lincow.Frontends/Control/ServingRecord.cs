@@ -23,6 +23,9 @@ public sealed record ServedExport
     /// <summary>The overlay's path; null for a transient one.</summary>
     public string? Overlay { get; init; }
 
+    /// <summary>The overlay's map, where it was named.</summary>
+    public string? Map { get; init; }
+
     /// <summary>For a transient overlay: its origin.</summary>
     public string? Origin { get; init; }
 
@@ -73,7 +76,9 @@ public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeco
 /// <summary>The line that comes back.</summary>
 /// <param name="Error">What went wrong, a sentence; null when nothing did.</param>
 /// <param name="Counters">For status: of each export, in the record's order.</param>
-public sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null);
+/// <param name="Holder">For reset, with an error: who uses the device, so that nothing was done.</param>
+/// <param name="Clients">For reset: NBD clients that are connected, and may remember what was before.</param>
+public sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ServingRecord))]

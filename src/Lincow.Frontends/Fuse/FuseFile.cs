@@ -24,6 +24,9 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
     /// </summary>
     private const ushort MaxBackground = 256;
 
+    /// <summary>How often the file is open: a loop device over it has it open once, and one process may have it open more often.</summary>
+    public int OpenCount { get; private set; }
+
     private readonly long _openedSeconds = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
 
     private uint BlockBytes => (uint)Math.Clamp(device.Geometry.ChunkBytes, 4096, 1 << 20);
@@ -241,6 +244,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
                 return 0;
             case FuseOpcode.Open:
                 // The device is the one cache; writes beside each other are its business too, and a close has nothing to say.
+                OpenCount++;
                 request.ReplyBody<FuseOpenReply>()->Flags = FuseAbi.OpenDirectIo | FuseAbi.OpenNoFlush | FuseAbi.OpenParallelDirectWrites;
                 return 0;
             case FuseOpcode.StatFs:
@@ -248,7 +252,10 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
                 return 0;
             case FuseOpcode.Lookup:
                 return -Errno.NotDirectory;
-            case FuseOpcode.Release or FuseOpcode.Destroy:
+            case FuseOpcode.Release:
+                OpenCount--;
+                return 0;
+            case FuseOpcode.Destroy:
                 return 0;
             default:
                 // Also to interrupts, which the kernel sends no more then: whatever it wants to end is answered soon. And to flush, for a close.

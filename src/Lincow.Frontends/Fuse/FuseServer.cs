@@ -51,6 +51,9 @@ public sealed class FuseServer : IoCompletion
         _file = new FuseFile(loop, device, owner);
     }
 
+    /// <summary>How often the file is open now. On the loop's thread.</summary>
+    public int OpenCount => _file.OpenCount;
+
     /// <summary>Begins; calls back when the connection is over, which the kernel decides: it was unmounted, or aborted. On the loop's thread.</summary>
     public void Start(Action ended)
     {

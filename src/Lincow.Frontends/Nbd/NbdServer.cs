@@ -1,3 +1,4 @@
+using Lincow.Device;
 using Lincow.Linux;
 
 namespace Lincow.Frontends.Nbd;
@@ -30,6 +31,13 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
     /// <summary>Connections that are open now.</summary>
     public int ConnectionCount => Volatile.Read(ref _connections);
+
+    /// <summary>Clients of a device that are connected now.</summary>
+    public int ClientsOf(BlockDevice device)
+    {
+        lock (_gate)
+            return _owners.Values.Sum(owner => owner.Open.Count(place => place.Device == device));
+    }
 
     /// <summary>Accepts connections from a listening socket, which the server closes in the end.</summary>
     public void Listen(int descriptor)
@@ -157,7 +165,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         CountStranger(connection.IsTrusted, -1);
         CountStranger(isTrusted, 1);
         var owner = _owners[handshake.Export!.Loop];
-        var place = new OpenPlace(socket, isTrusted);
+        var place = new OpenPlace(socket, handshake.Export.Device, isTrusted);
         lock (_gate)
             owner.Open.Add(place);
         if (owner.Loop == loop)
@@ -237,8 +245,10 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     }
 
     /// <summary>A connection behind its handshake; its transmission begins a moment later, on the loop of the export.</summary>
-    private sealed class OpenPlace(int socket, bool isTrusted)
+    private sealed class OpenPlace(int socket, BlockDevice device, bool isTrusted)
     {
+        public BlockDevice Device => device;
+
         public int Socket => socket;
 
         public bool IsTrusted => isTrusted;

@@ -131,6 +131,10 @@ internal sealed class Qcow2Sink : IChangeSink
         _server = new QemuServer(_file.Path, QemuPrograms.Open(_file.Path, isOverNothing ? null : options.OriginUri));
     }
 
+    public void Begin()
+    {
+    }
+
     public void Write(long byteOffset, ReadOnlySpan<byte> content) => _server.Client.Write(byteOffset, content);
 
     public void Zero(long byteOffset, long byteLength) => _server.Client.Zero(byteOffset, byteLength);

@@ -41,6 +41,9 @@ public sealed class VhostServer(VhostExport export, int listener, Action<string>
         export.Loop.Accept(listener, this);
     }
 
+    /// <summary>Whether a virtual machine is connected. On the device's loop.</summary>
+    public bool IsConnected => _session is not null;
+
     /// <summary>Accepts no more, finishes what is in flight, and calls back when the connection is closed.</summary>
     public void Stop(Action stopped)
     {

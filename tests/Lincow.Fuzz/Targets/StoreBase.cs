@@ -102,6 +102,7 @@ internal abstract class StoreBase : IFuzzTarget, IDisposable
         using (var file = LinuxFile.CreateNew(_path))
         using (var sink = _format.Create(new ChangeSinkOptions { File = file, DeviceBytes = DeviceBytes, ChunkBytes = chunk, OriginUri = _originPath }))
         {
+            sink.Begin();
             var content = new byte[4 * chunk];
             for (var start = 0; start < DeviceBytes; start += chunk * random.Next(1, 9))
             {

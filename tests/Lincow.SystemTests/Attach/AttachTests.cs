@@ -205,6 +205,11 @@ public class AttachTests
             echo $file $(stat -c '%s %u %a' $file)
             head -c 100000 /dev/zero | tr '\0' x | dd of=$file bs=4k seek=3 conv=notrunc,fsync status=none
             dd if=$file bs=4k skip=3 status=none | tr -cd x | wc -c
+            exec 3<$file
+            $LINCOW reset o.cow 2>&1 | grep -c "o.img: is still in use: process $$"
+            exec 3<&-
+            $LINCOW reset o.cow --quiet
+            tr -cd x <$file | wc -c
             $LINCOW detach $file
             ls $LINCOW_RUN_DIR
             grep -F $LINCOW_RUN_DIR/ /proc/self/mountinfo || :
@@ -212,7 +217,32 @@ public class AttachTests
         var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["as-root"]}"],
             new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });
         Assert.True(result.ExitCode == 0, result.ToString());
-        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", $"detached {home}/run/o.img", ""], result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
+        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", "1", "0", $"detached {home}/run/o.img", ""], result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Who_has_the_file_behind_the_device_open_keeps_a_reset_from_happening()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4M");
+        var device = attachments.Attach(scratch["o.cow"], "--via", "fuse");
+        Scratch.WriteAt(device, 0, [7]);
+        Tool.Ok("sync", device);
+        var file = attachments.Status()[0].File!;
+        using (File.Open(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite))
+        {
+            Assert.Contains($"{file}: is still in use: process {Environment.ProcessId}", attachments.Fails("reset", scratch["o.cow"]));
+            Assert.Equal(7, Scratch.ReadAt(device, 0, 1)[0]);
+            attachments.Ok("reset", scratch["o.cow"], "--force");
+            Assert.Equal(0, Scratch.ReadAt(device, 0, 1)[0]);
+        }
+        Scratch.WriteAt(device, 0, [8]);
+        Tool.Ok("sync", device);
+        attachments.Ok("reset", scratch["o.cow"]);
+        Assert.Equal(0, Scratch.ReadAt(device, 0, 1)[0]);
+        attachments.Ok("detach", device);
+        attachments.AssertNothingLeft();
     }
 
     private static void AwaitHolder(string device, int process)

@@ -183,4 +183,43 @@ public class CreateTests
         Assert.False(File.Exists(scratch["o.cow"]), "nothing was made");
         return error;
     }
+
+    [Fact]
+    public void What_is_refused_with_force_too_has_touched_nothing()
+    {
+        Tool.RequireRoot();
+        using var scratch = new Scratch();
+        var before = Scratch.RandomBytes(1 << 20, 5);
+        foreach (var name in (string[])["data", "map"])
+            File.WriteAllBytes(scratch[name], before);
+        Directory.CreateDirectory(scratch["directory"]);
+        using var small = new LoopDevice(scratch.Sparse("small", 1 << 20));
+        AssertKept("data", "create", scratch["data"], "--map", scratch["directory"], "--origin", "zero:1M", "--force");
+        AssertKept("data", "create", scratch["data"], "--map", scratch["data"], "--origin", "zero:1M", "--force");
+        AssertKept("data", "create", scratch["data"], "--map", small.Path, "--origin", "zero:1P", "--force");
+        AssertKept("map", "create", small.Path, "--map", scratch["map"], "--origin", "zero:2M", "--force");
+        AssertKept("data", "create", scratch["data"], "--origin", "zero:1M", "--store", "snapshot", "--store-size", "4K", "--force");
+        using (var other = File.Open(scratch["map"], FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
+            AssertKept("data", "create", scratch["data"], "--origin", scratch["data"], "--force");
+
+        void AssertKept(string name, params string[] arguments)
+        {
+            Cli.Fails(arguments);
+            Assert.Equal(before, File.ReadAllBytes(scratch[name]));
+        }
+    }
+
+    [Theory]
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void An_overlay_is_no_origin_however_it_would_be_read(string store)
+    {
+        using var scratch = new Scratch();
+        scratch.Random("origin.img", 1 << 20);
+        Cli.Ok("create", scratch["a.cow"], "--origin", scratch["origin.img"], "--store", store);
+        Assert.Contains("is itself a lincow overlay", AssertRefused(scratch, "--origin", scratch["a.cow"]));
+        foreach (var cache in (string[])["writeback", "none"])
+            Assert.Contains("is itself a lincow overlay", Cli.Fails("serve", "--origin", scratch["a.cow"], "--cache", cache, "--nbd", "unix:" + scratch.NewSocket()));
+        Assert.Contains("is itself a lincow overlay", Cli.Fails("serve", "--snapshot-origin", scratch["a.cow"], scratch["a.cow"], "--nbd", "unix:" + scratch.NewSocket()));
+    }
 }

@@ -140,4 +140,24 @@ public class ConvertTests
         Cli.Ok("convert", path, scratch["look.cow"], "--origin", overlay.Origin, "--to", "linear", "--force");
         Assert.Equal(overlay.Content, ChangedOverlay.Read(scratch, scratch["look.cow"]));
     }
+
+    [Fact]
+    public void A_block_device_that_is_refused_is_as_it_was()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["large.cow"], "--origin", scratch.Random("origin.img", 1 << 20), "--size", "2M");
+        Cli.Ok("create", scratch["same.cow"], "--origin", scratch["origin.img"]);
+        using var device = new LoopDevice(scratch.Random("disk", 1 << 20, seed: 3));
+        Assert.Contains("as large as its origin", Cli.Fails("convert", scratch["large.cow"], device.Path, "--to", "snapshot", "--force"));
+        Assert.Contains("regular files only", Cli.Fails("convert", scratch["same.cow"], device.Path, "--to", "uml", "--force"));
+        Assert.Contains("regular files only", Cli.Fails("convert", scratch["same.cow"], device.Path, "--to", "qcow2", "--force"));
+        Assert.Contains("needs", Cli.Fails("convert", Store(), device.Path, "--to", "linear", "--force"));
+        Assert.Equal(Scratch.RandomBytes(1 << 20, 3), Scratch.ReadAt(device.Path, 0, 1 << 20));
+
+        string Store()
+        {
+            Cli.Ok("create", scratch["store"], "--origin", scratch["origin.img"], "--store", "snapshot");
+            return scratch["store"];
+        }
+    }
 }

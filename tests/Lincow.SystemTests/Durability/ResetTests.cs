@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using Lincow.SystemTests.Harness;
 
 namespace Lincow.SystemTests.Durability;
@@ -167,6 +168,42 @@ public class ResetTests
         Nbd.QemuIo(server.Uri, "read -P 0 0 4M", "read -P 0 4032M 4M");
         Assert.True(SpinWait.SpinUntil(() => Scratch.DiskUsage(scratch["o.cow"]) < 1 << 20, TimeSpan.FromSeconds(20)), "the space comes back in the background");
         server.Stop();
+    }
+
+    [Fact]
+    public void Clients_of_NBD_are_told_of_and_a_virtual_machine_keeps_a_reset_from_happening()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:1M");
+        Write(scratch, scratch["o.cow"], "write -P 1 0 64k");
+        var (nbd, vhost) = (scratch.NewSocket(), scratch.NewSocket());
+        using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + nbd, "--vhost-user", vhost], readyLines: 2);
+        using (var machine = Connect(vhost))
+        {
+            // It is accepted when it is answered: GET_FEATURES of vhost-user.
+            machine.Send([1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+            Assert.Equal(20, machine.Receive(new byte[20]));
+            Assert.Contains("a virtual machine is connected", Cli.Fails("reset", scratch["o.cow"]));
+            Nbd.QemuIo(server.Uri, "read -P 1 0 64k");
+            Cli.Ok("reset", scratch["o.cow"], "--force");
+        }
+        using (var client = RawClient.Ready(server.Uri))
+        {
+            client.Send(RawClient.Request(RawClient.Flush, 1, 0, 0));
+            client.Receive(16);
+            var result = Cli.Run("reset", scratch["o.cow"]);
+            Assert.True(result.ExitCode == 0, result.ToString());
+            Assert.Contains("NBD clients are connected (1)", result.Errors);
+        }
+        Assert.Equal(3UL, Cli.Info(scratch["o.cow"]).Generation);
+        server.Stop();
+    }
+
+    private static Socket Connect(string path)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        socket.Connect(new UnixDomainSocketEndPoint(path));
+        return socket;
     }
 
     private static void Write(Scratch scratch, string overlay, params string[] commands)

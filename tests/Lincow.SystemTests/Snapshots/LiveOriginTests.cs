@@ -159,4 +159,50 @@ public class LiveOriginTests
         server.Stop();
         Assert.Equal((1, 0), (Scratch.ReadAt(scratch["disk.img"], 0, 1)[0], Scratch.ReadAt(scratch["disk.img"], 200 << 20, 1)[0]));
     }
+
+    [Fact]
+    public void When_it_has_ended_its_snapshots_know_again_what_it_is_like()
+    {
+        using var scratch = new Scratch();
+        var origin = scratch["disk.img"];
+        File.WriteAllBytes(origin, Content(Megabyte, 3));
+        Cli.Ok("create", scratch["a.snap"], "--origin", origin, "--store", "snapshot");
+        using (var server = LincowServer.Start(["--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2))
+        {
+            Nbd.QemuIo(server.Uris[1], "write -P 7 0 64k");
+            server.Stop();
+        }
+        Assert.NotEmpty(Cli.Map(scratch["a.snap"]));
+        // Refused when everything is open: there is a file in the socket's place.
+        Assert.Contains("is not a socket", Cli.Fails("serve", "--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.Random("file", 10)));
+        Assert.NotEmpty(Cli.Map(scratch["a.snap"]));
+        Scratch.WriteAt(origin, 5, [1]);
+        Assert.Contains("is not the origin", Cli.Fails("map", scratch["a.snap"]));
+    }
+
+    [Fact]
+    public void A_block_device_is_claimed_and_so_is_one_over_its_file()
+    {
+        using var scratch = new Scratch();
+        var image = scratch.Sparse("disk.img", 32 << 20);
+        Tool.Ok("mkfs.ext4", "-q", image);
+        using var device = new LoopDevice(image);
+        Cli.Ok("create", scratch["a.snap"], "--origin", device.Path, "--store", "snapshot");
+        Cli.Ok("create", scratch["b.snap"], "--origin", image, "--store", "snapshot");
+        Directory.CreateDirectory(scratch["mnt"]);
+        Tool.Ok("mount", "-o", "ro", device.Path, scratch["mnt"]);
+        try
+        {
+            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", device.Path, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()));
+            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", image, scratch["b.snap"], "--nbd", "unix:" + scratch.NewSocket()));
+        }
+        finally
+        {
+            Tool.Ok("umount", scratch["mnt"]);
+        }
+        using var server = LincowServer.Start(["--snapshot-origin", device.Path, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        Assert.NotEqual(0, Tool.Run("mount", "-o", "ro", device.Path, scratch["mnt"]).ExitCode);
+        Nbd.QemuIo(server.Uris[1], "write -P 7 20M 64k", "read -P 7 20M 64k");
+        server.Stop();
+    }
 }

@@ -120,6 +120,7 @@ public sealed class ConverterTests : IDisposable
         {
             using var file = LinuxFile.CreateNew(path);
             using var sink = new LinearFormat().Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
+            sink.Begin();
             foreach (var range in _ranges)
             {
                 if (range.IsZero)
@@ -166,6 +167,8 @@ public sealed class ConverterTests : IDisposable
 
         private sealed class Sink(IChangeSink inner) : IChangeSink
         {
+            public void Begin() => inner.Begin();
+
             public void Write(long byteOffset, ReadOnlySpan<byte> content)
             {
                 byte[] changed = [.. content];

@@ -35,19 +35,30 @@ public static class DeviceHolders
         var namespaces = new HashSet<string>();
         foreach (var process in Processes())
         {
-            try
+            Look(() =>
             {
                 if (namespaces.Add(new FileInfo(process + "/ns/mnt").LinkTarget ?? ""))
                     AddMounts(holders, process, paths, numbers);
+            });
+            Look(() =>
+            {
                 if (process != Self && HasOpen(process, paths))
                     holders.Add(LinuxProcess.Describe(int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture)));
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // The process ended while we looked, or it belongs to somebody else.
-            }
+            });
         }
         return [.. holders.Distinct()];
+    }
+
+    // A process may end while it is looked at, or belong to somebody else. What it doesn't show hides nothing of what it has shown.
+    private static void Look(Action look)
+    {
+        try
+        {
+            look();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+        }
     }
 
     // This one first: what is mounted here is named without a process.
@@ -69,8 +80,17 @@ public static class DeviceHolders
         }
     }
 
-    private static bool IsOneOf(string source, HashSet<string> paths) =>
-        source.StartsWith("/dev/", StringComparison.Ordinal) && (paths.Contains(source) || (File.ResolveLinkTarget(source, returnFinalTarget: true)?.FullName is { } target && paths.Contains(target)));
+    private static bool IsOneOf(string source, HashSet<string> paths)
+    {
+        if (!source.StartsWith("/dev/", StringComparison.Ordinal))
+            return false;
+        if (paths.Contains(source))
+            return true;
+        // There may be nothing of that name: /dev/root is the kernel's own word, and any text is a source of tmpfs.
+        string? target = null;
+        Look(() => target = File.ResolveLinkTarget(source, returnFinalTarget: true)?.FullName);
+        return target is not null && paths.Contains(target);
+    }
 
     private static bool HasOpen(string process, HashSet<string> paths) =>
         Directory.EnumerateFileSystemEntries(process + "/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget is { } target && paths.Contains(target));

@@ -80,6 +80,38 @@ public class AttachTests
         Assert.True(Cli.Info(scratch["o.cow"]).Clean);
     }
 
+    [Theory]
+    [InlineData("ext4")]
+    [InlineData("btrfs")]
+    public void A_mount_of_something_that_is_not_there_hides_no_other_mount(string type)
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Tool.Find("mkfs." + type);
+        foreach (var directory in new[] { "before", "mount", "behind" })
+            Directory.CreateDirectory(scratch[directory]);
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:200M");
+        File.WriteAllText(scratch["job"], $"""
+            # The device's server lives among these mounts, and would keep them.
+            trap 'umount {scratch["mount"]} || :; $LINCOW detach --quiet {scratch["o.cow"]} || :' EXIT
+            set -x
+            mount -t tmpfs /dev/root {scratch["before"]}
+            device=$($LINCOW attach {scratch["o.cow"]} 2>/dev/null)
+            mkfs.{type} -q $device
+            mount $device {scratch["mount"]}
+            mount -t tmpfs /dev/none/at-all {scratch["behind"]}
+            timeout 60 $LINCOW detach $device --wait 0 2>&1 && exit 3
+            timeout 60 $LINCOW reset {scratch["o.cow"]} 2>&1 && exit 4
+            umount {scratch["mount"]}
+            timeout 60 $LINCOW reset {scratch["o.cow"]} --quiet
+            timeout 60 $LINCOW detach $device --wait 30 --quiet
+            """);
+        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["job"]}"], new(attachments.Environment) { ["LINCOW"] = Cli.Binary });
+        Assert.True(result.ExitCode == 0, result.ToString());
+        Assert.Equal(2, result.Output.Split($"is still in use: mounted on {scratch["mount"]}").Length - 1);
+        attachments.AssertNothingLeft();
+    }
+
     [Fact]
     public void SIGTERM_detaches_and_the_overlay_is_clean()
     {

@@ -28,6 +28,7 @@ public abstract unsafe class IoLoop : IDisposable
 
     private readonly ConcurrentQueue<Action> _posted = new();
     private readonly Queue<(IoCompletion Completion, int Result)> _ready = new(64);
+    private readonly Queue<IoCompletion> _nextTurn = new(16);
     private readonly PriorityQueue<IoCompletion, long> _timers = new();
     private int _wakeSignalled;
     private bool _stopping;
@@ -121,6 +122,11 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Completes on the loop's next turn: for a result that is known already.</summary>
     public virtual void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));
 
+    /// <summary>
+    /// Completes with 0 in the loop's next turn, after what has ended meanwhile was taken: for whoever has more to do than others should wait for.
+    /// </summary>
+    public virtual void CompleteNextTurn(IoCompletion completion) => _nextTurn.Enqueue(completion);
+
     /// <summary>Runs an action on the loop's thread. May be called from any thread.</summary>
     public void Post(Action action)
     {
@@ -197,6 +203,8 @@ public abstract unsafe class IoLoop : IDisposable
     private void Turn(bool mayWaitAfterProgress)
     {
         var progress = false;
+        for (var count = _nextTurn.Count; count > 0; count--)
+            _ready.Enqueue((_nextTurn.Dequeue(), 0));
         for (var round = 0; round < MaxReadyRounds && _ready.Count > 0; round++)
         {
             for (var count = _ready.Count; count > 0; count--)
@@ -244,7 +252,7 @@ public abstract unsafe class IoLoop : IDisposable
 
     private int WaitMilliseconds()
     {
-        if (_ready.Count > 0 || !_posted.IsEmpty || _stopping)
+        if (_ready.Count > 0 || _nextTurn.Count > 0 || !_posted.IsEmpty || _stopping)
             return 0;
         if (!_timers.TryPeek(out _, out var due))
             return -1;

@@ -11,10 +11,13 @@ public static class NbdBlockDevice
 {
     private const string Family = "nbd";
     private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;
-    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, ServerFlags = 5, Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
     private const ushort SocketItem = 1, SocketDescriptor = 1;
 
-    /// <summary>Milliseconds until the kernel looks whether a request lies on a dead connection; it does no more than look.</summary>
+    /// <summary>
+    /// Milliseconds until the kernel looks whether a request lies on a dead connection that has been replaced. Of a device with one connection, and no
+    /// time for requests, it does no more than look.
+    /// </summary>
     private const string LookAfterMilliseconds = "3000";
 
     /// <summary>The longest request; the kernel's own default of 128 KiB cuts what is sequential into small pieces.</summary>
@@ -41,20 +44,25 @@ public static class NbdBlockDevice
     /// <param name="sizeBytes">The device's size.</param>
     /// <param name="serverFlags">The protocol's transmission flags.</param>
     /// <param name="patienceSeconds">How long requests wait while no connection is alive, before they fail.</param>
+    /// <param name="canResume">
+    /// Whether somebody may give it a new socket. Otherwise requests fail at once when the connection breaks, and those that are on their way then, or
+    /// aren't answered, after that time.
+    /// </param>
     /// <param name="identifier">What the device is known by; only who knows it may give it new sockets.</param>
-    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, string identifier)
+    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, bool canResume, string identifier)
     {
         using var netlink = GenericNetlink.Open(Family, Version);
         var answer = netlink.Ask(CommandConnect, message => message
             .Add(SizeBytes, (ulong)sizeBytes)
             .Add(BlockSizeBytes, 512UL)
             .Add(ServerFlags, (ulong)serverFlags)
-            .Add(DeadConnectionTimeout, patienceSeconds)
+            .Add(canResume ? DeadConnectionTimeout : RequestTimeout, patienceSeconds)
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));
         var name = string.Create(CultureInfo.InvariantCulture, $"nbd{BinaryPrimitives.ReadUInt32LittleEndian(answer[Index])}");
         // Without these it is slower, or slower to recover.
-        TrySetQueue(name, "io_timeout", LookAfterMilliseconds);
+        if (canResume)
+            TrySetQueue(name, "io_timeout", LookAfterMilliseconds);
         TrySetQueue(name, "max_sectors_kb", MaxRequestKilobytes);
         return "/dev/" + name;
     }

@@ -100,15 +100,20 @@ public abstract class BlockRequest
     internal bool IsLocked;
     internal bool InFlushRound;
 
-    /// <summary>Queued in the exception store until a place is known.</summary>
+    /// <summary>Queued in the exception store until a place is known, or for the loop's next turn.</summary>
     internal bool IsWaiting;
     internal int Outstanding;
     internal int Error;
-    internal long Ticket;
     internal long LockStart, LockEnd;
-    internal int LockIndex;
+
+    // The range locks' own (RangeLocks, RangeTree): what it holds or waits for, when it came, who waits for it, and its place among the others.
+    internal long HeldStart, HeldEnd, MaxEnd, Arrival, LockOrder, MinOrder;
+    internal RequestQueue LockWaiters;
+    internal BlockRequest? TreeParent, TreeLeft, TreeRight;
+    internal int LockIndex, TreeHeight;
     internal RequestStage Stage;
     internal long Cursor, PieceStart, PieceEnd, BodyStart, BodyEnd;
+    internal int FilledExtents;
     internal bool HeadBecomesData, TailBecomesData;
     internal NativeBuffer Scratch;
 
@@ -129,6 +134,8 @@ public abstract class BlockRequest
         Started = IsLocked = InFlushRound = IsWaiting = HeadBecomesData = TailBecomesData = false;
         Outstanding = Error = 0;
         ReservedCount = 0;
+        FilledExtents = 0;
+        Cursor = ByteOffset;
         Stage = RequestStage.Next;
         Next = null;
     }
@@ -147,6 +154,9 @@ internal enum RequestStage
 
     /// <summary>Write the scratch buffer.</summary>
     Store,
+
+    /// <summary>Everything is written: tell the exception store.</summary>
+    Record,
 }
 
 /// <summary>A first-in-first-out queue through <see cref="BlockRequest.Next"/>: waiting allocates nothing.</summary>
@@ -156,8 +166,6 @@ internal struct RequestQueue
 
     public readonly bool IsEmpty => _head is null;
 
-    public readonly BlockRequest? Head => _head;
-
     public void Enqueue(BlockRequest request)
     {
         request.Next = null;
@@ -166,6 +174,19 @@ internal struct RequestQueue
         else
             _tail.Next = request;
         _tail = request;
+    }
+
+    /// <summary>Takes over all of another queue, behind its own.</summary>
+    public void TakeAll(ref RequestQueue other)
+    {
+        if (other._head is null)
+            return;
+        if (_tail is null)
+            _head = other._head;
+        else
+            _tail.Next = other._head;
+        _tail = other._tail;
+        other = default;
     }
 
     public BlockRequest? Dequeue()

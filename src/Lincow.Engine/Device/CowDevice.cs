@@ -29,31 +29,42 @@ namespace Lincow.Device;
 /// </summary>
 public sealed class CowDevice : BlockDevice
 {
-    /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
-    private const int MaxOperationsPerRequest = 64;
+    /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
+    private const int UnitsToWake = 16;
+
+    /// <summary>Chunks that are recorded between two looks at the turn's units.</summary>
+    private const int RecordChunks = 1024;
 
     private readonly LayerStack _stack;
     private readonly RangeLocks _locks = new();
     private readonly FlushRounds _rounds;
     private readonly BufferPool _buffers;
+    private readonly RunTransfers _transfers;
     private readonly EdgeWriter _edges;
-    private readonly Stack<RequestIo> _idleOperations = new(256);
+    private readonly ChunkZeroing _zeroing;
+    private readonly Lookups _lookups;
+    private readonly TurnWork _turns;
     private readonly Stack<ZeroFill> _idleFills = new();
-    private RequestQueue _runnable, _held;
-    private bool _isDraining, _isHolding;
-    private long _lastTicket;
+    private RequestQueue _held;
+    private bool _isWaking, _isHolding;
+    private long _requestCount;
 
     internal CowDevice(LayerStack stack, BufferPool buffers, bool isReadOnly)
     {
         _stack = stack;
         _buffers = buffers;
-        _edges = new EdgeWriter(this, stack, buffers);
+        _turns = new TurnWork(stack.Data, GoOn, WakeWaiters);
+        stack.Origin.Turns = _turns;
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
+        _transfers = new RunTransfers(this, stack, _rounds, _turns);
+        _edges = new EdgeWriter(_transfers, stack, buffers);
+        _zeroing = new ChunkZeroing(_transfers, stack, _edges, _turns);
+        _lookups = new Lookups(stack, _turns);
         IsReadOnly = isReadOnly;
         stack.Overlay.Resume = Resume;
         // The first of them takes what they share, where that may still fail.
         if (!stack.Overlay.KnowsZeroes)
-            _idleFills.Push(new ZeroFill(this, stack));
+            _idleFills.Push(new ZeroFill(this, stack, _turns));
     }
 
     public override Geometry Geometry => _stack.Geometry;
@@ -80,7 +91,7 @@ public sealed class CowDevice : BlockDevice
     public int InFlight { get; private set; }
 
     /// <summary>Requests submitted since the device was opened.</summary>
-    public override long RequestCount => _lastTicket;
+    public override long RequestCount => _requestCount;
 
     /// <summary>What it has been asked for, by kind.</summary>
     public DeviceCounters Counters { get; } = new();
@@ -89,9 +100,11 @@ public sealed class CowDevice : BlockDevice
     public long RoundCount => _rounds.Count;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle;
+    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
 
     internal LayerStack Stack => _stack;
+
+    internal TurnWork Turns => _turns;
 
     private protected override void Start(BlockRequest request)
     {
@@ -101,7 +114,7 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         request.ResetState();
-        request.Ticket = ++_lastTicket;
+        _requestCount++;
         Counters.Note(request);
         InFlight++;
         if (_stack.Overlay.FailedBecause is not null)
@@ -115,7 +128,7 @@ public sealed class CowDevice : BlockDevice
         else if (request.ByteLength == 0)
             Complete(request, 0);
         else if (request.Operation == BlockOperation.WriteZeroes && !_stack.Overlay.KnowsZeroes)
-            (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack)).Start(request);
+            (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack, _turns)).Start(request);
         else
             Admit(request);
     }
@@ -137,32 +150,52 @@ public sealed class CowDevice : BlockDevice
             Submit(request);
     }
 
+    // What a request waited for has come. So many may have waited for it that they take more than a turn.
     private void Resume(BlockRequest request)
     {
+        if (_turns.IsSpent)
+            _turns.Wait(request);
+        else
+            GoOn(request);
+    }
+
+    private void GoOn(BlockRequest request)
+    {
         request.IsWaiting = false;
-        if (request.Started)
+        if (request is ZeroFill { IsLooking: true } fill)
+            fill.Advance();
+        else if (request.Started)
             Step(request);
         else
             Admit(request);
+        if (_locks.HasWoken)
+            WakeWaiters();
     }
 
     private void Admit(BlockRequest request)
     {
         if (request.Error < 0)
         {
-            Complete(request, request.Error);
+            Refuse(request, request.Error);
+            return;
+        }
+        // Nobody's data waits for these, so they take no allowance.
+        if (request.Operation is BlockOperation.Extents or BlockOperation.Cache or BlockOperation.Reclaim && _turns.IsSpent)
+        {
+            _turns.Wait(request);
             return;
         }
         if (!TryLoadFor(request))
             return;
         if (request.Operation is BlockOperation.Extents or BlockOperation.Cache)
         {
-            Complete(request, request.Operation == BlockOperation.Extents ? Lookups.FillExtents(_stack, request) : Lookups.ReadAhead(_stack, request));
+            if (request.Operation == BlockOperation.Extents ? _lookups.TryFillExtents(request) : _lookups.TryReadAhead(request))
+                Complete(request, request.Error);
             return;
         }
         if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
         {
-            Complete(request, -Errno.IO);
+            Refuse(request, -Errno.IO);
             return;
         }
         _edges.Plan(request);
@@ -175,6 +208,15 @@ public sealed class CowDevice : BlockDevice
         else if (request.Operation != BlockOperation.Reclaim)
             request.Error = _stack.Overlay.Reserve(request);
         Step(request);
+    }
+
+    // It may have waited for its range, and hold it.
+    private void Refuse(BlockRequest request, int result)
+    {
+        if (request.IsLocked)
+            Finish(request, result);
+        else
+            Complete(request, result);
     }
 
     /// <summary>Makes sure of the map pages that a request needs at its start: all of them, or the edges of a long zeroing, which loads the rest as it goes.</summary>
@@ -202,8 +244,8 @@ public sealed class CowDevice : BlockDevice
         {
             BlockOperation.Read => StepRead(request),
             BlockOperation.Write or BlockOperation.CopyUp => StepWrite(request),
-            BlockOperation.Reclaim => StepReclaim(request),
-            _ => StepZero(request),
+            BlockOperation.Reclaim => _zeroing.StepReclaim(request),
+            _ => _zeroing.Step(request),
         };
         if (isDone)
             Finish(request, request.Error);
@@ -220,83 +262,45 @@ public sealed class CowDevice : BlockDevice
     {
         var bounced = !request.Scratch.IsEmpty;
         var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
-        if (!TryReadRuns(request, target, request.LockEnd, mayReportZeroes: !bounced))
-            return false;
-        if (bounced && request.Error == 0)
-            GuardedMemory.Copy(target + (nint)request.ByteOffset, request.Buffer, (nuint)request.ByteLength);
-        return true;
-    }
-
-    /// <summary>
-    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
-    /// when everything is there, false when operations are in flight.
-    /// </summary>
-    internal bool TryReadRuns(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
-    {
-        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
+        if (request.Stage == RequestStage.Next)
         {
-            if (_stack.Overlay.IsDamaged(Geometry.ChunkAt(request.Cursor), Geometry.ChunkAt(request.Cursor) + 1))
-            {
-                request.Error = -Errno.IO;
-                request.Cursor = byteEnd;
-                break;
-            }
-            var run = _stack.RunAt(request.Cursor, byteEnd);
-            var address = target + (nint)request.Cursor;
-            if (run.Source == RunSource.Data)
-            {
-                var place = _stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
-                if (place.ByteLength == 0)
-                    return request.Error < 0 && request.Outstanding == 0;
-                run = run with { ByteLength = place.ByteLength };
-                StartRead(_stack.Data, request, place.DataOffset, address, run.ByteLength);
-            }
-            else if (run.Source == RunSource.Origin)
-                StartRead(_stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
-            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
-                GuardedMemory.Clear(address, (nuint)run.ByteLength);
-            request.Cursor += run.ByteLength;
-        }
-        return request.Cursor >= byteEnd && request.Outstanding == 0;
-    }
-
-    private void StartRead(IStorage storage, BlockRequest request, long byteOffset, nint address, long byteLength)
-    {
-        request.Outstanding++;
-        storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
-    }
-
-    /// <summary>
-    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in memory.
-    /// True when everything has been started; the cursor tells how far it came.
-    /// </summary>
-    internal bool TryWriteRuns(BlockRequest request, nint source, long byteEnd)
-    {
-        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
-        {
-            var place = _stack.Overlay.Locate(request, request.Cursor, byteEnd);
-            if (place.ByteLength == 0)
+            if (!_transfers.TryRead(request, target, request.LockEnd, mayReportZeroes: !bounced))
                 return false;
-            request.Outstanding++;
-            _stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
-            request.Cursor += place.ByteLength;
+            if (!bounced || request.Error < 0)
+                return true;
+            (request.Stage, request.Cursor) = (RequestStage.Merge, request.ByteOffset);
         }
-        return request.Cursor >= byteEnd;
+        for (var mark = _turns.Mark; request.Cursor < request.End;)
+        {
+            if (_turns.MustPause(request, mark))
+                return false;
+            var count = Math.Min(request.End - request.Cursor, RunTransfers.CopyBytes);
+            GuardedMemory.Copy(target + (nint)request.Cursor, request.Buffer + (nint)(request.Cursor - request.ByteOffset), (nuint)count);
+            request.Cursor += count;
+            _turns.Spend(TurnWork.UnitsFor(count));
+        }
+        return true;
     }
 
     private bool StepWrite(BlockRequest request)
     {
+        var mark = _turns.Mark;
         while (request.CanGoOn)
         {
+            if (_turns.MustPause(request, mark))
+                return false;
+            _turns.Spend(1);
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
-                // The only place where a write changes the map: everything in the locked range is in the overlay now.
-                Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkFrom(request.LockEnd));
-                return true;
+                // Everything in the locked range is in the overlay now.
+                request.Stage = RequestStage.Record;
+                request.Cursor = request.LockStart;
             }
+            if (request.Stage == RequestStage.Record)
+                return TryRecord(request);
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
             {
-                TryWriteRuns(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
+                _transfers.TryWrite(request, request.Buffer - (nint)request.ByteOffset, request.BodyEnd);
             }
             else
             {
@@ -304,6 +308,25 @@ public sealed class CowDevice : BlockDevice
             }
         }
         return request is { Outstanding: 0, IsWaiting: false };
+    }
+
+    /// <summary>The only place where a write changes the map. False when more is left for a later turn.</summary>
+    private bool TryRecord(BlockRequest request)
+    {
+        var end = Geometry.ChunkFrom(request.LockEnd);
+        var mark = _turns.Mark;
+        while (request.Cursor < request.LockEnd)
+        {
+            if (_turns.MustPause(request, mark))
+                return false;
+            var first = Geometry.ChunkAt(request.Cursor);
+            var next = end - first > RecordChunks ? first + RecordChunks : end;
+            Record(request, first, next);
+            // A list has an entry for each chunk, a map a word for 32 of them.
+            _turns.Spend((int)(next - first) >> (_stack.Overlay.KnowsZeroes ? 5 : 0));
+            request.Cursor = Geometry.StartOf(next);
+        }
+        return true;
     }
 
     private void Record(BlockRequest request, ChunkIndex first, ChunkIndex end)
@@ -314,106 +337,13 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         // A copy-up changes nothing but what was the origin's.
-        while (TryFindRun(first, end, ChunkState.Origin, out var from, out _))
-        {
-            first = from + _stack.Map.RunAt(from, end - from).ChunkCount;
-            _stack.Overlay.Record(request, from, first);
-        }
-    }
-
-    private bool StepZero(BlockRequest request)
-    {
-        while (request.CanGoOn)
-        {
-            if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
-            {
-                if (request.HeadBecomesData)
-                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockStart), Geometry.ChunkAt(request.LockStart) + 1);
-                if (request.TailBecomesData)
-                    _stack.Overlay.Record(request, Geometry.ChunkAt(request.LockEnd - 1), Geometry.ChunkAt(request.LockEnd - 1) + 1);
-                return true;
-            }
-            if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
-            {
-                if (!TryZeroWholeChunks(request))
-                    return false;
-            }
-            else
-            {
-                _edges.Step(request);
-            }
-        }
-        return request is { Outstanding: 0, IsWaiting: false };
-    }
-
-    /// <summary>Zeroes whole chunks up to the end of a map page. False when the page has to be read first.</summary>
-    private bool TryZeroWholeChunks(BlockRequest request)
-    {
-        var first = Geometry.ChunkAt(request.Cursor);
-        if (!_stack.Overlay.TryLoad(first, first + 1, request))
-            return false;
-        var pageEnd = (MapFormat.PageOf(first.Value) + 1) * MapFormat.ChunksPerPage;
-        var end = new ChunkIndex(Math.Min(Geometry.ChunkFrom(request.BodyEnd).Value, pageEnd));
-        var byteEnd = Math.Min(Geometry.StartOf(end), request.BodyEnd);
-        if (_stack.Overlay.IsDamaged(first, end))
-        {
-            request.Error = -Errno.IO;
-            return true;
-        }
-        if ((request.Flags & BlockFlags.NoHole) != 0)
-        {
-            request.Outstanding++;
-            _stack.Data.Reserve(_stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, TakeOperation(request, changesData: true));
-        }
-        else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
-        {
-            StartPunch(request, dataFirst, dataEnd);
-        }
-        _stack.Map.Set(first, end - first, ChunkState.Zero);
-        request.Cursor = byteEnd;
-        return true;
-    }
-
-    /// <summary>From the first to past the last chunk of a state; what lies between them may be of any other.</summary>
-    private bool TryFindRun(ChunkIndex first, ChunkIndex end, ChunkState wanted, out ChunkIndex from, out ChunkIndex to)
-    {
-        (from, to) = (end, first);
         while (first < end)
         {
             var (state, count) = _stack.Map.RunAt(first, end - first);
-            if (state == wanted)
-            {
-                if (first < from)
-                    from = first;
-                to = first + count;
-            }
+            if (state == ChunkState.Origin)
+                _stack.Overlay.Record(request, first, first + count);
             first += count;
         }
-        return from < to;
-    }
-
-    private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
-    {
-        request.Outstanding++;
-        var start = Geometry.StartOf(first);
-        _stack.Data.PunchHole(_stack.Overlay.Locate(request, start, Geometry.EndOf(end + -1)).DataOffset, Geometry.EndOf(end + -1) - start, TakeOperation(request, changesData: true));
-    }
-
-    /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
-    private bool StepReclaim(BlockRequest request)
-    {
-        while (request.Cursor < request.LockEnd && request.Outstanding < MaxOperationsPerRequest)
-        {
-            var first = Geometry.ChunkAt(request.Cursor);
-            // A request waits in one queue at a time: first for its operations, then for the page.
-            if (!_stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !_stack.Overlay.TryLoad(first, first + 1, request)))
-                return false;
-            var (state, count) = _stack.Map.RunAt(first, Geometry.ChunkFrom(request.LockEnd) - first);
-            if (state != ChunkState.Data && !_stack.Overlay.IsDamaged(first, first + 1))
-                StartPunch(request, first, first + count);
-            request.Cursor = Geometry.StartOf(first + count);
-        }
-        return request.Outstanding == 0 && request.Cursor >= request.LockEnd;
     }
 
     private void Finish(BlockRequest request, int result)
@@ -422,9 +352,9 @@ public sealed class CowDevice : BlockDevice
         request.Scratch = default;
         if (request.ReservedCount > 0)
             _stack.Overlay.GiveUp(request);
-        _locks.Release(request, ref _runnable);
-        // Before the owner hears of it: those who waited come before what it submits next.
-        DrainRunnable();
+        _locks.Release(request);
+        // Before the owner hears of it. Those whose turn comes later are in the way of what it submits next.
+        WakeWaiters();
         End(request, result);
     }
 
@@ -436,15 +366,19 @@ public sealed class CowDevice : BlockDevice
             Complete(request, result);
     }
 
-    // A loop, not recursion: a request that waited may finish at once and release others.
-    private void DrainRunnable()
+    // A loop, not recursion: a request that waited may finish at once and release others. As many as the turn has units for.
+    private void WakeWaiters()
     {
-        if (_isDraining)
+        if (_isWaking)
             return;
-        _isDraining = true;
-        while (_runnable.Dequeue() is { } request)
-            Admit(request);
-        _isDraining = false;
+        _isWaking = true;
+        while (_locks.HasWoken && !_turns.IsSpent)
+        {
+            _turns.Spend(UnitsToWake);
+            if (_locks.WakeOne() is { } request)
+                Admit(request);
+        }
+        _isWaking = false;
     }
 
     private void Complete(BlockRequest request, int result)
@@ -452,37 +386,5 @@ public sealed class CowDevice : BlockDevice
         InFlight--;
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
         request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
-    }
-
-    private RequestIo TakeOperation(BlockRequest request, bool changesData)
-    {
-        if (!_idleOperations.TryPop(out var operation))
-            operation = new RequestIo(this);
-        operation.Request = request;
-        operation.ChangesData = changesData;
-        return operation;
-    }
-
-    private void OperationEnded(RequestIo operation, int result)
-    {
-        var request = operation.Request!;
-        operation.Request = null;
-        _idleOperations.Push(operation);
-        if (operation.ChangesData)
-            _rounds.NoteChange();
-        if (result < 0)
-            request.Error = result;
-        request.Outstanding--;
-        Step(request);
-    }
-
-    /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
-    private sealed class RequestIo(CowDevice device) : StorageOperation
-    {
-        public BlockRequest? Request { get; set; }
-
-        public bool ChangesData { get; set; }
-
-        public override void End(int result) => device.OperationEnded(this, result);
     }
 }

@@ -16,7 +16,7 @@ namespace Lincow.Device;
 /// Head and tail are read as they are now, merged with the request's bytes in a scratch buffer and written whole, piece by piece; the body goes
 /// straight from the request's buffer, or, for zeroes, to the map.
 /// </summary>
-internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, BufferPool buffers)
+internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack, BufferPool buffers)
 {
     /// <summary>How much of an edge is merged at once: bounds the scratch buffer when chunks are large.</summary>
     private const int PieceBytes = 256 << 10;
@@ -63,7 +63,7 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
                 BeginPiece(request);
                 break;
             case RequestStage.Fill:
-                if (device.TryReadRuns(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd, mayReportZeroes: false))
+                if (transfers.TryRead(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd, mayReportZeroes: false))
                     request.Stage = RequestStage.Merge;
                 break;
             case RequestStage.Merge:
@@ -72,7 +72,7 @@ internal sealed unsafe class EdgeWriter(CowDevice device, LayerStack stack, Buff
                 request.Stage = RequestStage.Store;
                 goto default;
             default:
-                if (device.TryWriteRuns(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd))
+                if (transfers.TryWrite(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd))
                     request.Stage = RequestStage.Next;
                 break;
         }

@@ -21,15 +21,18 @@ internal sealed class FlushRounds
     /// <summary>Images in memory at once (map pages: 4 MiB); a round with more goes in batches, each with a data sync of its own.</summary>
     private const int MaxImages = 1024;
 
+    /// <summary>Images that are taken, or writes of them that are started, in one turn of the loop: each costs some microseconds.</summary>
+    private const int ImagesPerTurn = 64;
+
     private readonly ExceptionStore _store;
     private readonly IStorage _data;
     private readonly BufferPool _buffers;
-    private readonly SyncOperation _gather, _dataSync, _mapSync;
+    private readonly SyncOperation _gather, _moreImages, _moreWrites, _dataSync, _mapSync;
     private readonly Stack<ImageWrite> _idleWrites = new(64);
     private readonly List<MetadataImage> _batch = new(64);
     private readonly Action<BlockRequest, int> _complete;
     private RequestQueue _current, _next;
-    private int _writesInFlight, _batchError;
+    private int _writesInFlight, _writesToStart, _nextWrite, _batchError;
     private bool _isRunning, _isEarly, _hasMore;
 
     // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
@@ -39,6 +42,8 @@ internal sealed class FlushRounds
     {
         (_store, _data, _buffers, _complete) = (store, data, buffers, complete);
         _gather = new SyncOperation(_ => StartRound());
+        _moreImages = new SyncOperation(_ => TakeImages());
+        _moreWrites = new SyncOperation(_ => StartWrites());
         _dataSync = new SyncOperation(DataSynced);
         _mapSync = new SyncOperation(MapSynced);
     }
@@ -93,7 +98,13 @@ internal sealed class FlushRounds
         _batchError = 0;
         _batch.Clear();
         _hasMore = true;
-        while (_batch.Count < MaxImages && _hasMore)
+        TakeImages();
+    }
+
+    // All of them before the data's sync begins, however many turns that takes.
+    private void TakeImages()
+    {
+        for (var count = 0; count < ImagesPerTurn && _batch.Count < MaxImages && _hasMore; count++)
         {
             if (!_idleWrites.TryPop(out var write))
                 write = new ImageWrite(this);
@@ -108,7 +119,9 @@ internal sealed class FlushRounds
             GiveUpBatch();
             return;
         }
-        if (!StartWrites(early: true))
+        if (_hasMore && _batch.Count < MaxImages)
+            _data.NextTurn(_moreImages);
+        else if (!TryStartWrites(early: true))
             _data.Flush(_dataSync);
     }
 
@@ -121,9 +134,9 @@ internal sealed class FlushRounds
     }
 
     // False when the batch has none of that kind.
-    private bool StartWrites(bool early)
+    private bool TryStartWrites(bool early)
     {
-        _isEarly = early;
+        (_isEarly, _nextWrite) = (early, 0);
         foreach (var write in _batch)
         {
             if (write.IsEarly == early)
@@ -131,12 +144,23 @@ internal sealed class FlushRounds
         }
         if (_writesInFlight == 0)
             return false;
-        foreach (var write in _batch)
-        {
-            if (write.IsEarly == early)
-                ((ImageWrite)write).Start();
-        }
+        _writesToStart = _writesInFlight;
+        StartWrites();
         return true;
+    }
+
+    private void StartWrites()
+    {
+        for (var count = 0; count < ImagesPerTurn && _writesToStart > 0;)
+        {
+            var write = (ImageWrite)_batch[_nextWrite++];
+            if (write.IsEarly != _isEarly)
+                continue;
+            write.Start();
+            (count, _writesToStart) = (count + 1, _writesToStart - 1);
+        }
+        if (_writesToStart > 0)
+            _data.NextTurn(_moreWrites);
     }
 
     private void DataSynced(int result)
@@ -146,7 +170,7 @@ internal sealed class FlushRounds
             _store.Fail($"syncing {_data.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
         }
-        else if (!StartWrites(early: false))
+        else if (!TryStartWrites(early: false))
         {
             EndBatch(0);
         }

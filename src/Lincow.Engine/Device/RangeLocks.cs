@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.Intrinsics;
 
 namespace Lincow.Device;
@@ -6,90 +7,114 @@ namespace Lincow.Device;
 /// Keeps overlapping requests apart, so that together they behave as some order of them: a range that changes is held alone, ranges that are
 /// read are shared. Whoever meets a conflict waits, and nobody overtakes an earlier waiter that it conflicts with.
 ///
-/// Requests in flight number tens, so a scan of two arrays beats any tree; a load of reads alone scans nothing.
+///     new --no conflict--> holds --release--> gone
+///      |                     ^
+///      +--conflict--> waits for one of those in its way --that one's release--> woken --none left--+
+///                      ^                                                          |
+///                      +----------------------- another is in its way ------------+
+///
+/// Requests in flight mostly number tens, so the first 64 of those that hold lie in two arrays that are scanned, which beats any tree. The rest, and all
+/// that wait, lie in two trees: clients may have millions in flight, and each costs a few searches of a tree.
+///
+/// Invariants: in the trees, a request that holds its range has the order number 0, one that waits has the number of its arrival; so what is in
+/// anybody's way is what overlaps with a lower number. Each waiter is in the queue of one request that is in its way, or among the woken.
 /// </summary>
 internal sealed class RangeLocks
 {
-    private readonly ActiveSet _readers = new(), _writers = new();
-    private readonly List<BlockRequest> _waiting = new(64);
+    private readonly HeldSet _readers = new(), _writers = new();
+    private readonly RangeTree _moreReaders = new(), _moreWriters = new();
+    private RequestQueue _woken;
+    private long _lastOrder;
 
-    public bool IsIdle => _readers.Count == 0 && _writers.Count == 0 && _waiting.Count == 0;
+    public bool IsIdle => _readers.Count == 0 && _writers.Count == 0 && _moreReaders.IsEmpty && _moreWriters.IsEmpty;
 
-    /// <summary>Takes [LockStart, LockEnd) for the request, or queues it; <see cref="Release"/> of another hands it back later.</summary>
+    /// <summary>Nodes of the trees that were looked at.</summary>
+    public long Visits => _moreReaders.Visits + _moreWriters.Visits;
+
+    /// <summary>There are waiters for whom something has changed: <see cref="WakeOne"/> goes through them.</summary>
+    public bool HasWoken => !_woken.IsEmpty;
+
+    /// <summary>
+    /// Takes [LockStart, LockEnd) for the request, or has it wait; <see cref="WakeOne"/> hands it out later, and then it holds what it asked for. If it has come to need more by
+    /// then, it gives that back here and asks anew, with its old place in the line.
+    /// </summary>
     public bool TryAcquire(BlockRequest request)
     {
-        if (ConflictsWithActive(request) || (_waiting.Count > 0 && ConflictsWithEarlierWaiter(request, _waiting.Count)))
+        if (request.IsLocked)
         {
-            InsertByTicket(request);
+            if (request.LockStart >= request.HeldStart && request.LockEnd <= request.HeldEnd)
+                return true;
+            Release(request);
+            request.LockOrder = request.Arrival;
+        }
+        else
+        {
+            request.LockOrder = request.Arrival = ++_lastOrder;
+        }
+        (request.HeldStart, request.HeldEnd) = (request.LockStart, request.LockEnd);
+        var blocker = FindBlocker(request);
+        if (blocker is not null)
+        {
+            TreeOf(request).Add(request);
+            blocker.LockWaiters.Enqueue(request);
             return false;
         }
-        (request.NeedsExclusiveRange ? _writers : _readers).Add(request);
         request.IsLocked = true;
+        if ((request.NeedsExclusiveRange ? _writers : _readers).TryAdd(request))
+            return true;
+        (request.LockIndex, request.LockOrder) = (-1, 0);
+        TreeOf(request).Add(request);
         return true;
     }
 
-    /// <summary>Gives the range back and moves every waiter that may go on into <paramref name="runnable"/>, earliest first.</summary>
-    public void Release(BlockRequest request, ref RequestQueue runnable)
+    /// <summary>Gives the range back, and wakes those who waited for this request.</summary>
+    public void Release(BlockRequest request)
     {
-        (request.NeedsExclusiveRange ? _writers : _readers).Remove(request);
+        if (request.LockIndex >= 0)
+            (request.NeedsExclusiveRange ? _writers : _readers).Remove(request);
+        else
+            TreeOf(request).Remove(request);
         request.IsLocked = false;
-        for (var i = 0; i < _waiting.Count; i++)
+        _woken.TakeAll(ref request.LockWaiters);
+    }
+
+    /// <summary>Looks at one of the woken. Returns it if it holds its range now, null if another is in its way.</summary>
+    public BlockRequest? WakeOne()
+    {
+        var request = _woken.Dequeue()!;
+        if (FindBlocker(request) is { } blocker)
         {
-            var waiter = _waiting[i];
-            if (ConflictsWithActive(waiter) || ConflictsWithEarlierWaiter(waiter, i) || ConflictsWithRunnable(waiter, runnable.Head))
-                continue;
-            _waiting.RemoveAt(i--);
-            runnable.Enqueue(waiter);
+            blocker.LockWaiters.Enqueue(request);
+            return null;
         }
+        (request.IsLocked, request.LockIndex, request.LockOrder) = (true, -1, 0);
+        TreeOf(request).Renumbered(request);
+        return request;
     }
 
-    private bool ConflictsWithActive(BlockRequest request) =>
-        _writers.Overlaps(request.LockStart, request.LockEnd)
-        || (request.NeedsExclusiveRange && _readers.Overlaps(request.LockStart, request.LockEnd));
+    private RangeTree TreeOf(BlockRequest request) => request.NeedsExclusiveRange ? _moreWriters : _moreReaders;
 
-    private bool ConflictsWithEarlierWaiter(BlockRequest request, int count)
+    private BlockRequest? FindBlocker(BlockRequest request)
     {
-        for (var i = 0; i < count; i++)
-        {
-            var waiter = _waiting[i];
-            if (waiter.Ticket >= request.Ticket)
-                return false;
-            if (Conflict(waiter, request))
-                return true;
-        }
-        return false;
+        var (start, end, order) = (request.HeldStart, request.HeldEnd, request.LockOrder);
+        var result = _writers.Find(start, end) ?? _moreWriters.Find(start, end, order);
+        if (result is null && request.NeedsExclusiveRange)
+            result = _readers.Find(start, end) ?? _moreReaders.Find(start, end, order);
+        return result;
     }
 
-    // Those that may go on have not taken their ranges yet.
-    private static bool ConflictsWithRunnable(BlockRequest request, BlockRequest? runnable)
+    /// <summary>A few ranges that are held.</summary>
+    private sealed class HeldSet
     {
-        for (; runnable is not null; runnable = runnable.Next)
-        {
-            if (Conflict(runnable, request))
-                return true;
-        }
-        return false;
-    }
+        /// <summary>Where a scan takes as long as a search of a tree.</summary>
+        private const int Capacity = 64;
 
-    private static bool Conflict(BlockRequest one, BlockRequest other) =>
-        (one.NeedsExclusiveRange || other.NeedsExclusiveRange) && one.LockStart < other.LockEnd && other.LockStart < one.LockEnd;
-
-    private void InsertByTicket(BlockRequest request)
-    {
-        var index = _waiting.Count;
-        while (index > 0 && _waiting[index - 1].Ticket > request.Ticket)
-            index--;
-        _waiting.Insert(index, request);
-    }
-
-    private sealed class ActiveSet
-    {
-        private long[] _starts = new long[64], _ends = new long[64];
-        private BlockRequest[] _owners = new BlockRequest[64];
+        private readonly long[] _starts = new long[Capacity], _ends = new long[Capacity];
+        private readonly BlockRequest[] _owners = new BlockRequest[Capacity];
 
         public int Count { get; private set; }
 
-        public bool Overlaps(long start, long end)
+        public BlockRequest? Find(long start, long end)
         {
             // Four at a time. What lies behind the last has no length, so it overlaps nothing.
             var (wantedStart, wantedEnd) = (Vector256.Create(start), Vector256.Create(end));
@@ -97,23 +122,21 @@ internal sealed class RangeLocks
             {
                 var starts = Vector256.LoadUnsafe(ref _starts[i]);
                 var ends = Vector256.LoadUnsafe(ref _ends[i]);
-                if ((Vector256.LessThan(starts, wantedEnd) & Vector256.LessThan(wantedStart, ends)) != Vector256<long>.Zero)
-                    return true;
+                var overlaps = Vector256.LessThan(starts, wantedEnd) & Vector256.LessThan(wantedStart, ends);
+                if (overlaps != Vector256<long>.Zero)
+                    return _owners[i + BitOperations.TrailingZeroCount(overlaps.ExtractMostSignificantBits())];
             }
-            return false;
+            return null;
         }
 
-        public void Add(BlockRequest request)
+        public bool TryAdd(BlockRequest request)
         {
-            if (Count == _starts.Length)
-            {
-                Array.Resize(ref _starts, Count * 2);
-                Array.Resize(ref _ends, Count * 2);
-                Array.Resize(ref _owners, Count * 2);
-            }
+            if (Count == Capacity)
+                return false;
             request.LockIndex = Count;
-            (_starts[Count], _ends[Count], _owners[Count]) = (request.LockStart, request.LockEnd, request);
+            (_starts[Count], _ends[Count], _owners[Count]) = (request.HeldStart, request.HeldEnd, request);
             Count++;
+            return true;
         }
 
         public void Remove(BlockRequest request)

@@ -7,7 +7,7 @@ namespace Lincow.Device;
 /// Zeroing where the exception store knows no zero chunks: zeroes are written like any data, one write after the other, but for what reads as
 /// zeroes already.
 /// </summary>
-internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockRequest
+internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turns) : BlockRequest
 {
     private const int PieceBytes = 1 << 20, SectorBytes = 512;
 
@@ -19,6 +19,9 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
     private BlockRequest? _request;
     private bool _isSubmitting, _hasEnded;
     private int _result;
+
+    /// <summary>No write of its own is on its way: it looks for the next place that isn't zero.</summary>
+    public bool IsLooking => _hasEnded && _request is not null;
 
     public void Start(BlockRequest request)
     {
@@ -37,11 +40,15 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack) : BlockReques
     }
 
     // A loop, not recursion: a write may complete inside Submit.
-    private void Advance()
+    public void Advance()
     {
         var request = _request!;
+        var mark = turns.Mark;
         while (_hasEnded && _result == 0 && request.Cursor < request.End)
         {
+            if (turns.MustPause(this, mark))
+                return;
+            turns.Spend(1);
             var run = stack.RunAt(request.Cursor, request.End);
             var isZero = run.Source is RunSource.Zero or RunSource.OriginHole;
             // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with zeroes.

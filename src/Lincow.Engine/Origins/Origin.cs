@@ -1,3 +1,4 @@
+using Lincow.Device;
 using Lincow.Linux;
 using Lincow.Storage;
 
@@ -11,6 +12,9 @@ public sealed class Origin : IDisposable
 {
     /// <summary>Remembered extents; beyond it the memory is emptied. 24 bytes each.</summary>
     private const int MaxExtents = 1 << 20;
+
+    /// <summary>Remembered extents that are moved aside for a unit of work.</summary>
+    private const int MovedPerUnit = 64;
 
     private readonly IStorage? _storage;
     private long[] _starts = new long[64], _ends = new long[64];
@@ -32,6 +36,9 @@ public sealed class Origin : IDisposable
 
     /// <summary>Bytes that can be read from it: 0 for an origin of nothing, whose every byte is beyond the end.</summary>
     public long SizeBytes { get; }
+
+    /// <summary>What the device that looks may do in a turn: to look for a hole is a call or two, and to remember it may move many others.</summary>
+    internal TurnWork? Turns { get; set; }
 
     public IStorage Storage => _storage ?? throw new InvalidOperationException("an origin of nothing has no storage");
 
@@ -78,6 +85,7 @@ public sealed class Origin : IDisposable
             Array.Resize(ref _isHole, _count * 2);
         }
         var index = ~Array.BinarySearch(_starts, 0, _count, start);
+        Turns?.Spend((2 * TurnWork.UnitsPerCall) + ((_count - index) / MovedPerUnit));
         if (index < _count)
             end = Math.Min(end, _starts[index]);
         Array.Copy(_starts, index, _starts, index + 1, _count - index);

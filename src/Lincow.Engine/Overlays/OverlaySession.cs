@@ -197,6 +197,8 @@ public sealed class OverlaySession
             if (!Device.IsReadOnly && _store is not SnapshotStore { IsGivenUp: true })
             {
                 Flush();
+                while (!Device.IsIdle)
+                    _loop.RunOnce();
                 _store.CloseCleanly(_reclaimer?.IsDone ?? false);
             }
         }

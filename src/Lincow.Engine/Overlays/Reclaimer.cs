@@ -12,7 +12,7 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
     /// <summary>Bytes of the device that one request locks: small enough that clients hardly wait.</summary>
     private const long WindowBytes = 16 << 20;
 
-    private long _cursor;
+    private long _cursor, _dataEnd;
     private bool _isStopping, _isSubmitting, _hasEnded = true;
 
     /// <summary>Everything has been walked over.</summary>
@@ -37,19 +37,28 @@ internal sealed class Reclaimer(CowDevice device, IStorage data, long shift) : B
             Advance();
     }
 
-    // A loop, not recursion: a window with nothing to give back completes inside Submit.
+    private bool TryFindData()
+    {
+        if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
+            return false;
+        (_cursor, _dataEnd) = (start - shift, end - shift);
+        return true;
+    }
+
+    // A loop, not recursion: a window with nothing to give back completes inside Submit, unless the turn has done enough (TurnWork).
     private void Advance()
     {
         while (_hasEnded && !_isStopping && !IsDone)
         {
-            if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
+            // To find where data ends, a file system walks over all of it: once, not for each window.
+            if (_cursor >= _dataEnd && !TryFindData())
             {
                 IsDone = true;
                 return;
             }
-            ByteOffset = start - shift;
-            ByteLength = Math.Min(end - start, WindowBytes);
-            _cursor = ByteOffset + ByteLength;
+            ByteOffset = _cursor;
+            ByteLength = Math.Min(_dataEnd - _cursor, WindowBytes);
+            _cursor += ByteLength;
             (_hasEnded, _isSubmitting) = (false, true);
             device.Submit(this);
             _isSubmitting = false;

@@ -37,6 +37,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 {
     private const int SectorBytes = 512;
 
+    /// <summary>Chunks that are looked up together: a read of more goes in pieces, and others get their turn in between.</summary>
+    private const int MaxTogether = 1024;
+
     private readonly IStorage _data;
     private readonly SnapshotLayout _layout;
     private readonly BufferPool _buffers;
@@ -267,6 +270,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             Bytes(_tail[index])[from..to].CopyTo(target);
         else
             target.Clear();
+        // What was recorded since the round began is the next one's: there is no area yet to follow it.
+        if (image.Page == _layout.AreaOf(_roundEnd))
+            target[Math.Max(0, (_layout.IndexInArea(_roundEnd) * ExceptionEntry.SizeBytes) - from)..].Clear();
         return true;
     }
 
@@ -325,7 +331,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         var end = Geometry.ChunkFrom(byteEnd);
         var together = 1L;
         var ignored = 0L;
-        while (chunk + together < end && Map.StateOf(chunk + together) == ChunkState.Data
+        while (together < MaxTogether && chunk + together < end && Map.StateOf(chunk + together) == ChunkState.Data
             && TryFindChunk(chunk.Value + together, out var next, ref ignored) && next == first + together)
             together++;
         return PlaceAt(first, chunk, together, byteOffset, byteEnd);

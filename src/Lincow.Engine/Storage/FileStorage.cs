@@ -77,6 +77,13 @@ public sealed class FileStorage : IStorage
 
     public void Yield(StorageOperation operation) => Start(StorageCall.Yield, 0, 0, operation);
 
+    // No operation on the file: a short sync on this thread needn't wait for it.
+    public void NextTurn(StorageOperation operation)
+    {
+        operation.Storage = null;
+        _loop.CompleteNextTurn(operation);
+    }
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) =>
         Start(StorageCall.PunchHole, byteOffset, byteLength, operation);
 

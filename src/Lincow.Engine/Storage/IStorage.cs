@@ -26,6 +26,9 @@ public interface IStorage : IDisposable
     /// <summary>Completes with 0 when what is ready now has gone on: for an operation that others, just arrived, may share.</summary>
     void Yield(StorageOperation operation);
 
+    /// <summary>Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.</summary>
+    void NextTurn(StorageOperation operation);
+
     /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
     void PunchHole(long byteOffset, long byteLength, StorageOperation operation);
 

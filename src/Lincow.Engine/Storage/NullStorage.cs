@@ -25,6 +25,8 @@ internal sealed class NullStorage : IStorage
 
     public void Yield(StorageOperation operation) => _pending.Enqueue(operation);
 
+    public void NextTurn(StorageOperation operation) => _pending.Enqueue(operation);
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) => _pending.Enqueue(operation);
 
     public void Reserve(long byteOffset, long byteLength, StorageOperation operation) => _pending.Enqueue(operation);

@@ -25,6 +25,8 @@ internal sealed class UserStorage(UserOrigin origin, IoLoop loop) : IStorage
 
     public void Yield(StorageOperation operation) => throw new InvalidOperationException("an origin is not written");
 
+    public void NextTurn(StorageOperation operation) => throw new InvalidOperationException("an origin is not written");
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) => throw new InvalidOperationException("an origin is not written");
 
     public void Reserve(long byteOffset, long byteLength, StorageOperation operation) => throw new InvalidOperationException("an origin is not written");

@@ -23,17 +23,18 @@ internal sealed class NbdAttachWay : DriverAttachWay
     protected override void Remove(string device) => NbdBlockDevice.Disconnect(device);
 }
 
-/// <summary>A device attached by NBD.</summary>
+/// <summary>
+/// A device attached by NBD, over one connection: a queue of 128 requests in the kernel. With more than one the kernel takes a request that lasts longer
+/// than its timer for a broken connection, closes that, and asks again on another (nbd_xmit_timeout in drivers/block/nbd.c): a disk that stands still
+/// for some seconds would end one connection after the other, and then the device. Of a single connection it only looks whether it is still the same.
+/// </summary>
 internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(target)
 {
-    /// <summary>
-    /// Each is a queue of 128 requests in the kernel, with a worker there that receives; here they share the loop. With a single one the kernel has no
-    /// way round a connection that breaks.
-    /// </summary>
-    private const int MinConnections = 2, MaxConnections = 4;
-
     /// <summary>How long requests wait for a server that died before they fail.</summary>
     private const ulong PatienceSeconds = 600;
+
+    /// <summary>How long requests of a transient overlay wait for their answer: nobody takes its server's place, and a disk may stand still for a while.</summary>
+    private const ulong TransientPatienceSeconds = 120;
 
     /// <summary>After kill -9 the kernel ends the old server's sockets in the background.</summary>
     private static readonly TimeSpan TakeOverPatience = TimeSpan.FromSeconds(30);
@@ -44,7 +45,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
 
     protected override string Make(string identity)
     {
-        var pairs = Pairs(Math.Clamp(Environment.ProcessorCount, MinConnections, MaxConnections));
+        var pairs = Pairs(1);
         foreach (var (ours, _) in pairs)
             Serve(ours);
         string? device = null;
@@ -52,7 +53,8 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         {
             try
             {
-                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, _terms.Export.TransmissionFlags(structuredReplies: false), Target.CanResume ? PatienceSeconds : 0, identity);
+                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, _terms.Export.TransmissionFlags(structuredReplies: false),
+                    Target.CanResume ? PatienceSeconds : TransientPatienceSeconds, Target.CanResume, identity);
             }
             finally
             {

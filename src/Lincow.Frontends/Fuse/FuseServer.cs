@@ -28,8 +28,11 @@ public sealed class FuseServer : IoCompletion
     /// </summary>
     private const int MaxBatch = 64, MaxBatchBytes = 512 << 10;
 
-    /// <summary>When there was no memory to receive a request.</summary>
+    /// <summary>When there was no memory to receive a request, or to take a reply.</summary>
     private const int RetryMilliseconds = 50;
+
+    /// <summary>A minute of replies that the kernel doesn't take; after that it never will, and whoever asked can only be killed.</summary>
+    private const int MaxReplyTries = 60_000 / RetryMilliseconds;
 
     private readonly IoLoop _loop;
     private readonly FuseFile _file;
@@ -66,15 +69,20 @@ public sealed class FuseServer : IoCompletion
         CloseIfDone();
     }
 
-    private unsafe void Sent(PlainRequest request, int result)
+    // ENOENT: whoever asked has been killed meanwhile, or the kernel has answered in our place. ENODEV: the connection is over, which the next receive will say.
+    private static bool IsTaken(int result) => result is >= 0 or -Errno.NoEntry or -Errno.NoSuchDevice;
+
+    private unsafe void Complain(PlainRequest request, int result)
+    {
+        if (_hasComplained)
+            return;
+        _hasComplained = true;
+        _log($"{_descriptor}: a reply to FUSE request {request.Header->Opcode} failed: {Errno.Describe(-result)}. Whoever asked gets an I/O error");
+    }
+
+    private unsafe void Sent(PlainRequest request)
     {
         var opcode = request.Header->Opcode;
-        // ENOENT: whoever asked has been killed meanwhile. ENODEV: the connection is over, which the next receive will say.
-        if (result < 0 && result is not (-Errno.NoEntry or -Errno.NoSuchDevice) && !_hasComplained)
-        {
-            _hasComplained = true;
-            _log($"{_descriptor}: a reply to FUSE request {opcode} failed: {Errno.Describe(-result)}");
-        }
         PutBack(request);
         if (opcode == FuseOpcode.Init && _file.IsOverUring && _ring is null)
             StartRing();
@@ -196,11 +204,14 @@ public sealed class FuseServer : IoCompletion
 
         private readonly FuseServer _server;
         private readonly nint _room;
+        private readonly AnotherTry _anotherTry;
+        private int _failedReplies;
 
         public PlainRequest(FuseServer server, NativeBuffer room)
             : base(server._file)
         {
             (_server, Room, _room) = (server, room, room.Address);
+            _anotherTry = new AnotherTry(this);
             new Span<byte>((void*)_room, RoomBytes).Clear();
             Lay(_room, _room + FuseAbi.RequestHeaderBytes, _room + ReplyHeaderAt, _room + ReplyBodyAt);
         }
@@ -212,6 +223,7 @@ public sealed class FuseServer : IoCompletion
         public void Begin()
         {
             new Span<byte>((void*)_room, FuseAbi.WriteHeaderBytes).Clear();
+            _failedReplies = 0;
             Clear();
         }
 
@@ -232,7 +244,25 @@ public sealed class FuseServer : IoCompletion
             return true;
         }
 
-        protected override void Send(nint header, nint data) =>
-            _server.Sent(this, FuseConnection.TryReply(_server._descriptor, header, FuseAbi.ReplyHeaderBytes, data, ReplyBytes));
+        // A reply that the kernel doesn't take leaves whoever asked waiting for ever, so a short one that says EIO follows, until it is taken.
+        protected override void Send(nint header, nint data)
+        {
+            var result = FuseConnection.TryReply(_server._descriptor, header, FuseAbi.ReplyHeaderBytes, data, ReplyBytes);
+            if (IsTaken(result) || _failedReplies++ > MaxReplyTries)
+            {
+                _server.Sent(this);
+                return;
+            }
+            _server.Complain(this, result);
+            if (_failedReplies == 1)
+                Answer(-Errno.IO);
+            else
+                _server._loop.Delay(RetryMilliseconds, _anotherTry);
+        }
+
+        private sealed class AnotherTry(PlainRequest request) : IoCompletion
+        {
+            public override void Complete(int result) => request.Answer(-Errno.IO);
+        }
     }
 }

@@ -212,7 +212,7 @@ public class AttachTests
             tr -cd x <$file | wc -c
             $LINCOW detach $file
             ls $LINCOW_RUN_DIR
-            grep lincow /proc/self/mountinfo || :
+            grep -F $LINCOW_RUN_DIR/ /proc/self/mountinfo || :
             """.Replace("cd\n", $"cd {home}\n", StringComparison.Ordinal));
         var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["as-root"]}"],
             new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });

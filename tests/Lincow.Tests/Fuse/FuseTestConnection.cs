@@ -18,7 +18,7 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
     private readonly Socket _kernel;
     private ulong _unique;
 
-    public FuseTestConnection(string loop, bool isReadOnly = false, Func<IoLoop, BlockDevice>? device = null)
+    public FuseTestConnection(string loop, bool isReadOnly = false, Func<IoLoop, BlockDevice>? device = null, int? replyRoomBytes = null)
         : base(loop, DeviceBytes, hole: (DeviceBytes / 2).., isReadOnly)
     {
         var pair = stackalloc int[2];
@@ -27,10 +27,16 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
         Libc.fcntl(pair[0], Libc.FcntlSetFlags, nonBlocking);
         _kernel = new Socket(new SafeSocketHandle(pair[1], true)) { ReceiveTimeout = 10_000, SendBufferSize = 1 << 20 };
         var descriptor = pair[0];
+        const int socketLevel = 1, sendBuffer = 7;
+        if (replyRoomBytes is { } room)
+            Assert.Equal(0, Libc.setsockopt(descriptor, socketLevel, sendBuffer, &room, sizeof(int)));
         Loop.Invoke(() => new FuseServer(Loop, device?.Invoke(Loop) ?? Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
     }
 
     public List<string> Log { get; } = [];
+
+    /// <summary>Waits until the server has said something.</summary>
+    public void AwaitLog() => Assert.True(SpinWait.SpinUntil(() => Loop.Invoke(() => Log.Count) > 0, 10_000), "the server said nothing");
 
     /// <summary>Sends a request, and returns its number.</summary>
     public ulong Send(FuseOpcode opcode, ReadOnlySpan<byte> arguments, int? length = null)

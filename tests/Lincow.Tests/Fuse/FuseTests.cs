@@ -79,6 +79,34 @@ public unsafe class FuseTests
         }
     }
 
+    [Theory]
+    [InlineData("uring")]
+    [InlineData("posix")]
+    public void A_reply_that_is_not_taken_is_an_error_for_whoever_asked(string loop)
+    {
+        using var connection = new FuseTestConnection(loop, replyRoomBytes: 16_384);
+        // Replies that nobody takes for a while fill the socket; all of them come, the late ones as errors, and none twice.
+        var asked = new HashSet<ulong>();
+        for (var i = 0; i < 200; i++)
+            asked.Add(connection.Send(FuseOpcode.Read, FuseTestConnection.Transfer((ulong)i * 512, 512)));
+        connection.AwaitLog();
+        var failed = 0;
+        while (asked.Count > 0)
+        {
+            var (error, unique, body) = connection.Receive();
+            Assert.True(asked.Remove(unique));
+            Assert.Contains((error, body.Length), new[] { (0, 512), (-Errno.IO, 0) });
+            failed += error == 0 ? 0 : 1;
+        }
+        Assert.InRange(failed, 1, 199);
+        // The socket has no room for so long a packet, ever.
+        Assert.Equal((-Errno.IO, 0), Length(connection.Read(0, 200_000)));
+        Assert.Equal((0, 512), Length(connection.Read(0, 512)));
+        Assert.Single(connection.Log);
+
+        static (int Error, int Bytes) Length((int Error, byte[] Body) reply) => (reply.Error, reply.Body.Length);
+    }
+
     [Fact]
     public void Nothing_lies_behind_the_end()
     {

@@ -23,6 +23,37 @@ public unsafe class LoopTests
         }
     }
 
+    private sealed class Again(IoLoop loop) : IoCompletion
+    {
+        public int Turns { get; private set; }
+
+        public override void Complete(int result)
+        {
+            Turns++;
+            loop.CompleteNextTurn(this);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Loops))]
+    public void What_goes_on_in_the_next_turn_lets_one_turn_pass(string name)
+    {
+        using var loop = TestLoop.Make(name);
+        using var file = LinuxFile.CreateUnnamed(Path.GetTempPath());
+        var (again, waiter, buffer) = (new Again(loop), new Waiter(), loop.Buffers.Rent(512));
+        loop.CompleteNextTurn(again);
+        Assert.Equal(0, again.Turns);
+        // Once a turn, and without waiting for anything, however often.
+        for (var turn = 1; turn <= 50; turn++)
+        {
+            loop.RunOnce();
+            Assert.Equal(turn, again.Turns);
+        }
+        loop.Write(file.Descriptor, buffer.Address, 512, 0, waiter);
+        Assert.Equal(512, waiter.Await(loop));
+        Assert.InRange(again.Turns, 51, int.MaxValue);
+    }
+
     [Fact]
     public void Kernel_structures_have_the_kernel_s_sizes()
     {

@@ -57,7 +57,7 @@ public sealed class LostLoopTests : IDisposable
         Assert.Equal(0u, kept.Write(0, new byte[4096]));
         await Break();
         await _front.Loop.StartUntilEnded(_server.Stop).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
-        Assert.True(_server.Drained(_bad.Loop).IsCompleted && _server.Drained(_good.Loop).IsCompleted);
+        await Task.WhenAll(_server.Drained(_bad.Loop), _server.Drained(_good.Loop)).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
         Assert.Equal(0, _server.ConnectionCount);
     }
 

@@ -49,6 +49,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     public override void CompleteSoon(IoCompletion completion, int result) =>
         _pending.Add(new Pending(Call.Known, completion is StorageOperation { Call: StorageCall.Yield } ? SimulationSite.Gather : SimulationSite.Result, completion, null, 0, result, 0));
 
+    public override void CompleteNextTurn(IoCompletion completion) => _pending.Add(new Pending(Call.Known, SimulationSite.Result, completion, null, 0, 0, 0));
+
     public override void Accept(int descriptor, IoCompletion completion) => throw new NotSupportedException();
 
     public override void Receive(int descriptor, nint buffer, int byteCount, IoCompletion completion) => throw new NotSupportedException();

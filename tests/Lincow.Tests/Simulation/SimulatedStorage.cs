@@ -95,6 +95,8 @@ internal sealed unsafe class SimulatedStorage : IStorage
 
     public void Yield(StorageOperation operation) => _world.Add(() => { }, operation, () => 0);
 
+    public void NextTurn(StorageOperation operation) => _world.Add(() => { }, operation, () => 0);
+
     public void PunchHole(long byteOffset, long byteLength, StorageOperation operation) =>
         _world.Add(() => _disk.Punch(byteOffset, byteLength), operation, () => Fault(StorageCall.PunchHole, byteOffset));
 

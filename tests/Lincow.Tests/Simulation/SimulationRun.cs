@@ -230,6 +230,9 @@ internal sealed class SimulationRun : IDisposable
             _existence = Existence.Yes;
             _session = session;
             _machine.Phase = SimulationPhase.Serve;
+            // Few units, so that long work pauses in every way.
+            if (_machine.Random.OneIn(2))
+                session.Device.Turns.Units = _machine.Random.Next(1, 200);
             _client.Begin(session);
             session.StartReclaiming();
         }

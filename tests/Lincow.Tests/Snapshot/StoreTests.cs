@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using Lincow.Device;
+using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Overlays;
+using Lincow.Snapshot;
 
 namespace Lincow.Tests.Snapshot;
 
@@ -162,6 +164,41 @@ public class StoreTests
         store.OpenTransient(data);
         Assert.Equal(-Errno.IO, store.Write(0, new byte[11 * Chunk]));
         Assert.Equal(-Errno.IO, store.TryRead(0, 512));
+    }
+
+    [Fact]
+    public void A_round_commits_nothing_that_was_recorded_since_it_began()
+    {
+        // Areas of 32 entries.
+        using var store = new StoreOnSimulatedDisk(1 << 18, 512);
+        Assert.Equal(0, store.Write(0, new byte[40 * 512]));
+        store.Store.BeginRound();
+        // Areas fill up meanwhile, and no area is there yet to follow them.
+        Assert.Equal(0, store.Write(40 * 512, new byte[100 * 512]));
+        var entries = 0;
+        var image = new TestImage();
+        while (store.Store.TryTakeImage(image))
+        {
+            var from = (int)(image.TargetOffset - new SnapshotLayout(9).AreaOffset(image.Page)) / ExceptionEntry.SizeBytes;
+            for (var i = 0; i < image.ImageBytes / ExceptionEntry.SizeBytes; i++)
+            {
+                var number = (image.Page * 32) + from + i;
+                var isThere = ExceptionEntry.Read(image.Content, i).NewChunk != 0;
+                Assert.Equal(number < 40, isThere);
+                entries += isThere ? 1 : 0;
+            }
+            store.Buffers.Return(image.Image);
+        }
+        Assert.Equal(40, entries);
+    }
+
+    private sealed unsafe class TestImage : MetadataImage
+    {
+        public ReadOnlySpan<byte> Content => new((void*)Image.Address, ImageBytes);
+
+        public override void End(int result)
+        {
+        }
     }
 
     /// <summary>The device's first chunks written, in order.</summary>

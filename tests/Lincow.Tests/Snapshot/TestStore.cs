@@ -100,6 +100,8 @@ internal sealed class TestStore : TestDevice
         return request.Result!.Value;
     }
 
+    public void Turn() => _loop.RunOnce();
+
     public void Await(TestRequest request)
     {
         for (var turns = 0; request.Result is null; turns++)

@@ -1,0 +1,122 @@
+using Lincow.Layers;
+using Lincow.Linear;
+using Lincow.Linux;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// Zeroing and discards where chunks can be zero without holding zeroes: whole chunks are marked, map page by map page, and their space is given
+/// back; parts of chunks are the <see cref="EdgeWriter"/>'s. Also gives back what an earlier generation left behind.
+/// </summary>
+internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, EdgeWriter edges, TurnWork turns)
+{
+    private readonly Geometry _geometry = stack.Geometry;
+
+    /// <summary>Goes on with a zeroing or a discard; true when it is done.</summary>
+    public bool Step(BlockRequest request)
+    {
+        var mark = turns.Mark;
+        while (request.CanGoOn)
+        {
+            if (turns.MustPause(request, mark))
+                return false;
+            turns.Spend(1);
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
+            {
+                if (request.HeadBecomesData)
+                    stack.Overlay.Record(request, _geometry.ChunkAt(request.LockStart), _geometry.ChunkAt(request.LockStart) + 1);
+                if (request.TailBecomesData)
+                    stack.Overlay.Record(request, _geometry.ChunkAt(request.LockEnd - 1), _geometry.ChunkAt(request.LockEnd - 1) + 1);
+                return true;
+            }
+            if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
+            {
+                if (!TryZeroWholeChunks(request))
+                    return false;
+            }
+            else
+            {
+                edges.Step(request);
+            }
+        }
+        return request is { Outstanding: 0, IsWaiting: false };
+    }
+
+    /// <summary>Zeroes whole chunks up to the end of a map page. False when the page has to be read first.</summary>
+    private bool TryZeroWholeChunks(BlockRequest request)
+    {
+        var first = _geometry.ChunkAt(request.Cursor);
+        if (!stack.Overlay.TryLoad(first, first + 1, request))
+            return false;
+        var pageEnd = (MapFormat.PageOf(first.Value) + 1) * MapFormat.ChunksPerPage;
+        var end = new ChunkIndex(Math.Min(_geometry.ChunkFrom(request.BodyEnd).Value, pageEnd));
+        var byteEnd = Math.Min(_geometry.StartOf(end), request.BodyEnd);
+        if (stack.Overlay.IsDamaged(first, end))
+        {
+            request.Error = -Errno.IO;
+            return true;
+        }
+        if ((request.Flags & BlockFlags.NoHole) != 0)
+        {
+            request.Outstanding++;
+            stack.Data.Reserve(stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
+        }
+        else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
+        {
+            StartPunch(request, dataFirst, dataEnd);
+        }
+        stack.Map.Set(first, end - first, ChunkState.Zero);
+        request.Cursor = byteEnd;
+        return true;
+    }
+
+    /// <summary>From the first to past the last chunk of a state; what lies between them may be of any other.</summary>
+    private bool TryFindRun(ChunkIndex first, ChunkIndex end, ChunkState wanted, out ChunkIndex from, out ChunkIndex to)
+    {
+        (from, to) = (end, first);
+        var runs = 0;
+        for (; first < end; runs++)
+        {
+            var (state, count) = stack.Map.RunAt(first, end - first);
+            if (state == wanted)
+            {
+                if (first < from)
+                    from = first;
+                to = first + count;
+            }
+            first += count;
+        }
+        turns.Spend(runs);
+        return from < to;
+    }
+
+    private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
+    {
+        request.Outstanding++;
+        var start = _geometry.StartOf(first);
+        stack.Data.PunchHole(stack.Overlay.Locate(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, transfers.TakeOperation(request, changesData: true));
+    }
+
+    /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
+    public bool StepReclaim(BlockRequest request)
+    {
+        // A window costs its look at the file, too.
+        turns.Spend(TurnWork.UnitsPerCall);
+        var mark = turns.Mark;
+        while (request.Cursor < request.LockEnd && request.Outstanding < RunTransfers.MaxOperationsPerRequest)
+        {
+            if (turns.MustPause(request, mark))
+                return false;
+            var first = _geometry.ChunkAt(request.Cursor);
+            // A request waits in one queue at a time: first for its operations, then for the page.
+            if (!stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !stack.Overlay.TryLoad(first, first + 1, request)))
+                return false;
+            var (state, count) = stack.Map.RunAt(first, _geometry.ChunkFrom(request.LockEnd) - first);
+            if (state != ChunkState.Data && !stack.Overlay.IsDamaged(first, first + 1))
+                StartPunch(request, first, first + count);
+            request.Cursor = _geometry.StartOf(first + count);
+            turns.Spend(1);
+        }
+        return request.Outstanding == 0 && request.Cursor >= request.LockEnd;
+    }
+}

@@ -1,0 +1,133 @@
+using Lincow.Layers;
+using Lincow.Linux;
+using Lincow.Storage;
+
+namespace Lincow.Device;
+
+/// <summary>
+/// Moves a locked request's bytes between memory and the layers, run by run: a bounded number of operations at once, and in a turn no more than its
+/// units allow (<see cref="TurnWork"/>). The request goes on when those have ended, or in the next turn.
+/// </summary>
+internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRounds rounds, TurnWork turns)
+{
+    /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
+    public const int MaxOperationsPerRequest = 64;
+
+    /// <summary>What is cleared or copied between two looks at the turn's units.</summary>
+    public const int CopyBytes = 64 << 10;
+
+    private readonly Geometry _geometry = stack.Geometry;
+    private readonly Stack<RequestIo> _idleOperations = new(256);
+
+    /// <summary>
+    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
+    /// when everything is there, false when operations are in flight.
+    /// </summary>
+    public bool TryRead(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
+    {
+        var mark = turns.Mark;
+        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
+        {
+            if (turns.MustPause(request, mark))
+                return false;
+            if (stack.Overlay.IsDamaged(_geometry.ChunkAt(request.Cursor), _geometry.ChunkAt(request.Cursor) + 1))
+            {
+                request.Error = -Errno.IO;
+                request.Cursor = byteEnd;
+                break;
+            }
+            var run = stack.RunAt(request.Cursor, byteEnd);
+            var address = target + (nint)request.Cursor;
+            var units = 1;
+            if (run.Source == RunSource.Data)
+            {
+                var place = stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
+                if (place.ByteLength == 0)
+                    return request.Error < 0 && request.Outstanding == 0;
+                run = run with { ByteLength = place.ByteLength };
+                StartRead(stack.Data, request, place.DataOffset, address, run.ByteLength);
+                units = UnitsForTransfer(run.ByteLength) + UnitsToLocate(run.ByteLength);
+            }
+            else if (run.Source == RunSource.Origin)
+            {
+                StartRead(stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
+                units = UnitsForTransfer(run.ByteLength);
+            }
+            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
+            {
+                run = run with { ByteLength = Math.Min(run.ByteLength, CopyBytes) };
+                GuardedMemory.Clear(address, (nuint)run.ByteLength);
+                units += TurnWork.UnitsFor(run.ByteLength);
+            }
+            request.Cursor += run.ByteLength;
+            turns.Spend(units);
+        }
+        return request.Cursor >= byteEnd && request.Outstanding == 0;
+    }
+
+    private void StartRead(IStorage storage, BlockRequest request, long byteOffset, nint address, long byteLength)
+    {
+        request.Outstanding++;
+        storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
+    }
+
+    /// <summary>
+    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in memory.
+    /// True when everything has been started; the cursor tells how far it came.
+    /// </summary>
+    public bool TryWrite(BlockRequest request, nint source, long byteEnd)
+    {
+        var mark = turns.Mark;
+        while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
+        {
+            if (turns.MustPause(request, mark))
+                return false;
+            var place = stack.Overlay.Locate(request, request.Cursor, byteEnd);
+            if (place.ByteLength == 0)
+                return false;
+            request.Outstanding++;
+            stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
+            request.Cursor += place.ByteLength;
+            turns.Spend(UnitsForTransfer(place.ByteLength) + UnitsToLocate(place.ByteLength));
+        }
+        return request.Cursor >= byteEnd;
+    }
+
+    // Up to this many bytes, a storage may copy on this thread.
+    private static int UnitsForTransfer(long byteCount) => TurnWork.UnitsPerCall + TurnWork.UnitsFor(Math.Min(byteCount, 128 << 10));
+
+    // A list is asked for each chunk.
+    private int UnitsToLocate(long byteCount) => stack.Overlay.KnowsZeroes ? 0 : (int)(byteCount >> _geometry.ChunkShift);
+
+    public StorageOperation TakeOperation(BlockRequest request, bool changesData)
+    {
+        if (!_idleOperations.TryPop(out var operation))
+            operation = new RequestIo(this);
+        operation.Request = request;
+        operation.ChangesData = changesData;
+        return operation;
+    }
+
+    private void OperationEnded(RequestIo operation, int result)
+    {
+        var request = operation.Request!;
+        operation.Request = null;
+        _idleOperations.Push(operation);
+        if (operation.ChangesData)
+            rounds.NoteChange();
+        if (result < 0)
+            request.Error = result;
+        request.Outstanding--;
+        device.Step(request);
+    }
+
+    /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
+    private sealed class RequestIo(RunTransfers transfers) : StorageOperation
+    {
+        public BlockRequest? Request { get; set; }
+
+        public bool ChangesData { get; set; }
+
+        public override void End(int result) => transfers.OperationEnded(this, result);
+    }
+}

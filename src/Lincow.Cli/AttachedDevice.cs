@@ -46,6 +46,7 @@ internal sealed class AttachedDevice
         if (waiting is not null)
             WaitingDevice.Forget(waiting);
         // Not before everything is there: what is swapped out until now may stay so.
+        // mutation: real-memory-not-locked
         LinuxProcess.TryLockMemory();
         return attached;
     }

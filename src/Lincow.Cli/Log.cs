@@ -33,6 +33,7 @@ internal static class Log
 
     public static void Say(string line)
     {
+        // mutation: log-is-waited-for
         if (s_writer is null)
         {
             Write(line);

@@ -113,6 +113,7 @@ internal sealed class ServeHost(string command)
 
     /// <summary>Who uses an export's device and would not notice that its content is another one, for a sentence; null when nobody does. On its loop's thread.</summary>
     public string? HolderOf(int export) =>
+        // mutation: reset-under-a-virtual-machine
         export < _vhostServers.Count && _vhostServers[export].Server.IsConnected ? "a virtual machine is connected by vhost-user"
         : OpenCount?.Invoke() is > 0 and var count ? $"its file is open {(count == 1 ? "once" : $"{count} times")}"
         : null;

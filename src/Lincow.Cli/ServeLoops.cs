@@ -23,6 +23,7 @@ internal sealed class ServeLoops
         var groups = new Dictionary<string, Group>();
         foreach (var place in places)
         {
+            // mutation: neighbours-share-a-loop (2 lines)
             if (!groups.TryGetValue(place, out var group))
                 groups[place] = group = new Group();
             if (group.Loops.Count < Environment.ProcessorCount && _devices.Count < MaxLoops)

@@ -27,6 +27,7 @@ internal static class Signals
         var taken = new Registrations();
         taken.Add(PosixSignal.SIGTERM, terminated);
         taken.Add(PosixSignal.SIGINT, interrupted);
+        // mutation: hang-up-kills
         taken.Add(PosixSignal.SIGHUP, hungUp);
         foreach (var number in Meaningless)
             taken.Add((PosixSignal)number, null);

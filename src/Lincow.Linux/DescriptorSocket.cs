@@ -157,6 +157,7 @@ public static unsafe class DescriptorSocket
     /// </summary>
     public static void Close(int descriptor)
     {
+        // mutation: descriptors-closed-on-the-loop
         if (IsMemory(descriptor) || IsEvent(descriptor))
         {
             _ = Libc.close(descriptor);

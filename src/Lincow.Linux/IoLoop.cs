@@ -125,6 +125,7 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>
     /// Completes with 0 in the loop's next turn, after what has ended meanwhile was taken: for whoever has more to do than others should wait for.
     /// </summary>
+    // mutation: next-turn-is-this-one
     public virtual void CompleteNextTurn(IoCompletion completion) => _nextTurn.Enqueue(completion);
 
     /// <summary>Runs an action on the loop's thread. May be called from any thread.</summary>

@@ -220,6 +220,7 @@ internal sealed record OpenFlags(int Direct, int Directory, int NoFollow)
     public int TemporaryFile => 0x400000 | Directory;
 
     public static OpenFlags Of(Architecture architecture) =>
+        // mutation: tmpfile-of-another-architecture
         architecture is Architecture.Arm64 ? new OpenFlags(Direct: 0x10000, Directory: 0x4000, NoFollow: 0x8000) : new OpenFlags(Direct: 0x4000, Directory: 0x10000, NoFollow: 0x20000);
 }
 

@@ -31,6 +31,7 @@ public static unsafe class LinuxSocket
         var listener = Open(FamilyUnix, path);
         try
         {
+            // mutation: stale-socket-replaced-by-two
             using var turn = BindingTurn.Take(path);
             var before = Libc.umask(0x7f);
             var result = Bind(listener, address);

@@ -20,6 +20,7 @@ public sealed class ListeningSocket
     /// </summary>
     public void RemovePath()
     {
+        // mutation: successors-socket-removed
         if (_file is not null && LinuxPath.Identity(_path) == _file)
             _ = Libc.unlink(_path);
     }

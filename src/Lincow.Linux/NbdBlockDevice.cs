@@ -56,6 +56,7 @@ public static class NbdBlockDevice
             .Add(SizeBytes, (ulong)sizeBytes)
             .Add(BlockSizeBytes, 512UL)
             .Add(ServerFlags, (ulong)serverFlags)
+            // mutation: real-nbd-has-no-patience
             .Add(canResume ? DeadConnectionTimeout : RequestTimeout, patienceSeconds)
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));

@@ -111,6 +111,7 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
             Depth = Depth,
             MaxTransferBytes = MaxTransferBytes,
             Device = uint.MaxValue,
+            // mutation: real-ublk-loses-requests
             Flags = UblkAbi.IoctlEncoding | UblkAbi.UserCopy | (shape.CanRecover ? UblkAbi.Recovery | UblkAbi.RecoveryReissue : 0),
             ServerFlags = identity,
         };

@@ -195,6 +195,7 @@ public sealed unsafe class UringLoop : IoLoop
             Enter(timeoutMilliseconds: 0);
         while (!HasCompletions)
         {
+            // mutation: spins-without-end (2 lines)
             if (Stopwatch.GetTimestamp() - started >= SpinTicks)
                 return false;
             // Whoever is to bring the completion may want this core.

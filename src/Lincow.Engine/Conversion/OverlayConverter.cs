@@ -81,6 +81,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
         if (to is LinearFormat)
             OverlayCreator.RequireNoMapBeside(Path.GetFullPath(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
+        // mutation: convert-clears-before-the-checks
         using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
         {
             target.Begin();
@@ -137,6 +138,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
                 if (zeroEnd <= zeroStart)
                     (zeroStart, zeroEnd) = (end, end);
             }
+            // mutation: converted-chunk-written-twice
             CopyData(Math.Max(start, written), zeroStart);
             if (zeroEnd > zeroStart)
             {
@@ -178,6 +180,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
                 source.Read(cursor, first.AsSpan(0, count));
                 written.Read(cursor, second.AsSpan(0, count));
                 var same = first.AsSpan(0, count).CommonPrefixLength(second.AsSpan(0, count));
+                // mutation: conversion-not-read-back
                 if (same < count)
                     throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
                 _verifiedBytes += count;

@@ -130,6 +130,7 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
         runBytes = Math.Min((byteOffset / UmlCowHeader.SectorBytes + count) * UmlCowHeader.SectorBytes, end) - byteOffset;
         if (!isSet)
             return null;
+        // mutation: cow-data-elsewhere
         return header.DataOffset + byteOffset;
     }
 

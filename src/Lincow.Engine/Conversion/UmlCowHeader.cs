@@ -64,6 +64,7 @@ internal sealed record UmlCowHeader
             problem = "it doesn't begin with the magic number of a COW file";
         else if (version != Version)
             problem = $"its version is {version}, and only version {Version} is known";
+        // mutation: cow-sizes-believed
         else if (size is 0 or > Geometry.MaxDeviceBytes)
             problem = $"its device would have {size} bytes";
         else if (sectorBytes != SectorBytes)

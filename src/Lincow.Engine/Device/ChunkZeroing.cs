@@ -25,6 +25,7 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
             {
                 if (request.HeadBecomesData)
                     stack.Overlay.Record(request, _geometry.ChunkAt(request.LockStart), _geometry.ChunkAt(request.LockStart) + 1);
+                // mutation: trimmed-tail-not-marked
                 if (request.TailBecomesData)
                     stack.Overlay.Record(request, _geometry.ChunkAt(request.LockEnd - 1), _geometry.ChunkAt(request.LockEnd - 1) + 1);
                 return true;
@@ -65,6 +66,7 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         {
             StartPunch(request, dataFirst, dataEnd);
         }
+        // mutation: trim-not-marked, real-trim-not-marked
         stack.Map.Set(first, end - first, ChunkState.Zero);
         request.Cursor = byteEnd;
         return true;
@@ -112,6 +114,7 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
             if (!stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !stack.Overlay.TryLoad(first, first + 1, request)))
                 return false;
             var (state, count) = stack.Map.RunAt(first, _geometry.ChunkFrom(request.LockEnd) - first);
+            // mutation: reclaim-takes-data
             if (state != ChunkState.Data && !stack.Overlay.IsDamaged(first, first + 1))
                 StartPunch(request, first, first + count);
             request.Cursor = _geometry.StartOf(first + count);

@@ -155,6 +155,7 @@ public sealed class CowDevice : BlockDevice
     // What a request waited for has come. So many may have waited for it that they take more than a turn.
     private void Resume(BlockRequest request)
     {
+        // mutation: resumed-all-at-once (4 lines)
         if (_turns.IsSpent)
             _turns.Wait(request);
         else
@@ -182,6 +183,7 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         // Nobody's data waits for these, so they take no allowance.
+        // mutation: hints-take-an-allowance
         if (request.Operation is BlockOperation.Extents or BlockOperation.Cache or BlockOperation.Reclaim && _turns.IsSpent)
         {
             _turns.Wait(request);
@@ -204,6 +206,7 @@ public sealed class CowDevice : BlockDevice
         if (!_locks.TryAcquire(request))
             return;
         request.Started = true;
+        // mutation: mark-before-data, real-mark-before-data
         request.Cursor = request.LockStart;
         if (request.Operation == BlockOperation.Read)
             BeginRead(request);
@@ -239,6 +242,7 @@ public sealed class CowDevice : BlockDevice
             return;
         if (request.Error < 0)
         {
+            // mutation: place-of-a-failed-write-recorded
             Finish(request, request.Error);
             return;
         }
@@ -344,6 +348,7 @@ public sealed class CowDevice : BlockDevice
             var (state, count) = _stack.Map.RunAt(first, end - first);
             if (state == ChunkState.Origin)
                 _stack.Overlay.Record(request, first, first + count);
+            // mutation: copy-up-keeps-the-first-chunk-only
             first += count;
         }
     }
@@ -362,6 +367,7 @@ public sealed class CowDevice : BlockDevice
 
     private void End(BlockRequest request, int result)
     {
+        // mutation: fua-without-flush, answered-before-it-outlives-the-server, real-fua-without-flush
         if (result == 0 && request.NeedsExclusiveRange && ((request.Flags & BlockFlags.ForceUnitAccess) != 0 || (OutlivesServer && HasUncommitted)))
             _rounds.Join(request);
         else
@@ -374,6 +380,7 @@ public sealed class CowDevice : BlockDevice
         if (_isWaking)
             return;
         _isWaking = true;
+        // mutation: waiters-all-at-once
         while (_locks.HasWoken && !_turns.IsSpent)
         {
             _turns.Spend(UnitsToWake);
@@ -387,6 +394,7 @@ public sealed class CowDevice : BlockDevice
     {
         InFlight--;
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
+        // mutation: failed-device-answers
         request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
     }
 }

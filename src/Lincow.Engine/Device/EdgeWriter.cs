@@ -39,6 +39,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         var headUnit = UnitAt(request, start);
         var tailUnit = UnitAt(request, end - 1);
         request.LockStart = Down(start, headUnit);
+        // mutation: copy-up-too-short
         request.LockEnd = Math.Min(Down(end + tailUnit - 1, tailUnit), _geometry.DeviceBytes);
         if (isZeroing)
         {
@@ -108,17 +109,20 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
     private long UnitAt(BlockRequest request, long byteOffset)
     {
         var isInPlace = StateAt(byteOffset) == ChunkState.Data || (request.Operation != BlockOperation.Write && !NeedsCopyUp(request, byteOffset));
+        // mutation: no-copy-up
         return isInPlace ? stack.AlignmentBytes : _geometry.ChunkBytes;
     }
 
     /// <summary>Whether zeroes over a part of the chunk at a byte, the first or the last of the request, make the overlay hold that chunk.</summary>
     private bool NeedsCopyUp(BlockRequest request, long byteOffset)
     {
+        // mutation: partial-trim-fetches-the-chunk
         if (request.Operation == BlockOperation.Discard || StateAt(byteOffset) != ChunkState.Origin)
             return false;
         var chunk = _geometry.ChunkAt(byteOffset);
         var (start, end) = (Math.Max(request.ByteOffset, _geometry.StartOf(chunk)), Math.Min(request.End, _geometry.EndOf(chunk)));
         var (isHole, byteLength) = stack.Origin.RunAt(start, end);
+        // mutation: zeroes-over-half-a-hole-forgotten, zeroes-over-a-hole-fetch-the-chunk
         return !isHole || byteLength < end - start;
     }
 

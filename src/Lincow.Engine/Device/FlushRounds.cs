@@ -23,6 +23,7 @@ internal sealed class FlushRounds
     private const int MaxImages = 1024;
 
     /// <summary>Images that are taken, or writes of them that are started, in one turn of the loop: each costs some microseconds.</summary>
+    // mutation: images-of-a-batch-at-once
     private const int ImagesPerTurn = 64;
 
     /// <summary>How often an image is written before its flush fails: an error that passes should cost nobody a flush.</summary>
@@ -74,17 +75,20 @@ internal sealed class FlushRounds
             _complete(request, 0);
             return;
         }
+        // mutation: join-running-round (3 lines)
         _next.Enqueue(request);
         if (_isRunning)
             return;
         // Those whose flush came with the same receive, or the same turn, go with this round.
         _isRunning = true;
+        // mutation: first-flush-goes-alone
         _data.Yield(_gather);
     }
 
     private void StartRound()
     {
         (_current, _next) = (_next, default);
+        // mutation: flush-ignores-dirty-pages, flush-ignores-unsynced-data, real-flush-ignores-dirty-pages
         if (!_hasUnsyncedData && !_store.HasUncommitted)
         {
             EndRound(0);
@@ -118,6 +122,7 @@ internal sealed class FlushRounds
             else
                 _idleWrites.Push(write);
         }
+        // mutation: flush-answered-without-its-images
         if (_store.LacksMemory)
         {
             GiveUpBatch();
@@ -126,6 +131,7 @@ internal sealed class FlushRounds
         if (_hasMore && _batch.Count < MaxImages)
             _data.NextTurn(_moreImages);
         else if (!TryStartWrites(early: true))
+            // mutation: skip-data-sync, real-skip-data-sync
             _data.Flush(_dataSync);
     }
 
@@ -171,6 +177,8 @@ internal sealed class FlushRounds
     {
         if (result < 0)
         {
+            // mutation: data-synced-again-after-a-failed-sync (2 lines)
+            // mutation: failed-sync-forgiven
             _store.Fail($"syncing {_data.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
         }
@@ -184,12 +192,14 @@ internal sealed class FlushRounds
     {
         // The worst counts: a lack of space is nothing that has to be looked into.
         if (result < 0 && (_batchError == 0 || Errno.IsLackOfSpace(_batchError)))
+            // mutation: failed-map-write-ignored
             _batchError = result;
         if (--_writesInFlight > 0)
             return;
         if (_batchError == 0 && _isEarly)
             _data.Flush(_dataSync);
         else if (_batchError == 0)
+            // mutation: skip-map-sync, answered-before-map-sync, real-skip-map-sync
             _store.MetadataStorage!.Flush(_mapSync);
         else
             KeepForLater();
@@ -201,7 +211,9 @@ internal sealed class FlushRounds
         var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
         if (!isLackOfSpace && !_hasToldOfWrites)
             _store.Report?.Invoke($"{_store.MetadataStorage!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
+        // mutation: failed-map-write-fails-the-device
         _hasToldOfWrites |= !isLackOfSpace;
+        // mutation: failed-image-counts
         _store.KeepForLater(_batch);
         (_hasMore, _hasUnsyncedData) = (false, true);
         EndBatch(isLackOfSpace ? -Errno.NoSpace : -Errno.IO);
@@ -211,6 +223,8 @@ internal sealed class FlushRounds
     {
         if (result < 0)
         {
+            // mutation: failed-map-sync-ignored (3 lines)
+            // mutation: map-written-again-after-a-failed-sync (2 lines)
             _store.Fail($"syncing {_store.MetadataStorage!.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
             return;
@@ -255,6 +269,7 @@ internal sealed class FlushRounds
     {
         private int _attempts;
 
+        // mutation: images-after-data-sync, list-taken-after-the-data-sync
         public void Start() => rounds._store.MetadataStorage!.Write(TargetOffset, Image.Address, ImageBytes, this);
 
         public void Release()
@@ -267,6 +282,7 @@ internal sealed class FlushRounds
         public override void End(int result)
         {
             // The same bytes: whatever part of them was written is right.
+            // mutation: failed-map-write-not-tried-again
             if (result < 0 && !Errno.IsLackOfSpace(result) && ++_attempts < MaxAttempts)
                 Start();
             else

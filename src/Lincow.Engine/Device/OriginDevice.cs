@@ -170,6 +170,7 @@ public sealed class OriginDevice : BlockDevice
             }
             else if (request.Operation == BlockOperation.WriteZeroes && _cursor < request.End)
             {
+                // mutation: live-zeroes-not-kept
                 Keep();
             }
             else if (request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0 && !_isSyncing)
@@ -185,6 +186,7 @@ public sealed class OriginDevice : BlockDevice
 
         private void CopyEnded()
         {
+            // mutation: live-origin-does-not-wait
             if (--_copiesLeft == 0)
                 Go();
         }
@@ -224,6 +226,7 @@ public sealed class OriginDevice : BlockDevice
         {
             public void Start(long byteOffset, long byteLength)
             {
+                // mutation: live-origin-without-commit
                 (Operation, Flags, ByteOffset, ByteLength) = (BlockOperation.CopyUp, BlockFlags.ForceUnitAccess, byteOffset, Math.Min(byteLength, snapshot.SizeBytes - byteOffset));
                 snapshot.Submit(this);
             }

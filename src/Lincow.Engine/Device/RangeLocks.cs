@@ -42,6 +42,7 @@ internal sealed class RangeLocks
     {
         if (request.IsLocked)
         {
+            // mutation: range-that-grew-is-kept
             if (request.LockStart >= request.HeldStart && request.LockEnd <= request.HeldEnd)
                 return true;
             Release(request);
@@ -52,6 +53,7 @@ internal sealed class RangeLocks
             request.LockOrder = request.Arrival = ++_lastOrder;
         }
         (request.HeldStart, request.HeldEnd) = (request.LockStart, request.LockEnd);
+        // mutation: no-range-locks, real-no-range-locks
         var blocker = FindBlocker(request);
         if (blocker is not null)
         {
@@ -97,6 +99,7 @@ internal sealed class RangeLocks
     private BlockRequest? FindBlocker(BlockRequest request)
     {
         var (start, end, order) = (request.HeldStart, request.HeldEnd, request.LockOrder);
+        // mutation: waiters-overtaken
         var result = _writers.Find(start, end) ?? _moreWriters.Find(start, end, order);
         if (result is null && request.NeedsExclusiveRange)
             result = _readers.Find(start, end) ?? _moreReaders.Find(start, end, order);
@@ -118,6 +121,7 @@ internal sealed class RangeLocks
         {
             // Four at a time. What lies behind the last has no length, so it overlaps nothing.
             var (wantedStart, wantedEnd) = (Vector256.Create(start), Vector256.Create(end));
+            // mutation: locks-four-at-a-time-forget-the-rest
             for (var i = 0; i < Count; i += Vector256<long>.Count)
             {
                 var starts = Vector256.LoadUnsafe(ref _starts[i]);

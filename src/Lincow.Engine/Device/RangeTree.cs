@@ -92,6 +92,7 @@ internal sealed class RangeTree
         while (node is not null)
         {
             Visits++;
+            // mutation: tree-searched-for-those-who-came-later
             var mayHold = node.MaxEnd > start && node.MinOrder < order;
             if (mayHold && node.HeldStart < end && start < node.HeldEnd && node.LockOrder < order)
                 return node;
@@ -130,6 +131,7 @@ internal sealed class RangeTree
                     RotateLeft(node.TreeLeft);
                 node = RotateRight(node);
             }
+            // mutation: tree-never-balanced
             else if (balance < -1)
             {
                 if (Height(node.TreeRight!.TreeRight) < Height(node.TreeRight.TreeLeft))
@@ -184,6 +186,7 @@ internal sealed class RangeTree
     {
         var (height, end, order) = (0, node.HeldEnd, node.LockOrder);
         if (node.TreeLeft is { } left)
+            // mutation: tree-forgets-the-highest-end
             (height, end, order) = (left.TreeHeight, Math.Max(end, left.MaxEnd), Math.Min(order, left.MinOrder));
         if (node.TreeRight is { } right)
             (height, end, order) = (Math.Max(height, right.TreeHeight), Math.Max(end, right.MaxEnd), Math.Min(order, right.MinOrder));

@@ -115,6 +115,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         _idleOperations.Push(operation);
         if (operation.ChangesData)
             rounds.NoteChange();
+        // mutation: failed-write-ignored (2 lines)
         if (result < 0)
             request.Error = result;
         request.Outstanding--;

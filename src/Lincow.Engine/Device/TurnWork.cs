@@ -72,6 +72,7 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
     /// <param name="mark">The <see cref="Mark"/> of when it was resumed.</param>
     public bool MustPause(BlockRequest request, int mark)
     {
+        // mutation: work-without-pause
         if (!IsSpent || mark - _left < Math.Min(Allowance, Units))
             return false;
         if (request.Outstanding == 0)

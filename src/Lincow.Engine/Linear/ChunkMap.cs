@@ -87,6 +87,7 @@ internal sealed unsafe class ChunkMap : IDisposable
         ref var entry = ref _pages[page];
         var pageStart = page * MapFormat.ChunksPerPage;
         var pageEnd = Math.Min(pageStart + MapFormat.ChunksPerPage, Geometry.ChunkCount);
+        // mutation: states-not-prepared
         return entry.Words is not null || entry.Uniform == state || (whole.First.Value <= pageStart && whole.End.Value >= pageEnd) || TryAllocateWords(ref entry);
     }
 
@@ -164,7 +165,9 @@ internal sealed unsafe class ChunkMap : IDisposable
     {
         ref var entry = ref _pages[page];
         entry.Flags &= ~PageFlags.Dirty;
+        // mutation: version-used-twice
         EncodeInto(page, image, overlay, ++entry.HighestSequence, generation);
+        // mutation: overwrite-current-slot
         return entry.Slot == 0 ? 1 : 0;
     }
 

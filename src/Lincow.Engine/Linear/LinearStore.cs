@@ -168,6 +168,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     public override void KeepForLater(List<MetadataImage> batch)
     {
         foreach (var image in batch)
+            // mutation: no-space-forgets-pages
             Map.MarkDirty(image.Page);
         for (; _nextPage < _roundPages.Count; _nextPage++)
             Map.Requeue(_roundPages[_nextPage]);
@@ -179,6 +180,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// </summary>
     public void MarkInUse()
     {
+        // mutation: open-not-marked
         if (MetadataStorage is not null)
             Rewrite(Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse });
     }
@@ -195,11 +197,14 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         if (MetadataStorage is null || FailedBecause is not null)
             return;
+        // mutation: close-unmarks-first
         bool isSound;
         var buffer = _buffers.Rent(MapFormat.PairBytes);
         try
         {
+            // mutation: crash-forgotten-at-close
             isSound = _wasClean || LoadEveryPage(buffer);
+            // mutation: close-leaves-twins-apart (2 lines)
             if (!TryEvenTwins(buffer))
                 return;
         }

@@ -110,6 +110,7 @@ internal static class MapFormat
         foreach (var word in MemoryMarshal.Cast<byte, ulong>(sector[SectorHeaderBytes..]))
         {
             // 11 is no state.
+            // mutation: chunk-states-unchecked
             if ((word & (word >> 1) & LowBits) != 0)
                 return false;
         }
@@ -202,15 +203,18 @@ internal readonly record struct PageVerdict(int Slot, ulong Sequence, ulong High
         var (good, bad, goodSlot) = firstUsable ? (first, second, 0) : (second, first, 1);
         var name = $"slot {1 - goodSlot} is {(bad.Condition == SlotCondition.Torn ? "torn" : $"damaged in sector {bad.DamagedSector}")}";
         if (wasClean)
+            // mutation: damage-told-to-nobody
             return Sound(goodSlot, good, true, name + "; its twin is sound");
         if (bad.Condition == SlotCondition.Torn)
             return Sound(goodSlot, good, true, null);
         var floor = good.Newest > new SlotVersion(generation, 0) ? good.Newest : new SlotVersion(generation, 0);
         var isNotNewer = bad.Newest != default && !(bad.Newest > floor);
+        // mutation: damaged-twin-passed-over
         return isNotNewer
             ? Sound(goodSlot, good, true, name + "; it was not the newer of the two")
             : Damaged(name + " and may have been the newer of the two");
 
+        // mutation: forget-generation
         PageVerdict Sound(int slot, SlotFacts facts, bool differ, string? finding) => facts.Newest.Generation == generation
             ? new PageVerdict(slot, facts.Newest.Sequence, highest, false, differ, finding)
             : new PageVerdict(-1, 0, highest, false, differ, finding);
@@ -218,5 +222,6 @@ internal readonly record struct PageVerdict(int Slot, ulong Sequence, ulong High
         PageVerdict Damaged(string finding) => new(-1, 0, highest, true, true, finding);
     }
 
+    // mutation: torn-slot-trusted
     private static bool IsUsable(SlotFacts slot) => slot.Condition is SlotCondition.Blank or SlotCondition.Whole;
 }

@@ -213,6 +213,7 @@ internal sealed record Superblock
         && MaxDeviceBytes >= DeviceBytes && MaxDeviceBytes <= Geometry.MaxDeviceBytes
         && Generation is > 0 and <= long.MaxValue && CommitGeneration <= Generation && Sequence <= long.MaxValue && mapOffset == MapOffsetBytes
         && (Layout == LinearLayout.Front
+            // mutation: data-offset-unchecked
             ? DataOffset % ShiftUnitBytes == 0 && DataOffset >= ShiftFor(MaxDeviceBytes, ChunkShift) && DataOffset <= Geometry.MaxDeviceBytes
             : Layout == LinearLayout.Separate && DataOffset == 0);
 

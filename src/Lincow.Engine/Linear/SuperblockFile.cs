@@ -81,6 +81,7 @@ internal static unsafe class SuperblockFile
 
     /// <summary>Makes the slot that isn't current equal to the one that is. Comes before any <see cref="Update"/>, which must find two sound slots.</summary>
     public static void Repair(IStorage storage, SuperblockReading reading, BufferPool buffers) =>
+        // mutation: superblock-repair-of-the-wrong-slot
         WriteSlot(storage, 1 - reading.CurrentSlot, reading.Current!, buffers);
 
     private static void WriteSlot(IStorage storage, int slot, Superblock superblock, BufferPool buffers)
@@ -88,6 +89,7 @@ internal static unsafe class SuperblockFile
         var buffer = buffers.Rent(Superblock.SizeBytes);
         superblock.Encode(new Span<byte>((void*)buffer.Address, Superblock.SizeBytes));
         var result = storage.WriteUntilItSucceeds(slot * Superblock.SizeBytes, buffer, Superblock.SizeBytes);
+        // mutation: superblock-without-sync (2 lines)
         if (result == 0)
             result = storage.FlushNow();
         buffers.Return(buffer);

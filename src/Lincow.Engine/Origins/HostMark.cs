@@ -27,6 +27,7 @@ internal static class HostMark
     public static bool IsOwn(ulong mark, Guid overlay, string originUri, string dataPath)
     {
         Span<byte> key = stackalloc byte[KeyBytes];
+        // mutation: mark-of-any-path
         return mark != 0 && TryReadKey(key, mayMake: false) && Compute(key, overlay, originUri, dataPath) == mark;
     }
 

@@ -51,6 +51,7 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
     /// What is to be recorded while the origin is being written to: its content is not known then, only its size, which may be growing to another one
     /// (kept where the modification time is otherwise).
     /// </summary>
+    // mutation: commit-expects-the-origin-unchanged
     internal static OriginIdentity Unsettled(OriginIdentity identity, long finalBytes) => new(identity.Kind, identity.SizeBytes, finalBytes, 0, 0);
 
     private bool IsUnsettled => Kind != OriginKind.Zero && SampleHash == 0 && ModifiedNanoseconds == 0;

@@ -87,6 +87,7 @@ internal sealed class LinearMerge : ICommitSource
         while (left > 0 && runs.Count < BatchRuns && TryTakeExtent(left, out var extent))
         {
             _position = extent.End;
+            // mutation: commit-without-zeroes
             if (extent.Source is not (RunSource.Data or RunSource.Zero))
                 continue;
             var place = extent.Source == RunSource.Data ? Store.LocateNow(extent.Start, extent.End).DataOffset : -1;
@@ -106,6 +107,7 @@ internal sealed class LinearMerge : ICommitSource
         if (extent.ByteLength == 0)
             extent = _extents.Current;
         var bytes = Math.Max(room * BytesAsOne(extent) / ChunkBytes, 1) * ChunkBytes;
+        // mutation: commit-run-never-cut
         if (bytes < extent.ByteLength && extent.Source is RunSource.Data or RunSource.Zero)
         {
             _rest = new PlacedExtent(extent.Start + bytes, extent.ByteLength - bytes, extent.Source);
@@ -127,6 +129,7 @@ internal sealed class LinearMerge : ICommitSource
                 throw new LinuxException("malloc", "the states of chunks", Errno.NoMemory);
             Store.Map.Set(first, end - first, ChunkState.Origin);
         }
+        // mutation: commit-gives-space-back-before-flush
         _reader.Session.Flush();
         if (Data.Facts.Kind != FileKind.Regular)
             return;
@@ -147,6 +150,7 @@ internal sealed class LinearMerge : ICommitSource
 
     public void Complete(OriginIdentity origin)
     {
+        // mutation: commit-leaves-the-old-identity
         Store.Superblock = Store.Superblock with { Origin = origin, CommitGeneration = 0 };
         Store.Restart();
     }

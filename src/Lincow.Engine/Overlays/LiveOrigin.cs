@@ -63,6 +63,7 @@ public sealed class LiveOrigin : IDisposable
             Origin.Sync();
             var identity = OriginIdentity.Of(Origin);
             foreach (var snapshot in snapshots)
+                // mutation: live-origin-stays-unsettled
                 snapshot.NoteOrigin?.Invoke(identity);
         }
         catch (LinuxException e)

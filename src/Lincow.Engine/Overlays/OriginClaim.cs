@@ -35,6 +35,7 @@ internal sealed class OriginClaim : IDisposable
             if (claim.File.Facts.Kind == FileKind.BlockDevice)
                 claim.HoldFileBehind();
             else
+                // mutation: origin-without-its-other-names
                 claim.HoldDevicesOver(claim.File.Facts);
             return claim;
         }

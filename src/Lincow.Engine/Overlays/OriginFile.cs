@@ -112,6 +112,7 @@ internal sealed class OriginFile : IDisposable
         var bytes = file.Read(head.Span, 0);
         var isOverlay = bytes == head.Span.Length && SuperblockFile.Decode(head.Span, file.Path).Current is not null;
         isOverlay |= bytes >= SnapshotHeader.SizeBytes && SnapshotHeader.Decode(head.Span[..SnapshotHeader.SizeBytes], out _) is not null;
+        // mutation: overlay-as-origin-without-cache
         if (isOverlay)
             throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
     }

@@ -56,6 +56,7 @@ public static class OverlayCheck
     {
         var findings = new List<CheckFinding>();
         CheckSuperblocks(files, repair, findings);
+        // mutation: kept-space-unchecked
         CheckKeptSpace(files, repair, findings);
         var superblock = files.Superblock;
         var held = new DataRanges(superblock.Geometry);

@@ -87,9 +87,11 @@ public static class OverlayCommit
         var buffer = new byte[CopyBytes];
         var (chunks, bytes) = (0L, 0L);
         var any = source.TryTake(runs);
+        // mutation: commit-recorded-before-the-checks
         RequireRoom(origin, source.DeviceBytes);
         if (stop.IsCancellationRequested)
             throw new LincowException($"{source.Data.Path}: the commit was interrupted before it had written anything. Start it again");
+        // mutation: commit-begun-not-recorded
         source.Begin();
         Grow(source, origin);
         for (; any; any = source.TryTake(runs))
@@ -101,6 +103,8 @@ public static class OverlayCommit
                 bytes += run.ByteLength;
                 chunks += (run.ByteLength + source.ChunkBytes - 1) / source.ChunkBytes;
             }
+            // mutation: commit-forgets-before-origin-sync (2 lines)
+            // mutation: commit-without-origin-sync
             origin.Sync();
             source.Forget(runs);
             progress?.Invoke(source.Progress);
@@ -129,13 +133,16 @@ public static class OverlayCommit
             return;
         try
         {
+            // mutation: commit-without-growing-the-origin
             origin.SetLength(source.DeviceBytes);
         }
         catch (LinuxException e) when (origin.ReadFacts().SizeBytes == size)
         {
+            // mutation: refused-growth-stays-recorded
             source.Withdraw();
             throw new LincowException($"{e.Message}. Nothing was committed", e);
         }
+        // mutation: commit-growth-not-synced (2 lines)
         // Also when there is nothing to copy.
         origin.Sync();
     }

@@ -78,6 +78,7 @@ public static class OverlayCreator
         superblock = superblock.Marked();
         Make(options, made =>
         {
+            // mutation: create-clears-before-the-checks
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
@@ -231,6 +232,7 @@ public static class OverlayCreator
             throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
         if (origin.Facts is { } facts && facts.IsSameFile(file.Facts))
             throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
+        // mutation: create-over-a-cut-commit
         UnfinishedCommit.RefuseToReplace(file);
         if (force)
             return;
@@ -251,6 +253,7 @@ public static class OverlayCreator
     {
         Prepare(superblock, mapFile, dataFile, preallocate);
         SuperblockFile.Create(mapFile, superblock);
+        // mutation: create-without-sync
         mapFile.Sync();
     }
 
@@ -264,6 +267,7 @@ public static class OverlayCreator
                 file.SetLength(needed);
         }
         if (mapFile.Facts.Kind == FileKind.BlockDevice)
+            // mutation: device-not-cleared
             ClearMap(mapFile, Superblock.MapOffsetBytes + superblock.MapBytes);
         if (preallocate && dataFile.Facts.Kind == FileKind.Regular && !dataFile.TryReserve(superblock.DataOffset, superblock.DeviceBytes))
             throw new LincowException($"{dataFile.Path}: its file system can't reserve space. Leave out --preallocate");
@@ -274,6 +278,7 @@ public static class OverlayCreator
             dataFile.Sync();
         }
         // What was there before is gone for good before anything new is there.
+        // mutation: create-over-what-was-there (2 lines)
         if (mapFile.Facts.SizeBytes > 0)
             mapFile.Sync();
     }

@@ -80,6 +80,7 @@ internal sealed class OverlayFiles : IDisposable
     {
         if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
             throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
+        // mutation: open-trusts-the-cache
         if (access == OverlayAccess.Write && reading.Current!.InUse)
             reading = ForgetCache(mapFile, dataFile);
         var result = new OverlayFiles(path, mapFile, dataFile, reading);
@@ -132,6 +133,7 @@ internal sealed class OverlayFiles : IDisposable
     }
 
     // The map alone was given. One from elsewhere could name any file as its data, and that file would be written to.
+    // mutation: foreign-data-followed
     private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
         ? FindMoved(superblock.DataPath, mapPath)
         : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map with --map");

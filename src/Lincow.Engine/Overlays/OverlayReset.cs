@@ -34,6 +34,7 @@ public static class OverlayReset
 
     internal static bool Reset(OverlayFiles files, IoLoop loop, bool force = false)
     {
+        // mutation: reset-after-a-cut-commit
         if (files.Superblock.IsCommitUnfinished && !force)
             throw UnfinishedCommit.Refusal(files.Path);
         using var storage = new FileStorage(files.MapFile, loop);
@@ -41,10 +42,12 @@ public static class OverlayReset
         {
             if (files.Reading.NeedsRepair)
                 SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
+            // mutation: reset-punches-first
             var superblock = files.Superblock;
             var wasInUse = superblock.Flags & SuperblockFlags.InUse;
             superblock = SuperblockFile.Update(storage, superblock.WithoutCommit() with
             {
+                // mutation: reset-keeps-generation
                 Generation = superblock.Generation + 1,
                 Flags = superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending,
             }, loop.Buffers);
@@ -54,6 +57,7 @@ public static class OverlayReset
             // Both must be on disk before the marks that ask for them go.
             files.MapFile.Sync();
             files.DataFile.Sync();
+            // mutation: reset-of-a-crash-is-clean
             var flags = mapIsBlank ? SuperblockFlags.None : wasInUse;
             if (!isReclaimed)
                 flags |= SuperblockFlags.ReclaimPending;

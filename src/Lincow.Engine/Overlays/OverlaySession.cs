@@ -238,6 +238,7 @@ public sealed class OverlaySession
     /// <summary>Waits for a flush. Throws <see cref="LincowException"/> when it fails.</summary>
     internal void Flush()
     {
+        // mutation: close-without-flush
         var result = new FlushWaiter().Await(Device, _loop);
         if (result < 0)
             throw new LincowException($"{_data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
@@ -299,6 +300,7 @@ public sealed class OverlaySession
     {
         var superblock = files.Superblock;
         // Before the path is so much as looked at: to open some devices is to act on them.
+        // mutation: foreign-origin-followed
         if (options is { Origin: null, UserOrigin: null } && OriginFile.IsPath(superblock.OriginUri) && !superblock.IsOwn)
         {
             throw new LincowException($"{files.Path}: names {superblock.OriginUri} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "

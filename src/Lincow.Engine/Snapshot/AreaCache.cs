@@ -33,6 +33,7 @@ internal sealed unsafe class AreaCache
     {
         (_storage, _layout, _buffers, _resume) = (storage, layout, buffers, resume);
         // A buffer takes a page at least, however small the area.
+        // mutation: areas-without-bound
         Capacity = (int)Math.Clamp(capacityBytes / BufferPool.SizeFor(layout.ChunkBytes), 1, 1 << 20);
         _slots = new Dictionary<long, int>(Math.Min(Capacity, 4096));
         _ring = new Slot[Capacity];

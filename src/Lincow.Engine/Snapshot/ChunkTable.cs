@@ -38,6 +38,7 @@ internal sealed class ChunkTable : IDisposable
     {
         var home = Home(chunk);
         return _table.TryFind(home & _table.Mask, chunk, out value, out var isAtEnd) || (isAtEnd && _table.TryFind(0, chunk, out value, out _))
+            // mutation: old-table-forgotten
             || (!_old.IsEmpty && TryGetOld(home, chunk, out value));
     }
 
@@ -87,6 +88,7 @@ internal sealed class ChunkTable : IDisposable
     // Both halves of a product, of the neighbourhood's number.
     private static ulong Home(ulong chunk)
     {
+        // mutation: table-can-be-aimed-at
         var high = Math.BigMul((chunk >> 3) ^ _summand, _factor, out var low);
         return ((high ^ low) << 3) | (chunk & 7);
     }
@@ -94,12 +96,14 @@ internal sealed class ChunkTable : IDisposable
     // An entry lies behind its home without a gap between, so without one between the mark and itself either.
     private bool TryGetOld(ulong home, ulong chunk, out uint value)
     {
+        // mutation: old-table-searched-from-home
         var from = Math.Max(home & _old.Mask, _mark);
         return _old.TryFind(from, chunk, out value, out var isAtEnd) || (isAtEnd && _old.TryFind(_mark, chunk, out value, out _));
     }
 
     private void MoveSome()
     {
+        // mutation: table-moved-at-once
         for (var end = _mark + MovesPerEntry; _mark < end; _mark++)
         {
             if (!_old.TryReadAt(_mark, out var chunk, out var value))

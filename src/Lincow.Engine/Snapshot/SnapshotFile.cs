@@ -69,6 +69,7 @@ internal sealed class SnapshotFile : IDisposable
             return new SnapshotFile(file, reset, isBlank: true);
         var header = SnapshotHeader.Decode(sector, out var problem)
             ?? throw new LincowException($"{file.Path}: is not an exception store that lincow can use (header at byte 0): {problem}") { IsDamage = true };
+        // mutation: invalid-store-opened
         if (!header.IsValid && !rescue)
             throw new LincowException($"{file.Path}: is an exception store that was given up (valid is 0 in its header): it was full, or its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what it holds; 'lincow reset' makes it empty");
         return new SnapshotFile(file, header, isBlank: false);
@@ -84,6 +85,7 @@ internal sealed class SnapshotFile : IDisposable
         var unit = Math.Max(SnapshotHeader.SizeBytes, file.IsDirect ? file.LogicalBlockBytes : 1);
         using var sector = new AlignedBytes(unit);
         header.Encode(sector.Span);
+        // mutation: reset-skips-the-header (3 lines)
         sector.Span[..sizeof(uint)].Clear();
         file.Write(sector.Span, 0);
         file.Sync();
@@ -96,6 +98,7 @@ internal sealed class SnapshotFile : IDisposable
         var layout = new SnapshotLayout(header.ChunkShift);
         RequireRoom(file, layout);
         using var bytes = new AlignedBytes(layout.ChunkBytes);
+        // mutation: reset-leaves-area-0 (2 lines)
         file.Write(bytes.Span, layout.AreaOffset(0));
         file.Sync();
         (header with { IsValid = true }).Encode(bytes.Span);

@@ -68,6 +68,7 @@ internal readonly record struct ExceptionEntry(ulong OldChunk, ulong NewChunk)
     public const int SizeBytes = 16;
 
     public static ExceptionEntry Read(ReadOnlySpan<byte> area, int index) => new(
+        // mutation: real-entry-fields-swapped (7 lines)
         BinaryPrimitives.ReadUInt64LittleEndian(area[(index * SizeBytes)..]),
         BinaryPrimitives.ReadUInt64LittleEndian(area[(index * SizeBytes + 8)..]));
 
@@ -128,6 +129,7 @@ internal readonly record struct SnapshotLayout(int ChunkShift)
     {
         var chunks = storeBytes >> ChunkShift;
         var count = DataNumberFrom(chunks);
+        // mutation: last-area-without-successor
         return count > 0 && IndexInArea(count) == 0 && AreaChunk(AreaOf(count)) >= chunks ? count - 1 : count;
     }
 

@@ -31,6 +31,7 @@ internal sealed class SnapshotMerge : ICommitSource
     internal SnapshotMerge(SnapshotFile store, string originUri, OriginIdentity origin, long deviceBytes, int batchEntries = BatchEntries)
     {
         (_store, _originUri, _origin, _geometry) = (store, originUri, origin, new Geometry(deviceBytes, store.Header.ChunkShift));
+        // mutation: store-commit-batch-without-end
         _batchEntries = (int)Math.Clamp(BatchBytes >> store.Header.ChunkShift, 1, batchEntries);
         _area = new byte[store.Layout.ChunkBytes];
         var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), _geometry.ChunkCount);
@@ -102,9 +103,11 @@ internal sealed class SnapshotMerge : ICommitSource
             var (start, stop) = (first * ExceptionEntry.SizeBytes / SectorBytes * SectorBytes, (end * ExceptionEntry.SizeBytes + SectorBytes - 1) / SectorBytes * SectorBytes);
             var bytes = _area.AsSpan((int)start, (int)(stop - start));
             Data.Read(bytes, layout.AreaOffset(area) + start);
+            // mutation: store-commit-forgets-a-whole-sector
             bytes[(int)(first * ExceptionEntry.SizeBytes - start)..].Clear();
             Data.Write(bytes, layout.AreaOffset(area) + start);
         }
+        // mutation: commit-without-store-sync
         Data.Sync();
         _left = _from;
     }
@@ -112,6 +115,7 @@ internal sealed class SnapshotMerge : ICommitSource
     public void Begin()
     {
         Note(OriginIdentity.Unsettled(_origin, DeviceBytes));
+        // mutation: store-commit-not-marked
         WriteHeader(_store.Header with { IsCommitUnfinished = true });
     }
 

@@ -122,16 +122,20 @@ internal sealed class SnapshotScan
             Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end (is this the right origin?)", offset, entry.OldChunk));
             return false;
         }
+        // mutation: place-beyond-the-store-accepted
         if (entry.NewChunk >= (ulong)storeChunks)
             return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, beyond its end");
+        // mutation: unsound-entry-accepted
         if (layout.IsMetadata(entry.NewChunk))
             return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where an area of the list lies");
         NextNumber = Math.Max(NextNumber, layout.DataNumberFrom((long)entry.NewChunk) + 1);
+        // mutation: second-entry-accepted
         if (!chunks.TryAdd(entry.OldChunk, (uint)number))
         {
             IsIncomplete = true;
             return Doubt($"entry {number} is a second one for chunk {entry.OldChunk}");
         }
+        // mutation: shared-place-accepted
         if (places.TryAdd(entry.NewChunk, (uint)number))
             return true;
         places.TryGet(entry.NewChunk, out var first);

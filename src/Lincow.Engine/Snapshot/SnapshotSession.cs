@@ -65,8 +65,10 @@ internal static class SnapshotSession
         SnapshotStore? store = null;
         try
         {
+            // mutation: store-forgets-a-cut-commit
             store = new SnapshotStore(geometry, data, isPersistent: true, Options(options, file.Header.IsCommitUnfinished), file.File.TryReadSizeBytes, loop.Buffers);
             var scan = file.IsBlank ? new SnapshotScan() : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
+            // mutation: damaged-store-opened
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {
                 throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. "
@@ -74,6 +76,7 @@ internal static class SnapshotSession
                 { IsDamage = true };
             }
             if (scan.HasLeftOver && !options.ReadOnly)
+                // mutation: left-over-joins-the-list
                 file.ClearLeftOver(scan);
             var result = store.Continue(scan);
             if (result < 0)

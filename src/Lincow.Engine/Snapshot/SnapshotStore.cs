@@ -138,6 +138,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             return false;
         for (; first < end; first += 1)
         {
+            // mutation: unlisted-chunks-shown
             if (_damaged.Contains((ulong)first.Value) || (_isIncomplete && Map.StateOf(first) == ChunkState.Origin))
                 return true;
         }
@@ -150,14 +151,17 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         var count = CountNew(first, end);
         if (count > _capacity - _nextNumber && count > 0)
         {
+            // mutation: full-store-never-measured-again
             Measure();
             if (count > _capacity - _nextNumber)
+                // mutation: full-store-writes-over-the-last
                 return Overflow();
         }
         if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
             return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);
+        // mutation: entry-before-its-data, places-given-twice, real-next-free-chunk-skips
         _nextNumber += count;
         _reservedEntries += count;
         return 0;
@@ -183,6 +187,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     {
         // Unless others have reserved behind it, the place is free again; else it is, at the next open.
         if (request.ReservedFrom + request.ReservedCount == _nextNumber)
+            // mutation: place-not-given-back
             _nextNumber = request.ReservedFrom;
         _reservedEntries -= request.ReservedCount;
         request.ReservedCount = 0;
@@ -237,6 +242,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     public override void BeginRound()
     {
         _roundEnd = _entryCount;
+        // mutation: real-store-flush-without-list
         _isLastImageTaken = _roundEnd == _committed;
         _nextImage = _layout.AreaOf(_committed) + 1;
     }
@@ -251,6 +257,8 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         if (LacksMemory)
             return false;
         image.Image = buffer;
+        // mutation: areas-in-the-wrong-order (3 lines)
+        // mutation: next-area-not-zeroed
         image.IsEarly = _nextImage <= _layout.AreaOf(_roundEnd);
         image.Page = image.IsEarly ? _nextImage++ : _layout.AreaOf(_committed);
         _isLastImageTaken = !image.IsEarly;
@@ -271,6 +279,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         else
             target.Clear();
         // What was recorded since the round began is the next one's: there is no area yet to follow it.
+        // mutation: entries-of-the-next-round-committed
         if (image.Page == _layout.AreaOf(_roundEnd))
             target[Math.Max(0, (_layout.IndexInArea(_roundEnd) * ExceptionEntry.SizeBytes) - from)..].Clear();
         return true;
@@ -281,6 +290,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         if (image.IsEarly)
             return;
         var before = _layout.AreaOf(_committed);
+        // mutation: list-longer-than-the-round
         _committed = _roundEnd;
         var full = (int)(_layout.AreaOf(_committed) - before);
         for (var i = 0; i < full; i++)
@@ -356,6 +366,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             return false;
         }
         var entry = ExceptionEntry.Read(bytes, _layout.IndexInArea(number));
+        // mutation: changed-list-believed
         if (entry.OldChunk != (ulong)chunk || entry.NewChunk == 0 || entry.NewChunk >= (ulong)(_layout.ChunkOfData(_nextNumber)))
         {
             Fail($"area {area} of the exception store isn't what it was when it was opened (byte {_layout.AreaOffset(area)})");
@@ -390,6 +401,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         {
             _whenInvalid += written;
             if (!_isGivenUp)
+                // mutation: given-up-in-memory-alone
                 new Invalidation(this).Start();
             _isGivenUp = true;
         }
@@ -428,6 +440,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     private void Measure()
     {
         // A store whose size can't be asked for has the room that was known of it, and the write's own error tells the rest.
+        // mutation: status-asks-the-file (2 lines)
         if (_tryReadStoreBytes() is >= 0 and var bytes)
             _storeBytes = bytes;
         _capacity = Math.Min(MetadataStorage is null ? _storeBytes >> _layout.ChunkShift : _layout.Capacity(_storeBytes), uint.MaxValue - 2);

@@ -113,6 +113,7 @@ public sealed class FileStorage : IStorage
             return;
         if (!operation.HasWorker && TakesWorker(operation.Call))
         {
+            // mutation: storage-takes-all-workers
             if (_workerCount == MaxWorkerOperations)
             {
                 _withoutWorker.Enqueue(operation);
@@ -171,9 +172,11 @@ public sealed class FileStorage : IStorage
     // will be short is made here, if nothing else waits for this thread.
     private void StartSync(StorageOperation operation)
     {
+        // mutation: long-sync-in-place
         var isShort = _lastSyncTicks < MaxInlineSyncTicks && _unsyncedBytes <= MaxInlineSyncBytes;
         _unsyncedBytes = 0;
         _syncStarted = _loop.Timestamp;
+        // mutation: sync-in-place-while-others-wait
         if (isShort && _loop.FileOperations == 1)
         {
             SyncsInPlace++;
@@ -243,6 +246,7 @@ public sealed class FileStorage : IStorage
                 }
                 if (result > 0 && result < operation.ByteCount)
                 {
+                    // mutation: short-transfer-is-whole
                     operation.Buffer += result;
                     operation.ByteOffset += result;
                     operation.ByteCount -= result;
@@ -261,6 +265,7 @@ public sealed class FileStorage : IStorage
                 End(operation, 0);
                 return;
             case StorageCall.Flush or StorageCall.PunchHole or StorageCall.Reserve when result == -Errno.Interrupted:
+                // mutation: interrupted-sync-is-success (2 lines)
                 // A signal is no answer: for a sync too, it says nothing of the data.
                 Submit(operation);
                 return;
@@ -292,6 +297,7 @@ public sealed class FileStorage : IStorage
         {
             _whole = whole;
             (Buffer, ByteCount) = (whole.Buffer + start, byteCount);
+            // mutation: piece-misplaced
             storage.Start(StorageCall.WritePiece, whole.ByteOffset + start, byteCount, this);
         }
 
@@ -301,6 +307,7 @@ public sealed class FileStorage : IStorage
             _whole = null;
             storage._idlePieces.Push(this);
             if (result < 0)
+                // mutation: piece-error-forgotten
                 whole.PieceError = result;
             if (--whole.PiecesLeft == 0)
                 storage.End(whole, whole.PieceError);

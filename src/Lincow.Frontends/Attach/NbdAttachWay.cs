@@ -45,6 +45,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
 
     protected override string Make(string identity)
     {
+        // mutation: real-nbd-slow-request-ends-it
         var pairs = Pairs(1);
         foreach (var (ours, _) in pairs)
             Serve(ours);

@@ -51,6 +51,7 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
     {
         StopAsking();
         _stopped = stopped;
+        // mutation: control-client-is-waited-for
         loop.Delay(GraceMilliseconds, new Grace(this));
         ReportIfStopped();
     }
@@ -206,6 +207,7 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
             {
                 server.Handle(request, reply => server.Loop.Post(() => Answer(reply)));
             }
+            // mutation: question-ends-the-server
             catch (Exception e)
             {
                 Answer(new ControlReply($"the request '{request.Verb}' failed: {e.Message}"));

@@ -170,6 +170,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
         else
         {
             // A hole in a file reads as zeroes, to the byte; a discard may leave parts of chunks.
+            // mutation: hole-in-a-fuse-file-left
             request.Operation = BlockOperation.WriteZeroes;
             request.Flags = mode == FuseAbi.FallocatePunchHole ? BlockFlags.None : BlockFlags.NoHole;
             request.ByteOffset = (long)arguments->Offset;

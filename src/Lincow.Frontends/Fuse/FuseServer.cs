@@ -248,6 +248,7 @@ public sealed class FuseServer : IoCompletion
         protected override void Send(nint header, nint data)
         {
             var result = FuseConnection.TryReply(_server._descriptor, header, FuseAbi.ReplyHeaderBytes, data, ReplyBytes);
+            // mutation: failed-reply-left-alone
             if (IsTaken(result) || _failedReplies++ > MaxReplyTries)
             {
                 _server.Sent(this);

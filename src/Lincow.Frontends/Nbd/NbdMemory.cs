@@ -183,6 +183,7 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
             return;
         foreach (var member in _members.ToArray())
         {
+            // mutation: nbd-slow-client-kept
             if ((isTrustedWaiting || !member.IsTrusted) && _members.Contains(member) && Common(member.HeldBytes) > 0 && IsTooSlow(member))
                 member.CutOff();
         }
@@ -205,6 +206,7 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
     private Line LineOf(NbdMember member) => member.IsTrusted ? _trusted : _strangers;
 
     private long Free(NbdMember member) =>
+        // mutation: nbd-strangers-take-all
         member.IsTrusted ? CommonBytes - _usedBytes : Math.Min(CommonBytes - _usedBytes, CommonBytes / 2 - _strangersUsedBytes);
 
     private bool Fits(NbdMember member, long byteCount) =>
@@ -213,6 +215,7 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
     private bool MayTake(NbdMember member, long byteCount)
     {
         var line = LineOf(member);
+        // mutation: nbd-memory-without-shares, nbd-line-without-order
         return Fits(member, byteCount) || line.Turn == member || (line.Turn is null && (line.First is null || line.First == member));
     }
 

@@ -87,6 +87,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         foreach (var place in open)
         {
             // The descriptor stays: what the kernel still does with it ends in this process's memory.
+            // mutation: lost-connections-kept-open
             LinuxSocket.Shutdown(place.Socket, LinuxSocket.ShutdownBoth);
             ConnectionClosed(place.IsTrusted);
         }
@@ -173,6 +174,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         else
             owner.Loop.Post(Begin);
         // It may have been abandoned a moment ago, and then nobody else would end this connection.
+        // mutation: late-client-of-a-lost-loop-waits
         if (owner.Loop.IsAbandoned && Leave())
             LinuxSocket.Close(socket);
 

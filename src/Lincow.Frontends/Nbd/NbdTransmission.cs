@@ -236,6 +236,7 @@ internal sealed unsafe class NbdTransmission : NbdMember
     /// <summary>Answers a request with an error, and lets the rest of its payload go by.</summary>
     private bool Refuse(NbdRequest request, int error, long payload)
     {
+        // mutation: nbd-refused-payload-taken-for-requests
         _discard = payload;
         Release(request, NbdMemory.RequestBytes);
         request.Result = error;
@@ -427,6 +428,7 @@ internal sealed unsafe class NbdTransmission : NbdMember
         _isClosed = true;
         _memory.Leave(this);
         LinuxSocket.Close(_socket);
+        // mutation: real-buffer-leaks
         _loop.Buffers.Return(_buffer);
         _closed();
     }

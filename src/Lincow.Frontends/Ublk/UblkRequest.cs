@@ -24,6 +24,7 @@ internal sealed class UblkRequest : BlockRequest
         if (result >= 0 && Operation == BlockOperation.Read)
             result = _server.Block.TrySend(_tag, Buffer, (int)ByteLength);
         // How much was done is asked of what carries data alone; a discard of 2 GiB would be an error.
+        // mutation: long-discard-answered-as-an-int
         Answer(result < 0 ? result : Operation is BlockOperation.Read or BlockOperation.Write ? (int)ByteLength : 0);
     }
 
@@ -45,6 +46,7 @@ internal sealed class UblkRequest : BlockRequest
             if (error == 0 && Operation == BlockOperation.Write)
                 error = _server.Block.TryReceive(_tag, Buffer, (int)ByteLength);
         }
+        // mutation: real-ublk-ignores-flush
         if (error < 0)
             Answer(error);
         else

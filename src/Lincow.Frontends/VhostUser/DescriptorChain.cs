@@ -81,6 +81,7 @@ internal sealed unsafe class DescriptorChain(GuestMemory memory)
         uint index = 0;
         for (uint steps = 0; ; steps++)
         {
+            // mutation: indirect-loop-walked
             if (steps == count)
                 throw new VhostException("an indirect table goes round in circles");
             Descriptor entry;

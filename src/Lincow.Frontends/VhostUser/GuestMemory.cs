@@ -64,6 +64,7 @@ internal sealed unsafe class GuestMemory
                 continue;
             GuardedMemory.Unmap(region.Mapping);
             region = _regions[--_count];
+            // mutation: last-region-outlives-its-removal
             _last = 0;
             return;
         }
@@ -86,9 +87,11 @@ internal sealed unsafe class GuestMemory
             var index = i < 0 ? _last : i;
             ref var region = ref _regions[index];
             var offset = address - region.GuestStart;
+            // mutation: ring-address-believed
             if (address < region.GuestStart || offset >= region.ByteCount)
                 continue;
             _last = index;
+            // mutation: ring-length-believed
             found = Math.Min(byteCount, region.ByteCount - offset);
             return region.Host + (nint)offset;
         }
@@ -124,6 +127,7 @@ internal sealed unsafe class GuestMemory
 internal static class SharedMemoryFile
 {
     /// <summary>Size and page of a file that may be mapped; a sentence for any other. Asks nobody but the kernel.</summary>
+    // mutation: memory-of-any-file-system
     public static (long Bytes, long PageBytes) SizeOf(int descriptor, string what) => DescriptorSocket.IsMemory(descriptor)
         ? DescriptorSocket.FileSize(descriptor)
         : throw new VhostException($"{what} is not a file in memory. Share memory of a memfd, tmpfs or hugetlbfs: in QEMU memory-backend-memfd, or memory-backend-file with share=on and a mem-path in /dev/shm or on hugetlbfs");

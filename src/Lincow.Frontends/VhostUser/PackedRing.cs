@@ -189,6 +189,7 @@ internal sealed class PackedInflight(nint region, int entries)
         SharedFields.Store16(at + Number, (ushort)_count);
         SharedFields.Store64(at + Counter, _counter++);
         Barrier();
+        // mutation: real-request-forgotten
         SharedFields.Store8(at + Mark, 1);
         Barrier();
         SharedFields.Store16(region + FreeHead, _freeHead);

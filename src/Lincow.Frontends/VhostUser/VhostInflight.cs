@@ -39,6 +39,7 @@ internal sealed class VhostInflight
         _canFlush = canFlush;
         (_queues, _entries, _tail) = (queues, entries, _address + (nint)queues * StrideOf(entries));
         _written = SharedFields.Load64(_tail + UnflushedAt) != 0 ? 1u : 0;
+        // mutation: real-lost-write-hidden
         if (_written != 0 && SharedFields.Load64(_tail + InstanceAt) != instance)
         {
             Unmap();
@@ -77,6 +78,7 @@ internal sealed class VhostInflight
     /// <summary>The guest is about to hear that so many writes are on stable storage.</summary>
     public void NoteFlush(ulong written)
     {
+        // mutation: real-transient-goes-on (2 lines)
         if (!_canFlush)
             return;
         _flushed = Math.Max(_flushed, written);

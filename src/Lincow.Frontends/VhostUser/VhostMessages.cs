@@ -104,6 +104,7 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
                 break;
             case VhostMessage.AddMemReg:
                 AddRegion(Bytes(8 + VhostProtocol.RegionBytes)[8..], Descriptor(0));
+                // mutation: memory-comes-back-to-a-stopped-queue
                 StartSuspended();
                 break;
             case VhostMessage.RemMemReg:

@@ -148,6 +148,7 @@ internal sealed class VhostQueue : IDisposable
     {
         InFlight--;
         _idle.Push(request);
+        // mutation: requests-of-another-ring-given-back (3 lines)
         if (_ring == ring)
         {
             ring.Give(id, ringEntries, inflightEntry, writtenBytes);
@@ -180,6 +181,7 @@ internal sealed class VhostQueue : IDisposable
     /// <summary>The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on behind those.</summary>
     private void Break(string why)
     {
+        // mutation: stopped-ring-forgets-where-it-was
         Base = _ring?.Base ?? Base;
         _ring = null;
         Session.Log($"queue {Index} was stopped: {why}");
@@ -200,6 +202,7 @@ internal sealed class VhostQueue : IDisposable
     {
         _isCalling = false;
         if (_call is not null && _ring?.ShouldCall() == true)
+            // mutation: ring-answers-without-calls
             _call.Signal();
     }
 

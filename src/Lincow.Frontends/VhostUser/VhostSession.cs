@@ -155,6 +155,7 @@ internal sealed unsafe class VhostSession : IDisposable
     {
         if (_isEnding)
             return false;
+        // mutation: shrunk-memory-forgiven
         if (!Memory.IsLost && Inflight?.IsLost != true)
             return true;
         End("memory that the front end shares has become shorter");

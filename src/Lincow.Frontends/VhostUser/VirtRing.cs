@@ -98,6 +98,7 @@ internal sealed class SplitRing : VirtRing
             Fence();
         }
         head = SharedFields.Load16(Place.Driver + 4 + 2 * (_takenIndex & _mask));
+        // mutation: ring-head-believed
         if (head >= Place.Entries)
             throw new VhostException($"a request begins at descriptor {head} of {Place.Entries}");
         Walk(head, chain);
@@ -124,6 +125,7 @@ internal sealed class SplitRing : VirtRing
         if (Place.Inflight == 0)
             return;
         Fence();
+        // mutation: real-request-done-twice
         SharedFields.Store8(Entry(id), 0);
         Fence();
         SharedFields.Store16(Place.Inflight + InflightUsed, _usedIndex);
@@ -139,6 +141,7 @@ internal sealed class SplitRing : VirtRing
     public override bool AskForKick()
     {
         if (Place.HasEventIndex)
+            // mutation: kick-not-asked-for
             SharedFields.Store16(Place.Device + 4 + 8 * Place.Entries, _takenIndex);
         else
             SetUsedFlags(0);
@@ -175,6 +178,7 @@ internal sealed class SplitRing : VirtRing
         var index = head;
         for (var steps = 0; ; steps++)
         {
+            // mutation: ring-loop-walked
             if (steps == Place.Entries)
                 throw new VhostException($"the request at descriptor {head} goes round in circles");
             Descriptor descriptor;

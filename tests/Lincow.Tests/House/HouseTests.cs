@@ -57,6 +57,16 @@ public partial class HouseTests
         }
     }
 
+    [Fact]
+    public void Each_mutation_has_its_marker_in_the_code_and_each_marker_its_mutation()
+    {
+        var marked = Sources.SelectMany(File.ReadLines).Select(line => Marker().Match(line)).SelectMany(match => match.Groups[1].Value.Split(", ", StringSplitOptions.RemoveEmptyEntries));
+        var tried = Directory.EnumerateFiles(Path.Combine(Root, "tests", "mutations"), "*.list").SelectMany(File.ReadLines).Select(line => Mutation().Match(line))
+            .Where(match => match.Success).Select(match => match.Groups[1].Value);
+        Assert.Equal(tried.Order(StringComparer.Ordinal), marked.Order(StringComparer.Ordinal));
+        Assert.Equal(tried.Distinct().Count(), tried.Count());
+    }
+
     private static string FindRoot()
     {
         var directory = new DirectoryInfo(AppContext.BaseDirectory);
@@ -64,6 +74,12 @@ public partial class HouseTests
             directory = directory.Parent ?? throw new InvalidOperationException("the tests must run inside the repository");
         return directory.FullName;
     }
+
+    [GeneratedRegex(@"^\s*// mutation: ([\w, -]+?)(?: \(\d+ lines\))?$")]
+    private static partial Regex Marker();
+
+    [GeneratedRegex(@"^try(?:_system)? ([\w-]+) ")]
+    private static partial Regex Mutation();
 
     [GeneratedRegex(@"ProjectReference Include=""[^""]*/([\w.]+)\.csproj""")]
     private static partial Regex ProjectReference();

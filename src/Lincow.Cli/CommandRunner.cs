@@ -10,7 +10,8 @@ internal static class CommandRunner
 
     public static int Run(RootCommand root, string[] arguments)
     {
-        var result = root.Parse(arguments);
+        // A path may begin with @; there are no response files.
+        var result = root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
         try
         {
             if (result.Errors.Count > 0 && result.Action is not Help.Action)

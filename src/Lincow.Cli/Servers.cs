@@ -15,17 +15,32 @@ internal static class Servers
     /// <summary>A server on a busy machine takes its time; one that stands still never answers.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
-    /// <summary>All exports, or those that an overlay's, device's or file's path, or a name, is meant for.</summary>
-    public static List<FoundExport> Find(string? target) =>
-        [.. RunDirectory.List().SelectMany(server => server.Record.Exports.Select((_, index) => new FoundExport(server, index))).Where(found => target is null || Is(found.Export, target))];
+    /// <summary>All exports; or those that the path of an overlay, a device or a file is meant for; or if it is none of these, those of that name.</summary>
+    public static List<FoundExport> Find(string? target)
+    {
+        if (target is null)
+            return All();
+        var found = FindAt(target);
+        return found.Count > 0 ? found : All().FindAll(export => IsNamed(export.Export, target));
+    }
 
-    private static bool Is(ServedExport export, string target)
+    /// <summary>The exports that the path of an overlay, a device or a file is meant for.</summary>
+    public static List<FoundExport> FindAt(string target)
+    {
+        var path = Path.GetFullPath(target);
+        return All().FindAll(found => IsAt(found.Export, path));
+    }
+
+    private static List<FoundExport> All() => [.. RunDirectory.List().SelectMany(server => server.Record.Exports.Select((_, index) => new FoundExport(server, index)))];
+
+    private static bool IsAt(ServedExport export, string path)
     {
         // Not looked at through the file system: a file whose server is dead can't be.
-        var path = Path.GetFullPath(target);
         string?[] paths = [export.Overlay, export.Device, export.Link, export.File];
-        if (paths.Contains(path) || export.Name == target)
-            return true;
-        return (export.Overlay is { } overlay && LinuxPath.AreSame(overlay, path)) || (export.Device is { } device && LinuxPath.AreSame(device, path));
+        return paths.Contains(path) || (export.Overlay is { } overlay && LinuxPath.AreSame(overlay, path)) || (export.Device is { } device && LinuxPath.AreSame(device, path));
     }
+
+    // What is attached has the name of its link or file, which --name gave.
+    private static bool IsNamed(ServedExport export, string name) =>
+        export.Name == name || Path.GetFileName(export.Link) == name || Path.GetFileNameWithoutExtension(export.File) == name;
 }

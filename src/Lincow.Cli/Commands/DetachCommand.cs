@@ -32,6 +32,8 @@ internal static class DetachCommand
             var found = Servers.Find(wanted).Where(export => !result.GetValue(stale) || !export.Server.IsAlive).ToList();
             if (found.Count == 0 && wanted is not null)
                 throw new LincowException($"{wanted}: is not attached (see 'lincow status')");
+            if (!result.GetValue(stale))
+                RefuseSeveral(wanted!, found);
             var failures = new List<string>();
             // One that was killed and one that took its place may both be known.
             foreach (var server in found.GroupBy(export => export.Server.Record.Id).Select(group => group.First().Server))
@@ -49,6 +51,14 @@ internal static class DetachCommand
               lincow detach work.cow --wait 30
               lincow detach --stale                         # after a crash
             """);
+    }
+
+    private static void RefuseSeveral(string wanted, List<FoundExport> found)
+    {
+        var live = found.FindAll(export => export.Server.IsAlive);
+        var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Overlay ?? "transient over " + export.Export.Origin})").Distinct().ToList();
+        if (choices.Count > 1)
+            throw new LincowException($"{wanted}: is several: {string.Join(", ", choices)}. Say which one, by its device or file");
     }
 
     private static string Describe(ServedExport export) => export.Device ?? export.File ?? export.Overlay ?? export.Name;

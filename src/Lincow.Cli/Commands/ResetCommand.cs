@@ -40,7 +40,7 @@ internal static class ResetCommand
         }
         catch (LincowException e) when (e.IsInUse)
         {
-            if (Servers.Find(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly) is not { } found)
+            if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly) is not { } found)
                 throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none that writes to it", e);
             new ServedReset(found, force).Run();
             return false;

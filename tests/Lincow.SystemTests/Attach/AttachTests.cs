@@ -113,6 +113,47 @@ public class AttachTests
     }
 
     [Fact]
+    public void A_name_that_is_several_takes_nothing_away_and_a_name_that_was_given_is_found()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        foreach (var directory in new[] { "a", "b", "c" })
+        {
+            Directory.CreateDirectory(scratch[directory]);
+            Cli.Ok("create", scratch[directory + "/x.cow"], "--origin", "zero:1M");
+        }
+        var first = attachments.Attach(scratch["a/x.cow"]);
+        var second = attachments.Attach(scratch["b/x.cow"]);
+        var named = attachments.Attach(scratch["c/x.cow"], "--name", "red");
+        Assert.Equal(3, attachments.Status("x").Count);
+        Assert.Equal(named, Assert.Single(attachments.Status("red")).Device);
+        var refused = attachments.Fails("detach", "x");
+        Assert.All(new[] { $"{first} ({scratch["a/x.cow"]})", $"{second} ({scratch["b/x.cow"]})", $"{named} ({scratch["c/x.cow"]})" }, choice => Assert.Contains(choice, refused));
+        Assert.Equal(3, attachments.Status().Count);
+        attachments.Ok("detach", "red");
+        attachments.Ok("detach", scratch["b/x.cow"]);
+        // One is left, so its name means one.
+        attachments.Ok("detach", "x");
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void A_reset_is_for_the_overlay_at_that_path_and_not_for_another_that_has_it_as_a_name()
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["x"], "--origin", "zero:1M");
+        Cli.Ok("create", scratch["other.cow"], "--origin", "zero:1M");
+        var run = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
+        // Its name is the path of an overlay that a server of another run directory has.
+        using var other = LincowServer.Start([scratch["other.cow"], "--name", scratch["x"], "--nbd", "unix:" + scratch.NewSocket()], environment: run);
+        using var own = LincowServer.Start([scratch["x"], "--nbd", "unix:" + scratch.NewSocket()], environment: new() { ["LINCOW_RUN_DIR"] = scratch["run2"] });
+        Nbd.QemuIo(other.Uri, "write -P 7 0 4096", "flush");
+        var refused = Tool.Run(Cli.Binary, ["reset", scratch["x"]], run);
+        Assert.Contains("knows of none", Cli.Error(refused, Cli.Failed), StringComparison.Ordinal);
+        Nbd.QemuIo(other.Uri, "read -P 7 0 4096");
+    }
+
+    [Fact]
     public void SIGTERM_detaches_and_the_overlay_is_clean()
     {
         using var attachments = new Attachments();

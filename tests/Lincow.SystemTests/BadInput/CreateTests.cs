@@ -15,6 +15,16 @@ public class CreateTests
     }
 
     [Fact]
+    public void A_path_may_begin_with_an_at_sign()
+    {
+        using var scratch = new Scratch();
+        scratch.Random("@origin.img", 1 << 20);
+        var said = Tool.Ok("sh", "-ec", $"cd {scratch.Directory}; {Cli.Binary} create @o.cow --origin @origin.img --quiet; {Cli.Binary} info @o.cow");
+        Assert.Contains(scratch["@origin.img"], said);
+        Assert.True(File.Exists(scratch["@o.cow"]));
+    }
+
+    [Fact]
     public void An_unreadable_origin_is_refused()
     {
         // Nothing is unreadable for root, so another user asks.

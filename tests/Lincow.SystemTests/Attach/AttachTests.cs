@@ -142,13 +142,13 @@ public class AttachTests
     {
         using var scratch = new Scratch();
         Cli.Ok("create", scratch["x"], "--origin", "zero:1M");
-        Cli.Ok("create", scratch["other.cow"], "--origin", "zero:1M");
+        Cli.Ok("create", scratch["x.cow"], "--origin", "zero:1M");
         var run = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
-        // Its name is the path of an overlay that a server of another run directory has.
-        using var other = LincowServer.Start([scratch["other.cow"], "--name", scratch["x"], "--nbd", "unix:" + scratch.NewSocket()], environment: run);
+        // Its name is the path, from there, of an overlay that a server of another run directory has.
+        using var other = LincowServer.Start([scratch["x.cow"], "--nbd", "unix:" + scratch.NewSocket()], environment: run);
         using var own = LincowServer.Start([scratch["x"], "--nbd", "unix:" + scratch.NewSocket()], environment: new() { ["LINCOW_RUN_DIR"] = scratch["run2"] });
         Nbd.QemuIo(other.Uri, "write -P 7 0 4096", "flush");
-        var refused = Tool.Run(Cli.Binary, ["reset", scratch["x"]], run);
+        var refused = Tool.Run("sh", ["-c", $"cd {scratch.Directory}; exec {Cli.Binary} reset x"], run);
         Assert.Contains("knows of none", Cli.Error(refused, Cli.Failed), StringComparison.Ordinal);
         Nbd.QemuIo(other.Uri, "read -P 7 0 4096");
     }

@@ -25,6 +25,8 @@ public static class DeviceHolders
                 paths.Add("/dev/" + Path.GetFileName(part));
                 numbers.Add(File.ReadAllText(part + "/dev").Trim());
                 holders.AddRange(Directory.EnumerateFileSystemEntries(part + "/holders").Select(entry => "/dev/" + Path.GetFileName(entry)));
+                // The loop driver says nothing of what it lies on.
+                holders.AddRange(LoopBlockDevice.Over("/dev/" + Path.GetFileName(part)));
             }
         }
         else
@@ -37,8 +39,11 @@ public static class DeviceHolders
         {
             Look(() =>
             {
-                if (namespaces.Add(new FileInfo(process + "/ns/mnt").LinkTarget ?? ""))
-                    AddMounts(holders, process, paths, numbers);
+                var mounts = new FileInfo(process + "/ns/mnt").LinkTarget ?? "";
+                if (namespaces.Contains(mounts))
+                    return;
+                AddMounts(holders, process, paths, numbers);
+                namespaces.Add(mounts);
             });
             Look(() =>
             {

@@ -77,29 +77,37 @@ public static unsafe class LoopBlockDevice
         var devices = new List<string>();
         foreach (var directory in Directory.EnumerateDirectories("/sys/block", "loop*"))
         {
-            if (FileOf(directory) is { } behind && (behind.Device, behind.Inode) == (file.Device, file.Inode))
+            if (FileOf(directory) is { } behind && (file.Kind == FileKind.BlockDevice ? AreOneDisk(behind.BlockDevice, file.Device) : behind.IsFile(file)))
                 devices.Add("/dev/" + Path.GetFileName(directory));
         }
         return devices;
     }
 
-    /// <summary>
-    /// The file behind a loop device or a partition of one: its path, which may lead elsewhere by now, its device and inode, and the device as a whole. Null for
-    /// any other device.
-    /// </summary>
-    public static (string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode)? FileBehind(LinuxFile device)
+    /// <summary>What is behind a loop device or a partition of one. Null for any other device.</summary>
+    public static LoopFile? FileBehind(LinuxFile device) => DiskOf(device.Facts.Device) is { } disk ? FileOf(disk) : null;
+
+    // Loops over a partition, or over the disk of one, share bytes with it.
+    private static bool AreOneDisk((uint, uint) one, (uint, uint) other)
     {
-        var (major, minor) = device.Facts.Device;
-        var directory = new DirectoryInfo(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{major}:{minor}"));
+        if (one == other || one == default || other == default)
+            return one == other && one != default;
+        return DiskOf(one, other) is not null || DiskOf(other, one) is not null;
+    }
+
+    // The directory in /sys of the disk that a partition, or a disk, is; null when that is not the wanted one.
+    private static string? DiskOf((uint Major, uint Minor) device, (uint Major, uint Minor)? wanted = null)
+    {
+        var directory = new DirectoryInfo(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{device.Major}:{device.Minor}"));
         if (directory.ResolveLinkTarget(returnFinalTarget: true) is not { FullName: var real })
             return null;
         if (File.Exists(real + "/partition"))
             real = Path.GetDirectoryName(real)!;
-        return FileOf(real) is { } behind ? (behind.Path, "/dev/" + Path.GetFileName(real), behind.Device, behind.Inode) : null;
+        return wanted is not { } disk || File.ReadAllText(real + "/dev").Trim() == string.Create(CultureInfo.InvariantCulture, $"{disk.Major}:{disk.Minor}") ? real : null;
     }
 
-    private static (string Path, (uint Major, uint Minor) Device, ulong Inode)? FileOf(string directory)
+    private static LoopFile? FileOf(string directory)
     {
+        var device = "/dev/" + Path.GetFileName(directory);
         string path;
         try
         {
@@ -112,16 +120,18 @@ public static unsafe class LoopBlockDevice
         }
         try
         {
-            using var block = LinuxFile.Open("/dev/" + Path.GetFileName(directory), writable: false);
+            using var block = LinuxFile.Open(device, writable: false);
             var status = stackalloc ulong[LoopConfiguration.InfoBytes / sizeof(ulong)];
             if (Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0)
-                return (path, ((uint)(status[0] >> 8 & 0xfff), (uint)(status[0] & 0xff | status[0] >> 12 & 0xfff00)), status[1]);
+                return new LoopFile(path, device, Numbers(status[0]), status[1], Numbers(status[2]));
         }
         catch (LinuxException)
         {
             // Only root may ask the driver.
         }
-        return LinuxPath.Identity(path) is { } named ? (path, named.Device, named.Inode) : null;
+        return LinuxPath.Identity(path) is { } named ? new LoopFile(path, device, named.Device, named.Inode, default) : null;
+
+        static (uint Major, uint Minor) Numbers(ulong encoded) => ((uint)(encoded >> 8 & 0xfff), (uint)(encoded & 0xff | encoded >> 12 & 0xfff00));
     }
 
     /// <summary>The devices that a file of this path is behind, also when its server is dead.</summary>
@@ -142,6 +152,18 @@ public static unsafe class LoopBlockDevice
         }
         return devices;
     }
+}
+
+/// <summary>What a loop device shows.</summary>
+/// <param name="Path">As the kernel knows it; it may lead elsewhere by now.</param>
+/// <param name="LoopDevice">The loop device as a whole.</param>
+/// <param name="Device">The file system on which the file, or the node of a block device, lies.</param>
+/// <param name="Inode">Its number there.</param>
+/// <param name="BlockDevice">The numbers of a block device; zeroes when it is a file.</param>
+public readonly record struct LoopFile(string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode, (uint Major, uint Minor) BlockDevice)
+{
+    /// <summary>Whether it is that file, or that block device.</summary>
+    public bool IsFile(FileFacts file) => file.Kind == FileKind.BlockDevice ? file.Device == BlockDevice : BlockDevice == default && (Device, Inode) == (file.Device, file.Inode);
 }
 
 /// <summary><c>struct loop_config</c>, 304 bytes, with <c>struct loop_info64</c> from byte 8 on.</summary>

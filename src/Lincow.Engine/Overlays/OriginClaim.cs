@@ -32,11 +32,10 @@ internal sealed class OriginClaim : IDisposable
             // Before it was locked, somebody may have written to it.
             if (OriginIdentity.Of(claim.File) != seen.Identity)
                 throw new LincowException($"{claim.File.Path}: has changed while it was being opened. {because}");
-            if (claim.File.Facts.Kind == FileKind.BlockDevice)
-                claim.HoldFileBehind();
-            else
-                // mutation: origin-without-its-other-names
-                claim.HoldDevicesOver(claim.File.Facts);
+            // mutation: origin-without-its-other-names
+            claim.HoldDevicesOver(claim.File.Facts);
+            // mutation: origin-without-what-lies-behind
+            claim.HoldFileBehind(claim.File);
             return claim;
         }
         catch
@@ -100,14 +99,19 @@ internal sealed class OriginClaim : IDisposable
         }
     }
 
-    private void HoldFileBehind()
+    // Loop devices may lie on each other.
+    private void HoldFileBehind(LinuxFile device)
     {
-        if (LoopBlockDevice.FileBehind(File) is not { } behind)
+        if (device.Facts.Kind != FileKind.BlockDevice || LoopBlockDevice.FileBehind(device) is not { } behind)
             return;
         LinuxFile file;
         try
         {
-            file = LinuxFile.Open(behind.Path, writable: true);
+            file = LinuxFile.Open(behind.Path, writable: true, exclusiveDevice: behind.BlockDevice != default);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.Busy)
+        {
+            throw new LincowException($"{File.Path}: lies in {behind.Path}, which is in use: {string.Join(", ", DeviceHolders.Of(behind.Path).DefaultIfEmpty(DeviceHolders.Unseen))}. {_because}; stop that first", e);
         }
         catch (LinuxException)
         {
@@ -115,9 +119,10 @@ internal sealed class OriginClaim : IDisposable
             return;
         }
         _held.Add(file);
-        if ((file.Facts.Device, file.Facts.Inode) != (behind.Device, behind.Inode))
+        if (!behind.IsFile(file.Facts))
             return;
         Lock(file, $"{File.Path}: lies in {file.Path}, which");
         HoldDevicesOver(file.Facts, except: behind.LoopDevice);
+        HoldFileBehind(file);
     }
 }

@@ -24,6 +24,10 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     /// <summary>Makes the device, or takes over the one of this path.</summary>
     public void Begin(IAttachWay way, string identity, ServedExport? left)
     {
+        // What waits in the device was asked of one as it was: of another, it would fail.
+        // mutation: taken-over-as-another-device
+        if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly))
+            throw new LincowException($"{left.Device}: waits for its server, but had another size or was {(left.ReadOnly ? "" : "not ")}read-only. Attach it as it was, or take it away with 'lincow detach --stale' first");
         target.Device.OutlivesServer = target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });

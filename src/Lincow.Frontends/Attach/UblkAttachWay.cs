@@ -59,8 +59,6 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
 
     protected override void TakeOver(string device, ServedExport left)
     {
-        if (left.SizeBytes != Target.Device.SizeBytes || left.ReadOnly != Target.Device.IsReadOnly)
-            throw new LincowException($"{device}: waits for its server, but had another size or was {(left.ReadOnly ? "" : "not ")}read-only. Take it away with 'lincow detach --stale', then attach");
         var block = UblkBlockDevice.Recover(device);
         Serve(block);
         block.EndRecovery();

@@ -113,6 +113,44 @@ public class CommitTests
         Assert.DoesNotContain(Scratch.ReadAt(device.Path, 24 << 20, 64 << 10), value => value != 0);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_block_device_is_in_use_by_what_lies_on_it_and_under_it(bool isUnder)
+    {
+        Tool.RequireRoot();
+        using var scratch = new Scratch();
+        var image = scratch.Sparse("disk.img", 32 << 20);
+        Tool.Ok("mkfs.ext4", "-q", image);
+        using var lower = new LoopDevice(image);
+        using var upper = new LoopDevice(lower.Path);
+        var (origin, mounted) = isUnder ? (upper.Path, lower.Path) : (lower.Path, upper.Path);
+        Cli.Ok("create", scratch["work.cow"], "--origin", origin);
+        Cli.Ok("create", scratch["store.snap"], "--origin", origin, "--store", "snapshot");
+        using (var server = LincowServer.Start(scratch, scratch["work.cow"]))
+        {
+            Nbd.QemuIo(server.Uri, "write -P 7 20M 64k");
+            server.Stop();
+        }
+        Directory.CreateDirectory(scratch["mnt"]);
+        Tool.Ok("mount", "-o", "ro", mounted, scratch["mnt"]);
+        try
+        {
+            foreach (var error in new[] { Cli.Fails("commit", scratch["work.cow"]),
+                Cli.Fails("serve", scratch["store.snap"], "--snapshot-origin", origin, "--nbd", "unix:" + scratch.NewSocket()) })
+            {
+                Assert.Contains(mounted, error);
+                Assert.Contains("mounted on " + scratch["mnt"], error);
+            }
+        }
+        finally
+        {
+            Tool.Ok("umount", scratch["mnt"]);
+        }
+        Cli.Ok("commit", scratch["work.cow"]);
+        Assert.DoesNotContain(Scratch.ReadAt(origin, 20 << 20, 64 << 10), value => value != 7);
+    }
+
     [Fact]
     public void An_origin_is_in_use_under_its_other_names_too()
     {

@@ -54,7 +54,7 @@ public sealed record SessionOptions
     /// <summary>For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.</summary>
     public bool GiveUpWhenFull { get; init; }
 
-    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="LiveOrigin"/>), so only its size is compared.</summary>
+    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="LiveOrigin"/>), so what it is like is not remembered meanwhile.</summary>
     public bool OriginIsLive { get; init; }
 
     /// <summary>For a snapshot store, with ReadOnly: open one that was given up or is damaged, and serve what is sound.</summary>

@@ -110,7 +110,9 @@ internal static class SnapshotSession
         var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? store.Note?.OriginUri ?? "", options.Direct, options.OriginIsLive);
         try
         {
-            if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
+            // A live one too: old content of a wrong one would be copied into the snapshot for good.
+            // mutation: live-origin-not-compared
+            if (store.Note is { } note && !options.AcceptOrigin && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
             {
                 throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
                     + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");

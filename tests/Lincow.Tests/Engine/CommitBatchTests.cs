@@ -145,13 +145,36 @@ public sealed class CommitBatchTests : IDisposable
         Make(StoreKind.Linear, 4096, 1 << 20, size: 2 << 20);
         var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
         var before = files.Superblock;
-        using (var merge = LinearMerge.Open(files, At("origin"), before.Origin, true, new PosixLoop()))
-        {
-            var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
-            Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
-        }
+        // Another origin that the user accepted.
+        using (var merge = LinearMerge.Open(files, At("other"), before.Origin with { SampleHash = 1 }, true, new PosixLoop()))
+            AssertCanNotGrow(merge);
         using var after = OverlayFiles.Open(At("work"), null, OverlayAccess.Read);
-        Assert.Equal((false, before.Origin, before.Generation), (after.Superblock.IsCommitUnfinished, after.Superblock.Origin, after.Superblock.Generation));
+        Assert.Equal(before, after.Superblock with { Sequence = before.Sequence });
+    }
+
+    [Fact]
+    public void A_store_whose_origin_can_not_grow_is_as_if_nothing_had_been_begun()
+    {
+        Make(StoreKind.Snapshot, 4096, 1 << 20, size: 2 << 20);
+        // Made elsewhere, and nobody here vouches for its path.
+        using (var file = LinuxFile.Open(At("work"), writable: true))
+            Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
+        var store = SnapshotFile.Open(At("work"), OverlayAccess.Write);
+        var before = (store.Header, store.Note!);
+        using (var merge = new SnapshotMerge(store, At("other"), before.Item2.Identity with { SampleHash = 1 }, 2 << 20))
+            AssertCanNotGrow(merge);
+        using (var after = SnapshotFile.Open(At("work"), OverlayAccess.Read))
+            Assert.Equal(before, (after.Header, after.Note!));
+    }
+
+    [Fact]
+    public void A_reset_by_force_does_not_vouch_for_a_path_from_elsewhere()
+    {
+        MakeInterrupted(StoreKind.Snapshot);
+        using (var file = LinuxFile.Open(At("work"), writable: true))
+            Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
+        OverlayReset.Reset(At("work"), null, force: true);
+        Assert.Contains("could name any file", Assert.Throws<LincowException>(Read).Message);
     }
 
     [Fact]
@@ -165,6 +188,12 @@ public sealed class CommitBatchTests : IDisposable
             Assert.Equal(-Errno.IO, device.Write(0, new byte[3 * 4096]));
         using var left = SnapshotFile.Open(At("work"), OverlayAccess.Read, rescue: true);
         Assert.Equal((false, true), (left.Header.IsValid, left.Header.IsCommitUnfinished));
+    }
+
+    private static void AssertCanNotGrow(ICommitSource merge)
+    {
+        var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
+        Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
     }
 
     private static void AssertRefused(Action action) => Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);

@@ -17,6 +17,23 @@ public static class UnfinishedCommit
     internal static LincowException Refusal(string overlay) =>
         new($"{overlay}: {Sentence}; 'lincow reset --force' throws the rest away and leaves the origin as it is");
 
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when an origin isn't at the place that the overlay remembers. What it is like is not known while its commit is
+    /// unfinished, so any other of its kind and size, a backup for example, would be recognised by that.
+    /// </summary>
+    /// <param name="overlay">The overlay, for the message.</param>
+    /// <param name="origin">The origin that was named.</param>
+    /// <param name="recorded">The one that the overlay remembers.</param>
+    internal static void RequireSamePlace(string overlay, OriginFile origin, string recorded)
+    {
+        // mutation: cut-commit-goes-on-elsewhere
+        if (origin.Uri != recorded)
+        {
+            throw new LincowException($"{origin.Uri}: the commit of {overlay} to {recorded} was cut off, and what it had written is nowhere but in there. Name that one; "
+                + "or if it was moved here, add --accept-origin");
+        }
+    }
+
     /// <summary>Throws <see cref="LincowException"/> when a file, which is to be overwritten, holds such an overlay or a half of one.</summary>
     internal static void RefuseToReplace(LinuxFile file)
     {

@@ -177,6 +177,53 @@ public sealed class CommitBatchTests : IDisposable
         Assert.Contains("could name any file", Assert.Throws<LincowException>(Read).Message);
     }
 
+    [Theory]
+    [InlineData(StoreKind.Linear)]
+    [InlineData(StoreKind.Snapshot)]
+    public void While_a_commit_is_unfinished_its_rest_belongs_to_the_origin_at_its_own_place(StoreKind store)
+    {
+        var expected = MakeInterrupted(store);
+        File.Copy(At("origin"), At("copy"));
+        File.WriteAllBytes(At("another"), new byte[expected.Length]);
+        foreach (var name in (string[])["copy", "another"])
+        {
+            var options = new SessionOptions { Overlay = At("work"), Origin = At(name) };
+            var content = File.ReadAllBytes(At(name));
+            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () => new OverlayReader(options).Dispose()])
+            {
+                var message = Assert.Throws<LincowException>(use).Message;
+                Assert.Contains(At("origin"), message);
+                Assert.Contains("--accept-origin", message);
+            }
+            Assert.Equal(content, File.ReadAllBytes(At(name)));
+        }
+        Assert.Equal(expected, Read());
+        // It has moved, and the user says so; from then on that is its place.
+        File.Move(At("origin"), At("moved"));
+        using (var device = new OpenOverlay(new SessionOptions { Overlay = At("work"), Origin = At("moved"), AcceptOrigin = true }))
+            Assert.Equal(0, device.Write(0, [expected[0]]));
+        Commit();
+        Assert.Equal(expected, File.ReadAllBytes(At("moved")));
+        // With nothing unfinished, a place is a place.
+        File.Move(At("moved"), At("origin"));
+        using var reader = new OverlayReader(new SessionOptions { Overlay = At("work"), Origin = At("origin") });
+    }
+
+    [Theory]
+    [InlineData(StoreKind.Linear)]
+    [InlineData(StoreKind.Snapshot)]
+    public void What_is_served_while_a_commit_is_unfinished_does_not_shut_the_right_origin_out(StoreKind store)
+    {
+        var expected = MakeInterrupted(store);
+        File.Move(At("origin"), At("kept"));
+        File.WriteAllBytes(At("origin"), new byte[expected.Length]);
+        Change(_ => { });
+        File.Move(At("kept"), At("origin"), overwrite: true);
+        Commit();
+        Assert.Equal(expected, File.ReadAllBytes(At("origin")));
+        Assert.Equal(expected, Read());
+    }
+
     [Fact]
     public void A_store_that_is_given_up_later_says_of_its_commit_what_it_said()
     {

@@ -117,6 +117,32 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
+    [InlineData("work", true, null)]
+    [InlineData("map", true, "work")]
+    [InlineData("work", false, null)]
+    public void What_is_left_of_an_overlay_that_lost_a_part_in_a_cut_commit_says_what_helps(string left, bool isSeparate, string? lost)
+    {
+        Make(StoreKind.Linear, 4096, 1 << 20, map: isSeparate ? At("map") : null);
+        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
+        using (var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, true, new PosixLoop()))
+            merge.Begin();
+        if (lost is not null)
+            File.Delete(At(lost));
+        else
+            using (var file = File.OpenWrite(At("work")))
+                file.SetLength(file.Length - 4096);
+        // Nobody opens it.
+        Assert.Throws<LincowException>(Commit);
+        Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null, force: true));
+        var create = new CreateOptions { Overlay = At(left), Origin = "zero:1M", Force = true };
+        var message = Assert.Throws<LincowException>(() => OverlayCreator.Create(create)).Message;
+        Assert.Contains("remove this file", message);
+        Assert.DoesNotContain("reset", message);
+        File.Delete(At(left));
+        OverlayCreator.Create(create with { Map = left == "work" && isSeparate ? At("map2") : null });
+    }
+
+    [Theory]
     [InlineData(StoreKind.Linear)]
     [InlineData(StoreKind.Snapshot)]
     public void What_is_refused_is_not_recorded(StoreKind store)

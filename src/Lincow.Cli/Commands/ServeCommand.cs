@@ -12,7 +12,7 @@ internal static class ServeCommand
         var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
         var vhost = new Option<string[]>("--vhost-user") { Description = "Unix sockets for virtual machines (vhost-user-blk), in the overlays' order; NBD only if --nbd is given as well", HelpName = "PATH", Arity = ArgumentArity.OneOrMore };
         var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
-        var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores that keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
+        var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores made on it, which keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var command = new Command("serve", "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients can connect.")

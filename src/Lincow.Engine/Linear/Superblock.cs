@@ -102,6 +102,14 @@ internal sealed record Superblock
     public bool IsCommitUnfinished => CommitGeneration == Generation;
 
     /// <summary>
+    /// The same over an origin that was recognised or accepted. While a commit is unfinished it isn't claimed to be known: were a wrong one accepted and
+    /// recorded, the right one would be refused.
+    /// </summary>
+    public Superblock Over(string uri, OriginIdentity origin) =>
+        // mutation: cut-commit-settles-its-origin
+        this with { OriginUri = uri, Origin = IsCommitUnfinished ? OriginIdentity.Unsettled(origin, DeviceBytes) : origin };
+
+    /// <summary>
     /// An unfinished commit is given up, and with it what the overlay holds. What the origin is like then, half old, half new, is recorded nowhere, so it is not
     /// claimed to be settled: the user may put another one in its place.
     /// </summary>

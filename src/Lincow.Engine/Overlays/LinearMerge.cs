@@ -46,7 +46,7 @@ internal sealed class LinearMerge : ICommitSource
     private LinearStore Store => (LinearStore)_reader.Device.Stack.Overlay;
 
     /// <summary>Looks at the overlay and its origin first, as any reader does, so that what is damaged or isn't the origin is refused before anything is written.</summary>
-    public static LinearMerge Open(SessionOptions options, Func<OriginFile, OriginClaim> claimOrigin, CancellationToken stop, out OriginClaim claim)
+    public static LinearMerge Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
     {
         using (var look = new OverlayReader(options))
         {
@@ -61,7 +61,9 @@ internal sealed class LinearMerge : ICommitSource
         try
         {
             var seen = OverlaySession.OpenOrigin(files, options);
-            claim = origin = claimOrigin(seen);
+            claim = origin = OverlayCommit.Claim(seen);
+            // mutation: commit-recorded-before-the-checks (2 lines)
+            OverlayCommit.RequireReady(files.Path, origin.File, files.Superblock.DeviceBytes, stop);
             return Open(files, seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular, new PosixLoop());
         }
         catch
@@ -146,7 +148,15 @@ internal sealed class LinearMerge : ICommitSource
         Store.Rewrite(superblock with { CommitGeneration = superblock.Generation, Origin = OriginIdentity.Unsettled(superblock.Origin, superblock.DeviceBytes) });
     }
 
-    public void Withdraw() => Store.Rewrite(Store.Superblock with { CommitGeneration = _before.CommitGeneration, Origin = _before.Origin });
+    public void Withdraw() => Store.Rewrite(Store.Superblock with
+    {
+        CommitGeneration = _before.CommitGeneration,
+        Origin = _before.Origin,
+        // mutation: refused-commit-remembers-the-origin (3 lines)
+        OriginUri = _before.OriginUri,
+        DataPath = _before.DataPath,
+        Mark = _before.Mark,
+    });
 
     public void Complete(OriginIdentity origin)
     {

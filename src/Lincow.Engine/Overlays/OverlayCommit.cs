@@ -67,7 +67,7 @@ public static class OverlayCommit
     {
         try
         {
-            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, Claim, out var claim) : LinearMerge.Open(options, Claim, stop, out claim);
+            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, stop, out var claim) : LinearMerge.Open(options, stop, out claim);
             using (claim)
                 return Run(source, claim.File, progress, stop);
         }
@@ -87,10 +87,6 @@ public static class OverlayCommit
         var buffer = new byte[CopyBytes];
         var (chunks, bytes) = (0L, 0L);
         var any = source.TryTake(runs);
-        // mutation: commit-recorded-before-the-checks
-        RequireRoom(origin, source.DeviceBytes);
-        if (stop.IsCancellationRequested)
-            throw new LincowException($"{source.Data.Path}: the commit was interrupted before it had written anything. Start it again");
         // mutation: commit-begun-not-recorded
         source.Begin();
         Grow(source, origin);
@@ -113,17 +109,21 @@ public static class OverlayCommit
         return new CommitReport(source.Data.Path, origin.Path, chunks, bytes);
     }
 
-    private static OriginClaim Claim(OriginFile seen)
+    /// <summary>Claims the origin. Throws <see cref="LincowException"/> when it is an origin of nothing, or in use.</summary>
+    internal static OriginClaim Claim(OriginFile seen)
     {
         if (seen.Facts is null)
             throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
         return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }
 
-    private static void RequireRoom(LinuxFile origin, long deviceBytes)
+    /// <summary>What may still refuse a commit, before the overlay is written to in any way: opened for writing it remembers the origin that was named.</summary>
+    internal static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
+        if (stop.IsCancellationRequested)
+            throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");
     }
 
     private static void Grow(ICommitSource source, LinuxFile origin)

@@ -54,7 +54,7 @@ public sealed record SessionOptions
     /// <summary>For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.</summary>
     public bool GiveUpWhenFull { get; init; }
 
-    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="LiveOrigin"/>), so only its size is compared.</summary>
+    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="LiveOrigin"/>), so what it is like is not remembered meanwhile.</summary>
     public bool OriginIsLive { get; init; }
 
     /// <summary>For a snapshot store, with ReadOnly: open one that was given up or is damaged, and serve what is sound.</summary>
@@ -274,7 +274,7 @@ public sealed class OverlaySession
         {
             if (files.Reading.NeedsRepair)
                 SuperblockFile.Repair(storage, files.Reading, loop.Buffers);
-            superblock = superblock with { OriginUri = origin.Uri, Origin = origin.Identity };
+            superblock = superblock.Over(origin.Uri, origin.Identity);
             if (superblock.Layout == LinearLayout.Separate)
             {
                 superblock = superblock with { DataPath = files.DataFile.Path };
@@ -307,19 +307,31 @@ public sealed class OverlaySession
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
         var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? superblock.OriginUri, options.Direct);
-        var difference = origin.Identity.DifferenceFrom(superblock.Origin);
-        if (difference is not null && !options.AcceptOrigin)
+        try
+        {
+            if (!options.AcceptOrigin)
+                RequireRecognised(files.Path, origin, superblock.OriginUri, superblock.Origin, superblock.IsCommitUnfinished);
+            if (origin.Identity.SizeBytes > superblock.DeviceBytes)
+                throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({superblock.DeviceBytes})");
+            return origin;
+        }
+        catch
         {
             origin.Dispose();
-            throw new LincowException($"{origin.Uri}: is not the origin that {files.Path} was made on: {difference}. "
+            throw;
+        }
+    }
+
+    /// <summary>Throws <see cref="LincowException"/> when an origin isn't the one that an overlay remembers.</summary>
+    internal static void RequireRecognised(string overlay, OriginFile origin, string recordedUri, OriginIdentity recorded, bool isCommitUnfinished)
+    {
+        if (origin.Identity.DifferenceFrom(recorded) is { } difference)
+        {
+            throw new LincowException($"{origin.Uri}: is not the origin that {overlay} was made on: {difference}. "
                 + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
         }
-        if (origin.Identity.SizeBytes > superblock.DeviceBytes)
-        {
-            origin.Dispose();
-            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({superblock.DeviceBytes})");
-        }
-        return origin;
+        if (isCommitUnfinished)
+            UnfinishedCommit.RequireSamePlace(overlay, origin, recordedUri);
     }
 
     internal static OriginFile OpenTransientOrigin(SessionOptions options) =>

@@ -45,9 +45,14 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
     /// <summary>Keeps a note with the store, marked as this user's; false where the file system keeps no attributes.</summary>
     public static bool Write(LinuxFile file, Guid uuid, long deviceBytes, OriginIdentity identity, string originUri)
     {
+        return new OriginNote(uuid, HostMark.Of(uuid, originUri, ""), deviceBytes, identity, originUri).Restore(file);
+    }
+
+    /// <summary>Keeps it as it was read, with the mark that it had; false where the file system keeps no attributes.</summary>
+    public bool Restore(LinuxFile file)
+    {
         var field = new byte[OriginIdentity.EncodedBytes];
-        identity.Encode(field);
-        var mark = HostMark.Of(uuid, originUri, "");
-        return file.TrySetAttribute(Attribute, string.Create(CultureInfo.InvariantCulture, $"{Version} {uuid} {mark:x16} {deviceBytes} {Convert.ToHexString(field)} {originUri}"));
+        Identity.Encode(field);
+        return file.TrySetAttribute(Attribute, string.Create(CultureInfo.InvariantCulture, $"{Version} {Uuid} {Mark:x16} {DeviceBytes} {Convert.ToHexString(field)} {OriginUri}"));
     }
 }

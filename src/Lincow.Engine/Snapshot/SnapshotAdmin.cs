@@ -46,7 +46,8 @@ internal static class SnapshotAdmin
         if (store.Header.IsCommitUnfinished && !force)
             throw UnfinishedCommit.Refusal(store.File.Path);
         if (store is { Header.IsCommitUnfinished: true, Note: { } note })
-            OriginNote.Write(store.File, note.Uuid, note.DeviceBytes, OriginIdentity.Unsettled(note.Identity, note.DeviceBytes), note.OriginUri);
+            // mutation: reset-vouches-for-the-note
+            (note with { Identity = OriginIdentity.Unsettled(note.Identity, note.DeviceBytes) }).Restore(store.File);
         SnapshotFile.Empty(store.File, store.Header with { IsCommitUnfinished = false });
         var size = store.ReadSizeBytes();
         var isReturned = store.File.Facts.Kind != FileKind.Regular || store.File.TryPunchHole(store.Layout.AreaOffset(0), size - store.Layout.AreaOffset(0));

@@ -52,7 +52,7 @@ internal sealed class SnapshotMerge : ICommitSource
 
     public double Progress => 1 - (double)_left / _entryCount;
 
-    public static SnapshotMerge Open(SessionOptions options, Func<OriginFile, OriginClaim> claimOrigin, out OriginClaim claim)
+    public static SnapshotMerge Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
     {
         var store = SnapshotFile.Open(options.Overlay!, OverlayAccess.Write);
         OriginClaim? origin = null;
@@ -60,8 +60,11 @@ internal sealed class SnapshotMerge : ICommitSource
         {
             // Looked at and recognised as any origin; then opened for writing, alone.
             var seen = SnapshotSession.OpenOrigin(store, options);
-            claim = origin = claimOrigin(seen);
-            return new SnapshotMerge(store, seen.Uri, seen.Identity, options.SizeBytes ?? store.Note?.DeviceBytes ?? seen.Identity.SizeBytes);
+            claim = origin = OverlayCommit.Claim(seen);
+            var deviceBytes = options.SizeBytes ?? store.Note?.DeviceBytes ?? seen.Identity.SizeBytes;
+            // mutation: store-commit-not-refused-in-time
+            OverlayCommit.RequireReady(store.File.Path, origin.File, deviceBytes, stop);
+            return new SnapshotMerge(store, seen.Uri, seen.Identity, deviceBytes);
         }
         catch
         {
@@ -122,7 +125,8 @@ internal sealed class SnapshotMerge : ICommitSource
     public void Withdraw()
     {
         if (_store.Note is { } note)
-            OriginNote.Write(Data, note.Uuid, note.DeviceBytes, note.Identity, note.OriginUri);
+            // mutation: refused-commit-vouches-for-the-note
+            note.Restore(Data);
         else
             Data.RemoveAttribute(OriginNote.Attribute);
         WriteHeader(_store.Header);

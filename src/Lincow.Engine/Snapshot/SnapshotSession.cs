@@ -82,7 +82,7 @@ internal static class SnapshotSession
             if (result < 0)
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
             if (!options.ReadOnly)
-                Remember(file, geometry, origin.Uri, options.OriginIsLive ? OriginIdentity.Unsettled(origin.Identity, origin.Identity.SizeBytes) : origin.Identity);
+                Remember(file, geometry, origin.Uri, Known(file, origin.Identity, geometry, options.OriginIsLive));
             return new OverlaySession(loop, store, data, origin.OnLoop(loop), options.ReadOnly, Path.GetFileNameWithoutExtension(file.File.Path))
             {
                 IsCommitUnfinished = file.Header.IsCommitUnfinished,
@@ -110,11 +110,10 @@ internal static class SnapshotSession
         var origin = OriginFile.Open(options.UserOrigin, options.Origin ?? store.Note?.OriginUri ?? "", options.Direct, options.OriginIsLive);
         try
         {
-            if (store.Note is { } note && !options.AcceptOrigin && !options.OriginIsLive && origin.Identity.DifferenceFrom(note.Identity) is { } difference)
-            {
-                throw new LincowException($"{origin.Uri}: is not the origin that {path} was made on: {difference}. "
-                    + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
-            }
+            // A live one too: old content of a wrong one would be copied into the snapshot for good.
+            // mutation: live-origin-not-compared
+            if (store.Note is { } note && !options.AcceptOrigin)
+                OverlaySession.RequireRecognised(path, origin, note.OriginUri, note.Identity, store.Header.IsCommitUnfinished);
             var size = options.SizeBytes ?? store.Note?.DeviceBytes ?? origin.Identity.SizeBytes;
             OverlayCreator.RequireSize(size, origin.Uri);
             if (origin.Identity.SizeBytes > size)
@@ -139,6 +138,11 @@ internal static class SnapshotSession
             throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give a larger --size, or leave it out");
         return size;
     }
+
+    // What is written to, or was half written to by a commit, isn't known.
+    // mutation: cut-store-commit-settles-its-origin
+    private static OriginIdentity Known(SnapshotFile file, OriginIdentity origin, Geometry geometry, bool isLive) => file.Header.IsCommitUnfinished ? OriginIdentity.Unsettled(origin, geometry.DeviceBytes)
+        : isLive ? OriginIdentity.Unsettled(origin, origin.SizeBytes) : origin;
 
     // Before anything is served for writing, and not of a store that is refused.
     private static void Remember(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)

@@ -152,6 +152,38 @@ public class CommitTests
     }
 
     [Fact]
+    public void A_commit_that_is_refused_has_changed_nothing_of_what_the_overlay_remembers()
+    {
+        using var scratch = new Scratch();
+        var origin = scratch.Random("origin.img", 4 << 20);
+        foreach (var (overlay, store) in new[] { (scratch["a.cow"], "linear"), (scratch["a.snap"], "snapshot") })
+        {
+            Cli.Ok("create", overlay, "--origin", origin, "--size", "8M", "--store", store);
+            using (var server = LincowServer.Start(scratch, overlay))
+            {
+                Nbd.QemuIo(server.Uri, "write -P 7 0 64k");
+                server.Stop();
+            }
+            using (var device = new LoopDevice(scratch.Random("other.img", 4 << 20)))
+                Assert.Contains("a block device can't grow", Cli.Fails("commit", overlay, "--origin", device.Path, "--accept-origin"));
+            AssertAsItWas();
+            // A file that can't grow.
+            var refused = Tool.Run("bash", "-c", "trap '' XFSZ; ulimit -f 6144; exec \"$0\" \"$@\"", Cli.Binary, "commit", overlay, "--origin", scratch.Random("third.img", 4 << 20), "--accept-origin");
+            Assert.Contains("Nothing was committed", Cli.Error(refused, Cli.Failed));
+            AssertAsItWas();
+
+            void AssertAsItWas()
+            {
+                var info = Cli.Info(overlay);
+                Assert.Equal((origin, true), (info.Origin.Uri, info.Clean));
+                using var server = LincowServer.Start(scratch, overlay);
+                Nbd.QemuIo(server.Uri, "read -P 7 0 64k");
+                server.Stop();
+            }
+        }
+    }
+
+    [Fact]
     public void An_origin_is_in_use_under_its_other_names_too()
     {
         Tool.RequireRoot();

@@ -180,6 +180,33 @@ public class LiveOriginTests
         Assert.Contains("is not the origin", Cli.Fails("map", scratch["a.snap"]));
     }
 
+    [Theory]
+    [InlineData(Megabyte)]
+    [InlineData(Megabyte / 2)]
+    public void Another_origin_is_refused_before_anything_is_written(int bytes)
+    {
+        using var scratch = new Scratch();
+        var (origin, other, store) = (scratch["disk.img"], scratch["other.img"], scratch["a.snap"]);
+        File.WriteAllBytes(origin, Content(Megabyte, 4));
+        File.WriteAllBytes(other, Content(bytes, 5));
+        Cli.Ok("create", store, "--origin", origin, "--store", "snapshot");
+        var before = (Scratch.Sha256(store), Scratch.Sha256(other));
+        Assert.Contains("is not the origin", Cli.Fails("serve", "--snapshot-origin", other, store, "--nbd", "unix:" + scratch.NewSocket()));
+        Assert.Equal(before, (Scratch.Sha256(store), Scratch.Sha256(other)));
+        // It still knows its own, and after an orderly end what that has become.
+        using (var server = LincowServer.Start(["--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2))
+        {
+            Nbd.QemuIo(server.Uris[1], "write -P 7 0 64k");
+            server.Stop();
+        }
+        var kept = File.ReadAllBytes(origin);
+        File.WriteAllBytes(origin, Content(Megabyte, 6));
+        Assert.Contains("is not the origin", Cli.Fails("serve", "--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()));
+        File.WriteAllBytes(origin, kept);
+        using var accepted = LincowServer.Start(["--snapshot-origin", origin, store, "--accept-origin", "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        accepted.Kill();
+    }
+
     [Fact]
     public void A_block_device_is_claimed_and_so_is_one_over_its_file()
     {

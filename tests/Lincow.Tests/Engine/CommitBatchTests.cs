@@ -117,6 +117,32 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
+    [InlineData("work", true, null)]
+    [InlineData("map", true, "work")]
+    [InlineData("work", false, null)]
+    public void What_is_left_of_an_overlay_that_lost_a_part_in_a_cut_commit_says_what_helps(string left, bool isSeparate, string? lost)
+    {
+        Make(StoreKind.Linear, 4096, 1 << 20, map: isSeparate ? At("map") : null);
+        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
+        using (var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, true, new PosixLoop()))
+            merge.Begin();
+        if (lost is not null)
+            File.Delete(At(lost));
+        else
+            using (var file = File.OpenWrite(At("work")))
+                file.SetLength(file.Length - 4096);
+        // Nobody opens it.
+        Assert.Throws<LincowException>(Commit);
+        Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null, force: true));
+        var create = new CreateOptions { Overlay = At(left), Origin = "zero:1M", Force = true };
+        var message = Assert.Throws<LincowException>(() => OverlayCreator.Create(create)).Message;
+        Assert.Contains("remove this file", message);
+        Assert.DoesNotContain("reset", message);
+        File.Delete(At(left));
+        OverlayCreator.Create(create with { Map = left == "work" && isSeparate ? At("map2") : null });
+    }
+
+    [Theory]
     [InlineData(StoreKind.Linear)]
     [InlineData(StoreKind.Snapshot)]
     public void What_is_refused_is_not_recorded(StoreKind store)
@@ -145,13 +171,83 @@ public sealed class CommitBatchTests : IDisposable
         Make(StoreKind.Linear, 4096, 1 << 20, size: 2 << 20);
         var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
         var before = files.Superblock;
-        using (var merge = LinearMerge.Open(files, At("origin"), before.Origin, true, new PosixLoop()))
-        {
-            var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
-            Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
-        }
+        // Another origin that the user accepted.
+        using (var merge = LinearMerge.Open(files, At("other"), before.Origin with { SampleHash = 1 }, true, new PosixLoop()))
+            AssertCanNotGrow(merge);
         using var after = OverlayFiles.Open(At("work"), null, OverlayAccess.Read);
-        Assert.Equal((false, before.Origin, before.Generation), (after.Superblock.IsCommitUnfinished, after.Superblock.Origin, after.Superblock.Generation));
+        Assert.Equal(before, after.Superblock with { Sequence = before.Sequence });
+    }
+
+    [Fact]
+    public void A_store_whose_origin_can_not_grow_is_as_if_nothing_had_been_begun()
+    {
+        Make(StoreKind.Snapshot, 4096, 1 << 20, size: 2 << 20);
+        // Made elsewhere, and nobody here vouches for its path.
+        using (var file = LinuxFile.Open(At("work"), writable: true))
+            Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
+        var store = SnapshotFile.Open(At("work"), OverlayAccess.Write);
+        var before = (store.Header, store.Note!);
+        using (var merge = new SnapshotMerge(store, At("other"), before.Item2.Identity with { SampleHash = 1 }, 2 << 20))
+            AssertCanNotGrow(merge);
+        using (var after = SnapshotFile.Open(At("work"), OverlayAccess.Read))
+            Assert.Equal(before, (after.Header, after.Note!));
+    }
+
+    [Fact]
+    public void A_reset_by_force_does_not_vouch_for_a_path_from_elsewhere()
+    {
+        MakeInterrupted(StoreKind.Snapshot);
+        using (var file = LinuxFile.Open(At("work"), writable: true))
+            Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
+        OverlayReset.Reset(At("work"), null, force: true);
+        Assert.Contains("could name any file", Assert.Throws<LincowException>(Read).Message);
+    }
+
+    [Theory]
+    [InlineData(StoreKind.Linear)]
+    [InlineData(StoreKind.Snapshot)]
+    public void While_a_commit_is_unfinished_its_rest_belongs_to_the_origin_at_its_own_place(StoreKind store)
+    {
+        var expected = MakeInterrupted(store);
+        File.Copy(At("origin"), At("copy"));
+        File.WriteAllBytes(At("another"), new byte[expected.Length]);
+        foreach (var name in (string[])["copy", "another"])
+        {
+            var options = new SessionOptions { Overlay = At("work"), Origin = At(name) };
+            var content = File.ReadAllBytes(At(name));
+            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () => new OverlayReader(options).Dispose()])
+            {
+                var message = Assert.Throws<LincowException>(use).Message;
+                Assert.Contains(At("origin"), message);
+                Assert.Contains("--accept-origin", message);
+            }
+            Assert.Equal(content, File.ReadAllBytes(At(name)));
+        }
+        Assert.Equal(expected, Read());
+        // It has moved, and the user says so; from then on that is its place.
+        File.Move(At("origin"), At("moved"));
+        using (var device = new OpenOverlay(new SessionOptions { Overlay = At("work"), Origin = At("moved"), AcceptOrigin = true }))
+            Assert.Equal(0, device.Write(0, [expected[0]]));
+        Commit();
+        Assert.Equal(expected, File.ReadAllBytes(At("moved")));
+        // With nothing unfinished, a place is a place.
+        File.Move(At("moved"), At("origin"));
+        using var reader = new OverlayReader(new SessionOptions { Overlay = At("work"), Origin = At("origin") });
+    }
+
+    [Theory]
+    [InlineData(StoreKind.Linear)]
+    [InlineData(StoreKind.Snapshot)]
+    public void What_is_served_while_a_commit_is_unfinished_does_not_shut_the_right_origin_out(StoreKind store)
+    {
+        var expected = MakeInterrupted(store);
+        File.Move(At("origin"), At("kept"));
+        File.WriteAllBytes(At("origin"), new byte[expected.Length]);
+        Change(_ => { });
+        File.Move(At("kept"), At("origin"), overwrite: true);
+        Commit();
+        Assert.Equal(expected, File.ReadAllBytes(At("origin")));
+        Assert.Equal(expected, Read());
     }
 
     [Fact]
@@ -165,6 +261,12 @@ public sealed class CommitBatchTests : IDisposable
             Assert.Equal(-Errno.IO, device.Write(0, new byte[3 * 4096]));
         using var left = SnapshotFile.Open(At("work"), OverlayAccess.Read, rescue: true);
         Assert.Equal((false, true), (left.Header.IsValid, left.Header.IsCommitUnfinished));
+    }
+
+    private static void AssertCanNotGrow(ICommitSource merge)
+    {
+        var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
+        Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
     }
 
     private static void AssertRefused(Action action) => Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);

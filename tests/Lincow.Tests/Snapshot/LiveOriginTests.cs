@@ -37,6 +37,32 @@ public class LiveOriginTests
         Assert.True(single is not null || (cuts > Seeds && kept > Seeds * 5), $"only {cuts} cuts and {kept} chunks");
     }
 
+    [Fact]
+    public void A_store_is_not_opened_over_a_live_origin_that_it_was_not_made_on()
+    {
+        using var directory = new TestDirectory();
+        File.WriteAllBytes(directory["origin"], [.. Enumerable.Repeat((byte)1, 1 << 20)]);
+        File.WriteAllBytes(directory["same-size"], [.. Enumerable.Repeat((byte)2, 1 << 20)]);
+        File.WriteAllBytes(directory["smaller"], [.. Enumerable.Repeat((byte)1, 1 << 19)]);
+        OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = StoreKind.Snapshot });
+        var options = new SessionOptions { Overlay = directory["store"], OriginIsLive = true };
+        foreach (var other in (string[])["same-size", "smaller"])
+        {
+            Assert.Contains("is not the origin", Assert.Throws<LincowException>(() => OverlaySession.Prepare(options with { Origin = directory[other] })).Message);
+            OverlaySession.Prepare(options with { Origin = directory[other], AcceptOrigin = true }).Dispose();
+        }
+        OverlaySession.Prepare(options with { Origin = directory["origin"] }).Dispose();
+    }
+
+    private sealed class TestDirectory : IDisposable
+    {
+        private readonly string _path = Directory.CreateTempSubdirectory("lincow-l").FullName;
+
+        public string this[string name] => Path.Combine(_path, name);
+
+        public void Dispose() => Directory.Delete(_path, recursive: true);
+    }
+
     /// <summary>A live origin and a snapshot of it, through several sessions.</summary>
     private sealed class Life : IDisposable
     {

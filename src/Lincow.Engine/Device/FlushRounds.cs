@@ -15,7 +15,8 @@ namespace Lincow.Device;
 ///
 /// Invariants: images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
 /// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the store is failed for good. A write of an image that failed says
-/// nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush fails and the next one takes new images.
+/// nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush fails and the next one takes new images. It may
+/// have landed all the same; what the store then writes where the image leads to is the store's care.
 /// </summary>
 internal sealed class FlushRounds
 {
@@ -239,7 +240,7 @@ internal sealed class FlushRounds
         foreach (var write in _batch)
             ((ImageWrite)write).Release();
         _batch.Clear();
-        if (result == 0 && _hasMore)
+        if (result == 0 && (_hasMore || _store.TryContinueRound()))
             StartBatch();
         else
             EndRound(result);

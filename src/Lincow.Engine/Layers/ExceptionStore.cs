@@ -82,13 +82,19 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>A flush round begins: what was recorded up to now is what it commits.</summary>
     public abstract void BeginRound();
 
+    /// <summary>
+    /// All images of the round are committed. True when it goes on, with images that had to wait for that: what had been recorded when it began, behind what an
+    /// earlier round failed to write.
+    /// </summary>
+    public virtual bool TryContinueRound() => false;
+
     /// <summary>Gives the round's next piece of metadata to write; false when there is none left, or no memory for one (<see cref="LacksMemory"/>).</summary>
     public abstract bool TryTakeImage(MetadataImage image);
 
     /// <summary>The image is on stable storage, behind everything that it names.</summary>
     public abstract void Committed(MetadataImage image);
 
-    /// <summary>There was no space for images, or writing them failed, and no sync has: nothing of the batch counts, and the next round tries again.</summary>
+    /// <summary>There was no space for images, or writing them failed, and no sync has: any part of the batch may be on disk, and the next round tries again.</summary>
     public abstract void KeepForLater(List<MetadataImage> batch);
 
     /// <summary>

@@ -7,16 +7,6 @@ using Lincow.Storage;
 
 namespace Lincow.Snapshot;
 
-/// <summary>What a store does when it is full.</summary>
-internal enum WhenFull
-{
-    /// <summary>As PO: the write fails for lack of space, everything else goes on.</summary>
-    FailWrites,
-
-    /// <summary>As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.</summary>
-    Invalidate,
-}
-
 /// <summary>
 /// The kernel's exception store (dm-snapshot) behind the same device as the linear one. Chunks lie in order of arrival:
 ///
@@ -25,6 +15,7 @@ internal enum WhenFull
 ///     Record    the write has ended: its entries are appended to the list, in memory
 ///     a round   data synced, then the list: first everything behind its first changed area, together with the data, for nothing leads there yet;
 ///               then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here flushes commit, and share.
+///               After a round that failed, the next flush commits the same entries first, then, as a second part, those that came since.
 ///
 /// Invariants: an entry on disk names a chunk whose data was synced before; entries follow each other without a gap, and the area behind a full
 /// one is zeroed before the last entry of the full one is there, so the list always ends; what was committed is never written again, except by the
@@ -58,7 +49,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     private readonly bool _isCommitUnfinished;
     private bool _isIncomplete;
     private long _reservedEntries;
-    private long _entryCount, _committed, _roundEnd, _nextImage, _nextNumber, _capacity, _storeBytes;
+    private long _entryCount, _committed, _roundEnd, _flushEnd, _nextImage, _nextNumber, _capacity, _storeBytes;
     private bool _isLastImageTaken = true, _hasSaidFull, _isInvalidating, _isGivenUp;
 
     /// <param name="geometry">The device.</param>
@@ -241,7 +232,24 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
     public override void BeginRound()
     {
-        _roundEnd = _entryCount;
+        _flushEnd = _entryCount;
+        // A round that failed is finished first, to where it went: its last image may have landed for all its errors, and then leads to the areas behind it.
+        // mutation: failed-round-grows
+        BeginPart(_roundEnd > _committed ? _roundEnd : _flushEnd);
+    }
+
+    public override bool TryContinueRound()
+    {
+        // mutation: flush-ends-with-the-failed-round
+        if (_committed == _flushEnd)
+            return false;
+        BeginPart(_flushEnd);
+        return true;
+    }
+
+    private void BeginPart(long end)
+    {
+        _roundEnd = end;
         // mutation: real-store-flush-without-list
         _isLastImageTaken = _roundEnd == _committed;
         _nextImage = _layout.AreaOf(_committed) + 1;
@@ -298,7 +306,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         _tail.RemoveRange(0, full);
     }
 
-    // Nothing leads to what was written, and the entries are still here.
+    // The entries are still here, and so is the round's end.
     public override void KeepForLater(List<MetadataImage> batch)
     {
     }
@@ -480,9 +488,3 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         }
     }
 }
-
-/// <summary>How a snapshot store is used.</summary>
-/// <param name="AreaCacheBytes">What areas in memory may take.</param>
-/// <param name="WhenFull">What happens when the store is full.</param>
-/// <param name="IsCommitUnfinished">As its header says, and goes on saying.</param>
-internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false);

@@ -105,6 +105,47 @@ public class FaultTests
         }
     }
 
+    // Areas of 32 entries: the first round fills one or ends in the second, the next one ends in the second, or fills it, or goes on.
+    [Theory]
+    [InlineData(32, 5)]
+    [InlineData(40, 5)]
+    [InlineData(40, 24)]
+    [InlineData(40, 100)]
+    public void Entries_whose_write_failed_may_have_landed_and_lead_to_nothing_that_a_cut_can_tear(int first, int then)
+    {
+        for (var (turns, seed) = (1, 0); turns > 0; seed++)
+        {
+            using var store = new StoreOnSimulatedDisk(200 * 512, 512, seed: seed);
+            // What earlier lives left: no end of a list, and no data of this one.
+            var junk = new byte[200 * 512];
+            junk.AsSpan().Fill(0xee);
+            store.Disk.CopyIn(2 * 512, junk);
+            store.Disk.Settle();
+            Assert.Equal(0, store.Write(0, Marked(0, first)));
+            // The last image: the first area.
+            store.Disk.Fault = (call, offset) => call == StorageCall.Write && offset == 512 ? -Errno.IO : 0;
+            Assert.Equal(-Errno.IO, store.Flush());
+            store.Disk.Fault = (_, _) => 0;
+            Assert.Equal(0, store.Write(first * 512, Marked(first, then)));
+            using var flush = new TestRequest { Operation = Device.BlockOperation.Flush };
+            var result = store.RunAndCut(flush, turns);
+            Assert.True(result is null or 0);
+            for (var chunk = 0; chunk < 200; chunk++)
+            {
+                var now = store.AfterCut.AsSpan(chunk * 512, 512);
+                var isNew = chunk < first + then && now.SequenceEqual(Marked(chunk, 1));
+                var mayBeOld = result is null || chunk >= first + then;
+                Assert.True(isNew || (mayBeOld && now.SequenceEqual(store.OriginContent.AsSpan(chunk * 512, 512))),
+                    $"chunk {chunk} after {turns} turns with seed {seed}, the flush {result}");
+            }
+            // Each turn of the flush several times, and its end.
+            if (seed % 32 == 31)
+                turns = result is null ? turns + 1 : 0;
+        }
+
+        static byte[] Marked(int chunk, int count) => [.. Enumerable.Range(chunk * 512, count * 512).Select(i => (byte)(100 + (i / 512 % 100)))];
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Lincow.Linux;
+using Lincow.Snapshot;
 
 namespace Lincow.Tests.Simulation;
 
@@ -33,6 +34,9 @@ internal sealed class SimulatedDisk(string name, FileKind kind, int holeBytes)
 
     /// <summary>On the disk that holds the map: where the map ends.</summary>
     public long MapEnd { get; set; }
+
+    /// <summary>On the disk of a snapshot store: where its areas lie.</summary>
+    public SnapshotLayout? Areas { get; set; }
 
     /// <summary>What was written since the last sync began, for naming that sync: the most telling site.</summary>
     public SimulationSite WrittenSite { get; set; }

@@ -175,7 +175,9 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     public static SimulationSite SiteOf(SimulatedDisk disk, long byteOffset, SimulationSite data, SimulationSite image, SimulationSite superblock)
     {
-        var site = byteOffset >= disk.MapEnd ? data : byteOffset >= Superblock.MapOffsetBytes ? image : superblock;
+        var site = disk.Areas is { } areas
+            ? byteOffset < areas.ChunkBytes ? superblock : areas.IsMetadata((ulong)(byteOffset >> areas.ChunkShift)) ? image : data
+            : byteOffset >= disk.MapEnd ? data : byteOffset >= Superblock.MapOffsetBytes ? image : superblock;
         if (site > disk.WrittenSite)
             disk.WrittenSite = site;
         return site;

@@ -16,6 +16,9 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
     /// <summary>Where the data begins, for the disk's own idea of what metadata is; 0 for no idea.</summary>
     public abstract long MapEnd { get; }
 
+    /// <summary>The same, of a snapshot store.</summary>
+    public virtual SnapshotLayout? Areas => null;
+
     public abstract long MapDiskBytes { get; }
 
     public abstract long DataDiskBytes { get; }
@@ -99,6 +102,8 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         private readonly Geometry _geometry = new(shape.DeviceBytes, shape.ChunkShift);
 
         public override long MapEnd => 0;
+
+        public override SnapshotLayout? Areas => new SnapshotLayout(_geometry.ChunkShift);
 
         public override long MapDiskBytes => new SnapshotLayout(_geometry.ChunkShift).StoreBytesFor(_geometry.ChunkCount);
 

@@ -33,7 +33,7 @@ internal sealed class SimulationRun : IDisposable
         _originDisk = new SimulatedDisk("origin", FileKind.Regular, _shape.HoleBytes);
         _client = new SimulationClient(_shape, _machine, coverage, _originDisk);
         _overlay = SimulatedOverlay.For(_shape);
-        _mapDisk.MapEnd = _overlay.MapEnd;
+        (_mapDisk.MapEnd, _mapDisk.Areas) = (_overlay.MapEnd, _overlay.Areas);
         _mapDisk.Blank(_shape.IsBlockDevice ? _overlay.MapDiskBytes : 0);
         if (_shape.IsSeparate)
             _dataDisk.Blank(_shape.IsBlockDevice ? _overlay.DataDiskBytes : 0);

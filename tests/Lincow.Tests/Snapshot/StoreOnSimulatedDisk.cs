@@ -15,12 +15,15 @@ namespace Lincow.Tests.Snapshot;
 internal sealed class StoreOnSimulatedDisk : TestDevice
 {
     private readonly BufferPool _buffers = new();
-    private readonly SimulatedWorld _world = new(new Random(7));
+    private readonly SimulatedWorld _world;
+    private readonly SnapshotLayout _layout;
 
-    public StoreOnSimulatedDisk(long deviceBytes, int chunkBytes, bool isPersistent = true, long areaCacheBytes = 1 << 20)
+    public StoreOnSimulatedDisk(long deviceBytes, int chunkBytes, bool isPersistent = true, long areaCacheBytes = 1 << 20, int seed = 7)
     {
+        _world = new SimulatedWorld(new Random(seed));
         var geometry = new Geometry(deviceBytes, System.Numerics.BitOperations.Log2((uint)chunkBytes));
-        var bytes = new SnapshotLayout(geometry.ChunkShift).StoreBytesFor(geometry.ChunkCount);
+        _layout = new SnapshotLayout(geometry.ChunkShift);
+        var bytes = _layout.StoreBytesFor(geometry.ChunkCount);
         Disk = new SimulatedStorage(_world, bytes, "store");
         OriginDisk = new SimulatedStorage(_world, deviceBytes, "origin");
         OriginContent = new byte[deviceBytes];
@@ -59,6 +62,46 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
             _world.Turn();
         }
         return request.Result.Value;
+    }
+
+    /// <summary>The power goes after so many turns of a request, or behind its end: the device is to be disposed of then, nothing else. Null, or the result.</summary>
+    public int? RunAndCut(TestRequest request, int turns)
+    {
+        request.SubmitTo(Device);
+        for (; turns > 0 && request.Result is null; turns--)
+            _world.Turn();
+        var result = request.Result;
+        Disk.Cut();
+        try
+        {
+            AfterCut = ContentOnDisk();
+        }
+        finally
+        {
+            // For the memory that it holds.
+            while (request.Result is null)
+                _world.Turn();
+        }
+        return result;
+    }
+
+    /// <summary>What the device was like for who opened it after the cut.</summary>
+    public byte[] AfterCut { get; private set; } = [];
+
+    /// <summary>What the device is like by what is on the disk alone: the list, followed from its start, and where it leads.</summary>
+    private byte[] ContentOnDisk()
+    {
+        var (content, area, places) = (OriginContent.ToArray(), new byte[_layout.ChunkBytes], new HashSet<ulong>());
+        for (var number = 0L; ; number++)
+        {
+            Disk.CopyOut(_layout.AreaOffset(_layout.AreaOf(number)), area);
+            var entry = ExceptionEntry.Read(area, _layout.IndexInArea(number));
+            if (entry.NewChunk == 0)
+                return content;
+            Assert.True(entry.OldChunk < (ulong)(content.Length / _layout.ChunkBytes) && !_layout.IsMetadata(entry.NewChunk) && places.Add(entry.NewChunk),
+                $"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk}");
+            Disk.CopyOut((long)entry.NewChunk << _layout.ChunkShift, content.AsSpan((int)entry.OldChunk * _layout.ChunkBytes, _layout.ChunkBytes));
+        }
     }
 
     public override void Dispose()

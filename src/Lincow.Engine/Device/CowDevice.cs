@@ -34,7 +34,7 @@ public sealed class CowDevice : BlockDevice
     /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
     private const int UnitsToWake = 16;
 
-    /// <summary>Chunks that are recorded between two looks at the turn's units.</summary>
+    /// <summary>Entries that are made in a list between two looks at the turn's units. A map is set by its pages: of one that is all of one state, no part can be set without memory.</summary>
     private const int RecordChunks = 1024;
 
     private readonly LayerStack _stack;
@@ -326,7 +326,8 @@ public sealed class CowDevice : BlockDevice
             if (_turns.MustPause(request, mark))
                 return false;
             var first = Geometry.ChunkAt(request.Cursor);
-            var next = end - first > RecordChunks ? first + RecordChunks : end;
+            // mutation: map-page-set-in-pieces
+            var next = _stack.Overlay.KnowsZeroes ? ChunkMap.EndOfPage(first, end) : end - first > RecordChunks ? first + RecordChunks : end;
             Record(request, first, next);
             // A list has an entry for each chunk, a map a word for 32 of them.
             _turns.Spend((int)(next - first) >> (_stack.Overlay.KnowsZeroes ? 5 : 0));

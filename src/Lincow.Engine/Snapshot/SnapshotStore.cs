@@ -157,7 +157,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
                 // mutation: full-store-writes-over-the-last
                 return Overflow();
         }
-        if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
+        // Recorded in pieces, so no page is set as a whole.
+        // mutation: list-recorded-in-pieces-unprepared
+        if (!Map.TryPrepare(first, end, default, ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
             return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);

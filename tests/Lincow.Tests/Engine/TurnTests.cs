@@ -196,6 +196,26 @@ public class TurnTests
     }
 
     [Fact]
+    public void Who_waits_for_a_range_does_not_wait_for_what_is_long()
+    {
+        using var overlay = Overlay();
+        Alternate(overlay, ChunkState.Data);
+        var hints = Enumerable.Range(0, 3).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(overlay.Device));
+        // Parts of one chunk that the overlay doesn't hold: each changes the whole of it.
+        var writes = Enumerable.Range(0, 4).Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = 512 + (i * 128), ByteLength = 128 }).ToList();
+        writes.ForEach(write => write.SubmitTo(overlay.Device));
+        var turns = 0;
+        for (; writes.Exists(write => write.Result is null); turns++)
+            overlay.World.Turn();
+        Assert.All(hints, hint => Assert.Null(hint.Result));
+        Assert.InRange(turns, 1, 40);
+        while (hints.Exists(hint => hint.Result is null))
+            overlay.World.Turn();
+        writes.ForEach(write => write.Dispose());
+    }
+
+    [Fact]
     public void A_flush_of_many_map_pages_starts_some_writes_a_turn()
     {
         const int pages = 100;

@@ -75,8 +75,8 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// needs no words to be all of one state, if it is set in one go (<see cref="EndOfPage"/>).
     /// </summary>
     /// <param name="whole">Chunks of the run that all get the same state, each page of them at once; empty if they are set in pieces.</param>
-    /// <param name="state">That state. Whatever has it already stays as it is.</param>
-    public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    /// <param name="state">The only state that is set. Whatever has it already stays as it is. Null if there are several.</param>
+    public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
         var lastPage = MapFormat.PageOf(end.Value - 1);
         for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
@@ -91,7 +91,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     public static ChunkIndex EndOfPage(ChunkIndex chunk, ChunkIndex end) =>
         new(Math.Min((MapFormat.PageOf(chunk.Value) + 1) * MapFormat.ChunksPerPage, end.Value));
 
-    private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
         var pageStart = page * MapFormat.ChunksPerPage;
         var pageEnd = Math.Min(pageStart + MapFormat.ChunksPerPage, Geometry.ChunkCount);

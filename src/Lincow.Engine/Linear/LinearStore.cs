@@ -123,7 +123,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
             BlockOperation.Write => Map.TryPrepare(first, end, (first, end), ChunkState.Data),
             // Leaves what is zero.
             BlockOperation.CopyUp => Map.TryPrepare(first, end, default, ChunkState.Data),
-            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), ChunkState.Zero),
+            // mutation: states-of-edges-not-prepared
+            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), request.HeadBecomesData || request.TailBecomesData ? null : ChunkState.Zero),
         };
         return isReady ? 0 : -Errno.NoMemory;
     }

@@ -55,7 +55,7 @@ public sealed class CowDevice : BlockDevice
     {
         _stack = stack;
         _buffers = buffers;
-        _turns = new TurnWork(stack.Data, GoOn, WakeWaiters);
+        _turns = new TurnWork(stack.Data, GoOn, BeginTurn);
         stack.Origin.Turns = _turns;
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
         _transfers = new RunTransfers(this, stack, _rounds, _turns);
@@ -102,7 +102,7 @@ public sealed class CowDevice : BlockDevice
     public long RoundCount => _rounds.Count;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
+    public override bool IsIdle => InFlight == 0 && (_isHolding || _held.IsEmpty) && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
 
     internal LayerStack Stack => _stack;
 
@@ -110,11 +110,15 @@ public sealed class CowDevice : BlockDevice
 
     private protected override void Start(BlockRequest request)
     {
-        if (_isHolding)
-        {
+        // Behind those that wait already.
+        if (_isHolding || !_held.IsEmpty)
             _held.Enqueue(request);
-            return;
-        }
+        else
+            LetIn(request);
+    }
+
+    private void LetIn(BlockRequest request)
+    {
         request.ResetState();
         _requestCount++;
         Counters.Note(request);
@@ -144,12 +148,28 @@ public sealed class CowDevice : BlockDevice
     /// <summary>From here on requests wait outside, so that those in flight come to an end.</summary>
     internal void Hold() => _isHolding = true;
 
-    /// <summary>Lets in those who waited, in their order.</summary>
+    /// <summary>Lets in those who waited, in their order, as many in a turn as it has units for.</summary>
     internal void Release()
     {
         _isHolding = false;
-        while (!_isHolding && _held.Dequeue() is { } request)
-            Submit(request);
+        LetInHeld();
+    }
+
+    private void LetInHeld()
+    {
+        // mutation: held-let-in-all-at-once
+        while (!_isHolding && !_turns.IsSpent && _held.Dequeue() is { } request)
+        {
+            _turns.Spend(UnitsToWake);
+            LetIn(request);
+        }
+    }
+
+    // Those that earlier turns had no units for.
+    private void BeginTurn()
+    {
+        WakeWaiters();
+        LetInHeld();
     }
 
     // What a request waited for has come. So many may have waited for it that they take more than a turn.

@@ -196,6 +196,41 @@ public class TurnTests
     }
 
     [Fact]
+    public void Requests_that_were_held_are_let_in_bit_by_bit()
+    {
+        using var overlay = Overlay();
+        overlay.Read(0, 1);
+        overlay.Device.Hold();
+        var requests = Enumerable.Range(0, 3000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 }).ToList();
+        var order = new List<TestRequest>();
+        foreach (var request in requests)
+        {
+            request.Completed = _ => order.Add(request);
+            request.SubmitTo(overlay.Device);
+        }
+        Assert.Equal(0, overlay.Device.InFlight);
+        var spent = overlay.Device.Turns.Spent;
+        overlay.Device.Release();
+        var most = overlay.Device.Turns.Spent - spent;
+        // Who comes now comes last.
+        Assert.False(overlay.Device.IsIdle);
+        requests.Add(new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 });
+        requests[^1].Completed = _ => order.Add(requests[^1]);
+        requests[^1].SubmitTo(overlay.Device);
+        while (!overlay.Device.IsIdle)
+        {
+            spent = overlay.Device.Turns.Spent;
+            Assert.True(overlay.World.PendingCount > 0, "it waits for nothing");
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.Device.Turns.Spent - spent);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.Equal(requests, order);
+        Assert.InRange(most, 1, MostUnits);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
     public void Who_waits_for_a_range_does_not_wait_for_what_is_long()
     {
         using var overlay = Overlay();

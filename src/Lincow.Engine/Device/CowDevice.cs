@@ -56,7 +56,7 @@ public sealed class CowDevice : BlockDevice
         _stack = stack;
         _buffers = buffers;
         _turns = new TurnWork(stack.Data, GoOn, BeginTurn);
-        stack.Origin.Turns = _turns;
+        stack.Origin.Turns = stack.Overlay.Turns = _turns;
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
         _transfers = new RunTransfers(this, stack, _rounds, _turns);
         _edges = new EdgeWriter(_transfers, stack, buffers);
@@ -148,7 +148,7 @@ public sealed class CowDevice : BlockDevice
     /// <summary>From here on requests wait outside, so that those in flight come to an end.</summary>
     internal void Hold() => _isHolding = true;
 
-    /// <summary>Lets in those who waited, in their order, as many in a turn as it has units for.</summary>
+    /// <summary>Lets in those who waited, in their order, as many in a turn as it has units for, and one at least.</summary>
     internal void Release()
     {
         _isHolding = false;
@@ -157,11 +157,13 @@ public sealed class CowDevice : BlockDevice
 
     private void LetInHeld()
     {
-        // mutation: held-let-in-all-at-once
-        while (!_isHolding && !_turns.IsSpent && _held.Dequeue() is { } request)
+        while (!_isHolding && _held.Dequeue() is { } request)
         {
             _turns.Spend(UnitsToWake);
             LetIn(request);
+            // mutation: held-let-in-all-at-once
+            if (_turns.IsSpent)
+                return;
         }
     }
 
@@ -169,6 +171,7 @@ public sealed class CowDevice : BlockDevice
     private void BeginTurn()
     {
         WakeWaiters();
+        _stack.Overlay.ResumeWaiting();
         LetInHeld();
     }
 

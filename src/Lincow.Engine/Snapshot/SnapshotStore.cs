@@ -130,6 +130,10 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         return result;
     }
 
+    public override TurnWork? Turns { get => _cache.Turns; set => _cache.Turns = value; }
+
+    public override void ResumeWaiting() => _cache.ResumeWaiting();
+
     public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request) => true;
 
     public override bool IsDamaged(ChunkIndex first, ChunkIndex end)

@@ -174,6 +174,63 @@ public class TurnTests
     }
 
     [Fact]
+    public void Requests_that_wait_for_one_of_the_few_loads_of_map_pages()
+    {
+        const int pages = 100;
+        const long pageBytes = MapFormat.ChunksPerPage * 512L;
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(pages * pageBytes, 9, true, 0));
+        for (var page = 0L; page < pages; page++)
+            Assert.Equal(0, overlay.Write(page * pageBytes, new byte[512]));
+        Assert.Equal(0, overlay.Close());
+        overlay.Open();
+        overlay.Read(0, 1);
+        for (var chunk = 0L; chunk < MapFormat.ChunksPerPage; chunk += 2)
+            overlay.Store.Map.Set(new ChunkIndex(chunk), 1, ChunkState.Data);
+        var hints = Enumerable.Range(0, 8).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = pageBytes }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(overlay.Device));
+        var requests = Enumerable.Range(0, 2000).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = (1 + (i % (pages - 1))) * pageBytes, ByteLength = 512 }).ToList();
+        requests.ForEach(request => request.SubmitTo(overlay.Device));
+        var most = 0;
+        while (requests.Exists(request => request.Result is null))
+        {
+            var looks = overlay.MapDisk.Looks;
+            Assert.True(overlay.World.PendingCount > 0, "they wait for nothing");
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.MapDisk.Looks - looks);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.InRange(most, 1, TurnWork.UnitsPerTurn / TurnWork.UnitsPerCall);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
+    public void Requests_that_wait_for_one_of_the_few_loads_of_areas()
+    {
+        const int chunks = 4096;
+        using var store = new StoreOnSimulatedDisk(chunks * 512, 512, areaCacheBytes: 32 * 4096);
+        for (var chunk = 0; chunk < chunks; chunk += 2)
+            Assert.Equal(0, store.Write(chunk * 512, new byte[512]));
+        Assert.Equal(0, store.Flush());
+        var hints = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = chunks * 512 }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(store.Device));
+        var requests = Enumerable.Range(0, chunks / 2).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 }).ToList();
+        requests.ForEach(request => request.SubmitTo(store.Device));
+        var most = 0L;
+        while (requests.Exists(request => request.Result is null))
+        {
+            var misses = store.Store.Cache.Misses;
+            store.Turn();
+            most = Math.Max(most, store.Store.Cache.Misses - misses);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.InRange(most, 1, 200);
+        // Everything comes to an end, so that the store can be closed.
+        while (hints.Exists(hint => hint.Result is null))
+            store.Turn();
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
     public void Requests_that_wait_for_one_range()
     {
         using var overlay = Overlay();

@@ -34,6 +34,9 @@ public sealed class CowDevice : BlockDevice
     /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
     private const int UnitsToWake = 16;
 
+    /// <summary>Nodes of a tree that are looked at for a unit.</summary>
+    private const int VisitsPerUnit = 8;
+
     /// <summary>Entries that are made in a list between two looks at the turn's units. A map is set by its pages: of one that is all of one state, no part can be set without memory.</summary>
     private const int RecordChunks = 1024;
 
@@ -107,6 +110,9 @@ public sealed class CowDevice : BlockDevice
     internal LayerStack Stack => _stack;
 
     internal TurnWork Turns => _turns;
+
+    /// <summary>Nodes that the range locks looked at, for tests.</summary>
+    internal long LockVisits => _locks.Visits;
 
     private protected override void Start(BlockRequest request)
     {
@@ -226,7 +232,7 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         _edges.Plan(request);
-        if (!_locks.TryAcquire(request))
+        if (!TryLock(request))
             return;
         request.Started = true;
         // mutation: mark-before-data, real-mark-before-data
@@ -237,6 +243,17 @@ public sealed class CowDevice : BlockDevice
             request.Error = _stack.Overlay.Reserve(request);
         Step(request);
     }
+
+    private bool TryLock(BlockRequest request)
+    {
+        var visits = _locks.Visits;
+        var isLocked = _locks.TryAcquire(request);
+        SpendVisits(visits);
+        return isLocked;
+    }
+
+    // A search of the locks mostly looks at a few nodes; but at any number, when others that came before and others that came after alternate.
+    private void SpendVisits(long before) => _turns.Spend((int)((_locks.Visits - before) / VisitsPerUnit));
 
     // It may have waited for its range, and hold it.
     private void Refuse(BlockRequest request, int result)
@@ -407,8 +424,12 @@ public sealed class CowDevice : BlockDevice
         // mutation: waiters-all-at-once
         while (_locks.HasWoken && !_turns.IsSpent)
         {
+            var visits = _locks.Visits;
+            var request = _locks.WakeOne();
             _turns.Spend(UnitsToWake);
-            if (_locks.WakeOne() is { } request)
+            // mutation: searches-of-locks-uncharged
+            SpendVisits(visits);
+            if (request is not null)
                 Admit(request);
         }
         _isWaking = false;

@@ -253,6 +253,42 @@ public class TurnTests
     }
 
     [Fact]
+    public void Searches_for_who_is_in_the_way_are_bounded_however_ranges_lie()
+    {
+        const long place = DeviceBytes / 2;
+        using var overlay = Overlay();
+        Alternate(overlay, ChunkState.Data);
+        var requests = new List<TestRequest>();
+        void Submit(BlockOperation operation, long start, long end)
+        {
+            requests.Add(new TestRequest { Operation = operation, ByteOffset = start, ByteLength = end - start });
+            requests[^1].SubmitTo(overlay.Device);
+        }
+
+        // Long, so that all behind it wait. Those that come before the readers don't touch them, those that come after do, and between any two of one kind
+        // lies one of the other.
+        Submit(BlockOperation.Read, 0, place);
+        for (var at = 0L; at < place; at += 1024)
+            Submit(BlockOperation.Write, at, at + 1);
+        Submit(BlockOperation.Discard, place, place + 512);
+        var readers = requests.Count;
+        for (var i = 0; i < 200; i++)
+            Submit(BlockOperation.Read, place, place + 512);
+        for (var at = 512L; at < place; at += 1024)
+            Submit(BlockOperation.WriteZeroes, at, place + 512);
+        var most = 0L;
+        while (requests[readers + 199].Result is null)
+        {
+            var visits = overlay.Device.LockVisits;
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.Device.LockVisits - visits);
+        }
+        Assert.Null(requests[0].Result);
+        Assert.InRange(most, 5000, 8 * MostUnits);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
     public void Requests_that_were_held_are_let_in_bit_by_bit()
     {
         using var overlay = Overlay();

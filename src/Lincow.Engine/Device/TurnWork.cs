@@ -9,7 +9,8 @@ namespace Lincow.Device;
 ///
 ///     request --(its allowance is used up, and the turn's units too)--> line --next turn--> goes on, up to the next pause
 ///
-/// Invariant: while somebody is in line, or waiters of range locks are left over, the next turn has been asked for.
+/// Invariant: whenever the units are used up, or somebody is in line, the next turn has been asked for; so what others left over because the turn was
+/// spent (waiters of range locks, of loads, of a reset) is looked at then.
 /// </summary>
 internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Action goOn) : StorageOperation
 {

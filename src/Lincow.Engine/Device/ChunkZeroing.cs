@@ -49,8 +49,7 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         var first = _geometry.ChunkAt(request.Cursor);
         if (!stack.Overlay.TryLoad(first, first + 1, request))
             return false;
-        var pageEnd = (MapFormat.PageOf(first.Value) + 1) * MapFormat.ChunksPerPage;
-        var end = new ChunkIndex(Math.Min(_geometry.ChunkFrom(request.BodyEnd).Value, pageEnd));
+        var end = ChunkMap.EndOfPage(first, _geometry.ChunkFrom(request.BodyEnd));
         var byteEnd = Math.Min(_geometry.StartOf(end), request.BodyEnd);
         if (stack.Overlay.IsDamaged(first, end))
         {

@@ -34,7 +34,10 @@ public sealed class CowDevice : BlockDevice
     /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
     private const int UnitsToWake = 16;
 
-    /// <summary>Chunks that are recorded between two looks at the turn's units.</summary>
+    /// <summary>Nodes of a tree that are looked at for a unit.</summary>
+    private const int VisitsPerUnit = 8;
+
+    /// <summary>Entries that are made in a list between two looks at the turn's units. A map is set by its pages: of one that is all of one state, no part can be set without memory.</summary>
     private const int RecordChunks = 1024;
 
     private readonly LayerStack _stack;
@@ -55,8 +58,8 @@ public sealed class CowDevice : BlockDevice
     {
         _stack = stack;
         _buffers = buffers;
-        _turns = new TurnWork(stack.Data, GoOn, WakeWaiters);
-        stack.Origin.Turns = _turns;
+        _turns = new TurnWork(stack.Data, GoOn, BeginTurn);
+        stack.Origin.Turns = stack.Overlay.Turns = _turns;
         _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
         _transfers = new RunTransfers(this, stack, _rounds, _turns);
         _edges = new EdgeWriter(_transfers, stack, buffers);
@@ -102,19 +105,26 @@ public sealed class CowDevice : BlockDevice
     public long RoundCount => _rounds.Count;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public override bool IsIdle => InFlight == 0 && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
+    public override bool IsIdle => InFlight == 0 && (_isHolding || _held.IsEmpty) && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
 
     internal LayerStack Stack => _stack;
 
     internal TurnWork Turns => _turns;
 
+    /// <summary>Nodes that the range locks looked at, for tests.</summary>
+    internal long LockVisits => _locks.Visits;
+
     private protected override void Start(BlockRequest request)
     {
-        if (_isHolding)
-        {
+        // Behind those that wait already.
+        if (_isHolding || !_held.IsEmpty)
             _held.Enqueue(request);
-            return;
-        }
+        else
+            LetIn(request);
+    }
+
+    private void LetIn(BlockRequest request)
+    {
         request.ResetState();
         _requestCount++;
         Counters.Note(request);
@@ -144,12 +154,31 @@ public sealed class CowDevice : BlockDevice
     /// <summary>From here on requests wait outside, so that those in flight come to an end.</summary>
     internal void Hold() => _isHolding = true;
 
-    /// <summary>Lets in those who waited, in their order.</summary>
+    /// <summary>Lets in those who waited, in their order, as many in a turn as it has units for, and one at least.</summary>
     internal void Release()
     {
         _isHolding = false;
+        LetInHeld();
+    }
+
+    private void LetInHeld()
+    {
         while (!_isHolding && _held.Dequeue() is { } request)
-            Submit(request);
+        {
+            _turns.Spend(UnitsToWake);
+            LetIn(request);
+            // mutation: held-let-in-all-at-once
+            if (_turns.IsSpent)
+                return;
+        }
+    }
+
+    // Those that earlier turns had no units for.
+    private void BeginTurn()
+    {
+        WakeWaiters();
+        _stack.Overlay.ResumeWaiting();
+        LetInHeld();
     }
 
     // What a request waited for has come. So many may have waited for it that they take more than a turn.
@@ -203,7 +232,7 @@ public sealed class CowDevice : BlockDevice
             return;
         }
         _edges.Plan(request);
-        if (!_locks.TryAcquire(request))
+        if (!TryLock(request))
             return;
         request.Started = true;
         // mutation: mark-before-data, real-mark-before-data
@@ -214,6 +243,17 @@ public sealed class CowDevice : BlockDevice
             request.Error = _stack.Overlay.Reserve(request);
         Step(request);
     }
+
+    private bool TryLock(BlockRequest request)
+    {
+        var visits = _locks.Visits;
+        var isLocked = _locks.TryAcquire(request);
+        SpendVisits(visits);
+        return isLocked;
+    }
+
+    // A search of the locks mostly looks at a few nodes; but at any number, when others that came before and others that came after alternate.
+    private void SpendVisits(long before) => _turns.Spend((int)((_locks.Visits - before) / VisitsPerUnit));
 
     // It may have waited for its range, and hold it.
     private void Refuse(BlockRequest request, int result)
@@ -326,7 +366,8 @@ public sealed class CowDevice : BlockDevice
             if (_turns.MustPause(request, mark))
                 return false;
             var first = Geometry.ChunkAt(request.Cursor);
-            var next = end - first > RecordChunks ? first + RecordChunks : end;
+            // mutation: map-page-set-in-pieces
+            var next = _stack.Overlay.KnowsZeroes ? ChunkMap.EndOfPage(first, end) : end - first > RecordChunks ? first + RecordChunks : end;
             Record(request, first, next);
             // A list has an entry for each chunk, a map a word for 32 of them.
             _turns.Spend((int)(next - first) >> (_stack.Overlay.KnowsZeroes ? 5 : 0));
@@ -383,8 +424,12 @@ public sealed class CowDevice : BlockDevice
         // mutation: waiters-all-at-once
         while (_locks.HasWoken && !_turns.IsSpent)
         {
+            var visits = _locks.Visits;
+            var request = _locks.WakeOne();
             _turns.Spend(UnitsToWake);
-            if (_locks.WakeOne() is { } request)
+            // mutation: searches-of-locks-uncharged
+            SpendVisits(visits);
+            if (request is not null)
                 Admit(request);
         }
         _isWaking = false;

@@ -79,8 +79,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         }
     }
 
-    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as zeroes already,
-    // or where a discard would have to fetch a chunk from the origin first: 64 MiB, for the largest ones.
+    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as zeroes already and no
+    // space is asked for, or where a discard would have to fetch a chunk from the origin first: 64 MiB, for the largest ones.
     private void PlanZeroing(BlockRequest request)
     {
         var (start, end) = (request.ByteOffset, request.End);
@@ -117,7 +117,13 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
     private bool NeedsCopyUp(BlockRequest request, long byteOffset)
     {
         // mutation: partial-trim-fetches-the-chunk
-        if (request.Operation == BlockOperation.Discard || StateAt(byteOffset) != ChunkState.Origin)
+        if (request.Operation == BlockOperation.Discard || StateAt(byteOffset) == ChunkState.Data)
+            return false;
+        // What reads as zeroes already may take no space, nor keep any for what is written there later.
+        // mutation: zeroes-over-a-hole-reserve-nothing
+        if ((request.Flags & BlockFlags.NoHole) != 0)
+            return true;
+        if (StateAt(byteOffset) == ChunkState.Zero)
             return false;
         var chunk = _geometry.ChunkAt(byteOffset);
         var (start, end) = (Math.Max(request.ByteOffset, _geometry.StartOf(chunk)), Math.Min(request.End, _geometry.EndOf(chunk)));
@@ -156,13 +162,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         request.Stage = isCovered ? RequestStage.Merge : RequestStage.Fill;
     }
 
-    // It is zero, or PlanZeroing has decided so.
-    private bool IsLeftAlone(BlockRequest request, ChunkIndex chunk) => stack.Map.StateOf(chunk) switch
-    {
-        ChunkState.Zero => true,
-        ChunkState.Origin => !(chunk == _geometry.ChunkAt(request.LockStart) ? request.HeadBecomesData : request.TailBecomesData),
-        _ => false,
-    };
+    // PlanZeroing has decided so.
+    private bool IsLeftAlone(BlockRequest request, ChunkIndex chunk) => stack.Map.StateOf(chunk) != ChunkState.Data
+        && !(chunk == _geometry.ChunkAt(request.LockStart) ? request.HeadBecomesData : request.TailBecomesData);
 
     private static void Merge(BlockRequest request)
     {

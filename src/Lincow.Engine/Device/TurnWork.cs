@@ -9,7 +9,8 @@ namespace Lincow.Device;
 ///
 ///     request --(its allowance is used up, and the turn's units too)--> line --next turn--> goes on, up to the next pause
 ///
-/// Invariant: while somebody is in line, or waiters of range locks are left over, the next turn has been asked for.
+/// Invariant: whenever the units are used up, or somebody is in line, the next turn has been asked for; so what others left over because the turn was
+/// spent (waiters of range locks, of loads, of a reset) is looked at then.
 /// </summary>
 internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Action goOn) : StorageOperation
 {
@@ -24,6 +25,9 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
 
     /// <summary>Bytes that are copied or cleared for a unit. In memory that is new, each page of them has to be made first.</summary>
     private const int BytesPerUnit = 64;
+
+    /// <summary>One part in so many of a turn is kept from the first in line: some sixty looks at waiters.</summary>
+    private const int ShareOfWaiters = 4;
 
     private RequestQueue _line;
     private int _left = UnitsPerTurn;
@@ -80,14 +84,19 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
         return true;
     }
 
-    /// <summary>A new turn.</summary>
+    /// <summary>
+    /// A new turn. The first in line may use most of it, but not all: whoever waits for a range would never be looked at while anything long is in line.
+    /// </summary>
     public override void End(int result)
     {
         IsArmed = false;
-        _left = Units;
+        // mutation: waiters-get-what-the-line-leaves
+        var share = Units / ShareOfWaiters;
+        _left = Units - share;
         // One at least, whatever else there is to do.
         if (_line.Dequeue() is { } first)
             resume(first);
+        _left = Math.Max(_left, 0) + share;
         goOn();
         while (!IsSpent && _line.Dequeue() is { } next)
             resume(next);

@@ -35,6 +35,12 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
     /// <summary>Told once of each thing that a person should know: damage found, device failed.</summary>
     public Action<string>? Report { get; set; }
 
+    /// <summary>The device's, to be told what look-ups cost. Null on the control plane.</summary>
+    public virtual TurnWork? Turns { get; set; }
+
+    /// <summary>A turn has begun: resumes those that wait for one of the few loads at once, if there is one free and earlier turns had no units for them.</summary>
+    public abstract void ResumeWaiting();
+
     /// <summary>Called when what a request waited for may be there.</summary>
     public Action<BlockRequest>? Resume { get; set; }
 

@@ -71,24 +71,35 @@ internal sealed unsafe class ChunkMap : IDisposable
     }
 
     /// <summary>
-    /// Makes sure of the memory that it takes to change chunks of a run of pages, of which the first and the last are loaded. Only these two can be covered in part;
-    /// a page that is covered as a whole needs no words to be all of one state.
+    /// Makes sure of the memory that it takes to change chunks of a run of pages, of which those that aren't whole are loaded. A page that is covered as a whole
+    /// needs no words to be all of one state, if it is set in one go (<see cref="EndOfPage"/>).
     /// </summary>
-    /// <param name="whole">Chunks of the run that all get the same state.</param>
-    /// <param name="state">That state. Whatever has it already stays as it is.</param>
-    public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    /// <param name="whole">Chunks of the run that all get the same state, each page of them at once; empty if they are set in pieces.</param>
+    /// <param name="state">The only state that is set. Whatever has it already stays as it is. Null if there are several.</param>
+    public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
-        var (firstPage, lastPage) = (MapFormat.PageOf(first.Value), MapFormat.PageOf(end.Value - 1));
-        return TryPrepare(firstPage, whole, state) && (lastPage == firstPage || TryPrepare(lastPage, whole, state));
+        var lastPage = MapFormat.PageOf(end.Value - 1);
+        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        {
+            if (!TryPrepare(page, whole, state))
+                return false;
+        }
+        return true;
     }
 
-    private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState state)
+    /// <summary>The end of the page that a chunk is in, at most an end: what can be set in one go.</summary>
+    public static ChunkIndex EndOfPage(ChunkIndex chunk, ChunkIndex end) =>
+        new(Math.Min((MapFormat.PageOf(chunk.Value) + 1) * MapFormat.ChunksPerPage, end.Value));
+
+    private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
-        ref var entry = ref _pages[page];
         var pageStart = page * MapFormat.ChunksPerPage;
         var pageEnd = Math.Min(pageStart + MapFormat.ChunksPerPage, Geometry.ChunkCount);
+        if (whole.First.Value <= pageStart && whole.End.Value >= pageEnd)
+            return true;
+        ref var entry = ref _pages[page];
         // mutation: states-not-prepared
-        return entry.Words is not null || entry.Uniform == state || (whole.First.Value <= pageStart && whole.End.Value >= pageEnd) || TryAllocateWords(ref entry);
+        return entry.Words is not null || entry.Uniform == state || TryAllocateWords(ref entry);
     }
 
     public ChunkState StateOf(ChunkIndex chunk)

@@ -62,7 +62,9 @@ internal sealed unsafe class LinearStore : ExceptionStore
             {
                 load.Start(page);
                 _loads.Add(load);
+                Turns?.Spend(TurnWork.UnitsPerCall);
             }
+            Turns?.Spend(1);
             if (isWaiting)
                 continue;
             isWaiting = true;
@@ -93,6 +95,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             if (FindLoad(page) is not null)
                 return false;
             var mapEnd = PageOffset(Map.PageCount, 0);
+            Turns?.Spend(TurnWork.UnitsPerCall);
             _blankStart = start;
             _blankEnd = MetadataStorage!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
             if (end > _blankEnd)
@@ -123,7 +126,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
             BlockOperation.Write => Map.TryPrepare(first, end, (first, end), ChunkState.Data),
             // Leaves what is zero.
             BlockOperation.CopyUp => Map.TryPrepare(first, end, default, ChunkState.Data),
-            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), ChunkState.Zero),
+            // mutation: states-of-edges-not-prepared
+            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), request.HeadBecomesData || request.TailBecomesData ? null : ChunkState.Zero),
         };
         return isReady ? 0 : -Errno.NoMemory;
     }
@@ -331,10 +335,20 @@ internal sealed unsafe class LinearStore : ExceptionStore
         load.Waiters = default;
         while (waiters.Dequeue() is { } waiter)
             ResumeOrFail(waiter, result);
-        // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
-        // into this queue only when no load with a buffer is idle, so this ends.
+        ResumeWaiting();
+    }
+
+    // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
+    // into this queue only when no load with a buffer is idle, so this ends. In a spent turn more than one would only change one queue for another.
+    public override void ResumeWaiting()
+    {
         while (_idleLoads.TryPeek(out var idle) && !idle.Buffer.IsEmpty && _waitingForLoad.Dequeue() is { } next)
+        {
             Resume!(next);
+            // mutation: map-page-waiters-all-at-once
+            if (Turns is { IsSpent: true })
+                return;
+        }
     }
 
     private void ResumeOrFail(BlockRequest waiter, int result)

@@ -44,6 +44,9 @@ internal sealed unsafe class AreaCache
     /// <summary>Areas at most.</summary>
     public int Capacity { get; }
 
+    /// <summary>The device's, to be told what loads cost.</summary>
+    public TurnWork? Turns { get; set; }
+
     public long Hits { get; private set; }
 
     public long Misses { get; private set; }
@@ -64,6 +67,7 @@ internal sealed unsafe class AreaCache
     public void Load(long area, BlockRequest request)
     {
         Misses++;
+        Turns?.Spend(1);
         request.IsWaiting = true;
         foreach (var load in _loads)
         {
@@ -86,6 +90,7 @@ internal sealed unsafe class AreaCache
         _loads.Add(idle);
         idle.Waiters.Enqueue(request);
         idle.Start(area);
+        Turns?.Spend(TurnWork.UnitsPerCall);
     }
 
     /// <summary>Reads an area now: for the control plane. 0 or a negative errno.</summary>
@@ -157,8 +162,19 @@ internal sealed unsafe class AreaCache
                 waiter.Error = result;
             _resume(waiter);
         }
+        ResumeWaiting();
+    }
+
+    /// <summary>Resumes those that wait for one of the few loads, one at least; in a spent turn more of them would only change one queue for another.</summary>
+    public void ResumeWaiting()
+    {
         while (_idle.Count > 0 && _waiting.Dequeue() is { } next)
+        {
             _resume(next);
+            // mutation: area-waiters-all-at-once
+            if (Turns is { IsSpent: true })
+                return;
+        }
     }
 
     private struct Slot

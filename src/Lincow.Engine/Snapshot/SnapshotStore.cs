@@ -121,6 +121,10 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         return result;
     }
 
+    public override TurnWork? Turns { get => _cache.Turns; set => _cache.Turns = value; }
+
+    public override void ResumeWaiting() => _cache.ResumeWaiting();
+
     public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request) => true;
 
     public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
@@ -148,7 +152,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
                 // mutation: full-store-writes-over-the-last
                 return Overflow();
         }
-        if (!Map.TryPrepare(first, end, (first, end), ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
+        // Recorded in pieces, so no page is set as a whole.
+        // mutation: list-recorded-in-pieces-unprepared
+        if (!Map.TryPrepare(first, end, default, ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
             return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);

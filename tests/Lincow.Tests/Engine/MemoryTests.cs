@@ -1,4 +1,5 @@
 using Lincow.Device;
+using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Overlays;
 using Lincow.Tests.Snapshot;
@@ -9,6 +10,9 @@ namespace Lincow.Tests.Engine;
 public class MemoryTests
 {
     private const int DeviceBytes = 600 << 10;
+
+    /// <summary>Memory for states is taken for so many pages at once.</summary>
+    private const int StateBytes = 16 * MapFormat.WordsPerPage * 8;
 
     [Theory]
     [InlineData(9)]
@@ -23,6 +27,42 @@ public class MemoryTests
     [InlineData(16)]
     public void Each_loan_of_a_snapshot_store_may_fail(int shift) =>
         FailEachLoan(() => new TestStore(DeviceBytes, 1 << shift, seed: 4) { Options = new SessionOptions { AreaCacheBytes = 1 } });
+
+    /// <summary>A write that covers whole map pages takes no memory for states: it needs none, and asks for none when its data is written.</summary>
+    [Theory]
+    [InlineData(9, 0, 32768)]
+    [InlineData(9, 15616, 2000)]
+    [InlineData(12, 0, 1100)]
+    public void Whole_map_pages_need_no_memory(int shift, long firstChunk, long chunkCount)
+    {
+        using var overlay = new TestOverlay(new Random(4), new OverlayShape((firstChunk + chunkCount) << shift, shift, IsSeparate: true, 0));
+        overlay.Buffers.Refuses = _ => true;
+        var content = new byte[chunkCount << shift];
+        content.AsSpan().Fill(7);
+        Assert.Equal(0, overlay.Write(firstChunk << shift, content));
+        overlay.Buffers.Refuses = null;
+        Assert.Equal(content, overlay.Read(firstChunk << shift, content.Length));
+    }
+
+    /// <summary>A write or copy-up that a list records in pieces has the memory for each of them before it writes anything.</summary>
+    [Theory]
+    [InlineData(BlockOperation.Write)]
+    [InlineData(BlockOperation.CopyUp)]
+    public void A_list_of_many_chunks_finds_out_before_it_writes(BlockOperation operation)
+    {
+        const int chunks = 3 * MapFormat.ChunksPerPage / 2;
+        using var store = new StoreOnSimulatedDisk(chunks * 512, 512);
+        var before = store.Read(0, chunks * 512);
+        var isRefused = false;
+        store.Buffers.Refuses = bytes => (isRefused |= bytes == StateBytes) && bytes == StateBytes;
+        using var request = new TestRequest { Operation = operation, ByteLength = chunks * 512 };
+        Assert.Equal(-Errno.NoMemory, store.Run(request));
+        Assert.Equal((true, 0L, 0), (isRefused, store.Store.ExceptionCount, store.Disk.Writes));
+        store.Buffers.Refuses = null;
+        Assert.Equal(before, store.Read(0, before.Length));
+        Assert.Equal(0, store.Run(request));
+        Assert.Equal(chunks, store.Store.ExceptionCount);
+    }
 
     private static void FailEachLoan(Func<TestDevice> make)
     {

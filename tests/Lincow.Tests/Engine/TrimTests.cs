@@ -1,5 +1,6 @@
 using Lincow.Device;
 using Lincow.Linear;
+using Lincow.Linux;
 using Lincow.Storage;
 
 namespace Lincow.Tests.Engine;
@@ -83,6 +84,38 @@ public class TrimTests
         Assert.Equal(0, overlay.Zero(offset, length, flags: BlockFlags.ForceUnitAccess));
         Assert.Equal((0, 0), (_originReads, overlay.DataDisk.Writes));
         Assert.Equal(overlay.OriginContent, overlay.Read(0, 2 * OriginBytes));
+    }
+
+    [Theory]
+    [InlineData(OriginBytes - (Chunk / 2), 512)]
+    [InlineData(OriginBytes + 512, Chunk)]
+    [InlineData((2 * OriginBytes) - Chunk, Chunk - 512)]
+    public void Zeroes_that_keep_their_space_take_it_in_a_hole_and_in_what_is_zero(long offset, int length)
+    {
+        foreach (var isZero in new[] { false, true })
+        {
+            using var overlay = Overlay();
+            if (isZero)
+                Assert.Equal(0, overlay.Zero(0, 2 * OriginBytes, BlockOperation.Discard));
+            Assert.Equal(0, overlay.Zero(offset, length, flags: BlockFlags.NoHole | BlockFlags.ForceUnitAccess));
+            overlay.CutPower();
+            overlay.Open();
+            Assert.Equal(isZero ? new byte[2 * OriginBytes] : overlay.OriginContent, overlay.Read(0, 2 * OriginBytes));
+            for (var chunk = offset / Chunk; chunk * Chunk < offset + length; chunk++)
+                Assert.Equal(ChunkState.Data, States(overlay)[chunk]);
+        }
+    }
+
+    [Fact]
+    public void Zeroes_that_keep_their_space_find_out_first_that_there_is_no_memory_for_states()
+    {
+        using var overlay = Overlay();
+        Assert.Equal(0, overlay.Zero(0, 2 * OriginBytes, BlockOperation.Discard));
+        overlay.Buffers.Refuses = bytes => bytes == 16 * MapFormat.WordsPerPage * 8;
+        Assert.Equal(-Errno.NoMemory, overlay.Zero(512, 512, flags: BlockFlags.NoHole));
+        Assert.Equal(0, overlay.DataDisk.Writes);
+        overlay.Buffers.Refuses = null;
+        Assert.Equal(0, overlay.Zero(512, 512, flags: BlockFlags.NoHole));
     }
 
     [Theory]

@@ -174,6 +174,63 @@ public class TurnTests
     }
 
     [Fact]
+    public void Requests_that_wait_for_one_of_the_few_loads_of_map_pages()
+    {
+        const int pages = 100;
+        const long pageBytes = MapFormat.ChunksPerPage * 512L;
+        using var overlay = new TestOverlay(new Random(1), new OverlayShape(pages * pageBytes, 9, true, 0));
+        for (var page = 0L; page < pages; page++)
+            Assert.Equal(0, overlay.Write(page * pageBytes, new byte[512]));
+        Assert.Equal(0, overlay.Close());
+        overlay.Open();
+        overlay.Read(0, 1);
+        for (var chunk = 0L; chunk < MapFormat.ChunksPerPage; chunk += 2)
+            overlay.Store.Map.Set(new ChunkIndex(chunk), 1, ChunkState.Data);
+        var hints = Enumerable.Range(0, 8).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = pageBytes }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(overlay.Device));
+        var requests = Enumerable.Range(0, 2000).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = (1 + (i % (pages - 1))) * pageBytes, ByteLength = 512 }).ToList();
+        requests.ForEach(request => request.SubmitTo(overlay.Device));
+        var most = 0;
+        while (requests.Exists(request => request.Result is null))
+        {
+            var looks = overlay.MapDisk.Looks;
+            Assert.True(overlay.World.PendingCount > 0, "they wait for nothing");
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.MapDisk.Looks - looks);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.InRange(most, 1, TurnWork.UnitsPerTurn / TurnWork.UnitsPerCall);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
+    public void Requests_that_wait_for_one_of_the_few_loads_of_areas()
+    {
+        const int chunks = 4096;
+        using var store = new StoreOnSimulatedDisk(chunks * 512, 512, areaCacheBytes: 32 * 4096);
+        for (var chunk = 0; chunk < chunks; chunk += 2)
+            Assert.Equal(0, store.Write(chunk * 512, new byte[512]));
+        Assert.Equal(0, store.Flush());
+        var hints = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = chunks * 512 }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(store.Device));
+        var requests = Enumerable.Range(0, chunks / 2).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 }).ToList();
+        requests.ForEach(request => request.SubmitTo(store.Device));
+        var most = 0L;
+        while (requests.Exists(request => request.Result is null))
+        {
+            var misses = store.Store.Cache.Misses;
+            store.Turn();
+            most = Math.Max(most, store.Store.Cache.Misses - misses);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.InRange(most, 1, 200);
+        // Everything comes to an end, so that the store can be closed.
+        while (hints.Exists(hint => hint.Result is null))
+            store.Turn();
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
     public void Requests_that_wait_for_one_range()
     {
         using var overlay = Overlay();
@@ -193,6 +250,97 @@ public class TurnTests
         Assert.All(requests, request => Assert.Equal(0, request.Result));
         Assert.InRange(most, 1, MostUnits);
         requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
+    public void Searches_for_who_is_in_the_way_are_bounded_however_ranges_lie()
+    {
+        const long place = DeviceBytes / 2;
+        using var overlay = Overlay();
+        Alternate(overlay, ChunkState.Data);
+        var requests = new List<TestRequest>();
+        void Submit(BlockOperation operation, long start, long end)
+        {
+            requests.Add(new TestRequest { Operation = operation, ByteOffset = start, ByteLength = end - start });
+            requests[^1].SubmitTo(overlay.Device);
+        }
+
+        // Long, so that all behind it wait. Those that come before the readers don't touch them, those that come after do, and between any two of one kind
+        // lies one of the other.
+        Submit(BlockOperation.Read, 0, place);
+        for (var at = 0L; at < place; at += 1024)
+            Submit(BlockOperation.Write, at, at + 1);
+        Submit(BlockOperation.Discard, place, place + 512);
+        var readers = requests.Count;
+        for (var i = 0; i < 200; i++)
+            Submit(BlockOperation.Read, place, place + 512);
+        for (var at = 512L; at < place; at += 1024)
+            Submit(BlockOperation.WriteZeroes, at, place + 512);
+        var most = 0L;
+        while (requests[readers + 199].Result is null)
+        {
+            var visits = overlay.Device.LockVisits;
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.Device.LockVisits - visits);
+        }
+        Assert.Null(requests[0].Result);
+        Assert.InRange(most, 5000, 8 * MostUnits);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
+    public void Requests_that_were_held_are_let_in_bit_by_bit()
+    {
+        using var overlay = Overlay();
+        overlay.Read(0, 1);
+        overlay.Device.Hold();
+        var requests = Enumerable.Range(0, 3000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 }).ToList();
+        var order = new List<TestRequest>();
+        foreach (var request in requests)
+        {
+            request.Completed = _ => order.Add(request);
+            request.SubmitTo(overlay.Device);
+        }
+        Assert.Equal(0, overlay.Device.InFlight);
+        var spent = overlay.Device.Turns.Spent;
+        overlay.Device.Release();
+        var most = overlay.Device.Turns.Spent - spent;
+        // Who comes now comes last.
+        Assert.False(overlay.Device.IsIdle);
+        requests.Add(new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 });
+        requests[^1].Completed = _ => order.Add(requests[^1]);
+        requests[^1].SubmitTo(overlay.Device);
+        while (!overlay.Device.IsIdle)
+        {
+            spent = overlay.Device.Turns.Spent;
+            Assert.True(overlay.World.PendingCount > 0, "it waits for nothing");
+            overlay.World.Turn();
+            most = Math.Max(most, overlay.Device.Turns.Spent - spent);
+        }
+        Assert.All(requests, request => Assert.Equal(0, request.Result));
+        Assert.Equal(requests, order);
+        Assert.InRange(most, 1, MostUnits);
+        requests.ForEach(request => request.Dispose());
+    }
+
+    [Fact]
+    public void Who_waits_for_a_range_does_not_wait_for_what_is_long()
+    {
+        using var overlay = Overlay();
+        Alternate(overlay, ChunkState.Data);
+        var hints = Enumerable.Range(0, 3).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 }).ToList();
+        hints.ForEach(hint => hint.SubmitTo(overlay.Device));
+        // Parts of one chunk that the overlay doesn't hold: each changes the whole of it.
+        var writes = Enumerable.Range(0, 4).Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = 512 + (i * 128), ByteLength = 128 }).ToList();
+        writes.ForEach(write => write.SubmitTo(overlay.Device));
+        var turns = 0;
+        for (; writes.Exists(write => write.Result is null); turns++)
+            overlay.World.Turn();
+        Assert.All(hints, hint => Assert.Null(hint.Result));
+        Assert.InRange(turns, 1, 40);
+        while (hints.Exists(hint => hint.Result is null))
+            overlay.World.Turn();
+        writes.ForEach(write => write.Dispose());
     }
 
     [Fact]

@@ -63,6 +63,9 @@ internal sealed unsafe class SimulatedStorage : IStorage
 
     public int Flushes { get; private set; }
 
+    /// <summary>Searches for data: a system call each, in a file.</summary>
+    public int Looks { get; private set; }
+
     public void Read(long byteOffset, nint buffer, int byteCount, StorageOperation operation) =>
         _world.Add(() => CopyOut(byteOffset, new Span<byte>((void*)buffer, byteCount)), operation, () => Fault(StorageCall.Read, byteOffset));
 
@@ -103,8 +106,11 @@ internal sealed unsafe class SimulatedStorage : IStorage
     public void Reserve(long byteOffset, long byteLength, StorageOperation operation) =>
         _world.Add(() => { }, operation, () => Fault(StorageCall.Reserve, byteOffset));
 
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
-        _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+    {
+        Looks++;
+        return _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+    }
 
     public void WillNeed(long byteOffset, long byteLength)
     {

@@ -53,6 +53,12 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
 
     public override void Reset() => throw new NotSupportedException();
 
+    public void Turn()
+    {
+        Assert.True(_world.PendingCount > 0, "nothing is on its way");
+        _world.Turn();
+    }
+
     public override int Run(TestRequest request)
     {
         request.SubmitTo(Device);

@@ -345,7 +345,6 @@ internal sealed unsafe class LinearStore : ExceptionStore
         while (_idleLoads.TryPeek(out var idle) && !idle.Buffer.IsEmpty && _waitingForLoad.Dequeue() is { } next)
         {
             Resume!(next);
-            // mutation: map-page-waiters-all-at-once
             if (Turns is { IsSpent: true })
                 return;
         }

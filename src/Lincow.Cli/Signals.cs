@@ -29,8 +29,6 @@ internal static class Signals
         taken.Add(PosixSignal.SIGINT, interrupted);
         // mutation: hang-up-kills
         taken.Add(PosixSignal.SIGHUP, hungUp);
-        foreach (var number in Meaningless)
-            taken.Add((PosixSignal)number, null);
         return taken;
     }
 
@@ -50,8 +48,6 @@ internal static class Signals
         {
             foreach (var signal in (PosixSignal[])[PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGHUP])
                 _taken.AddFirst(signal, _stop);
-            foreach (var number in Meaningless)
-                _taken.Add((PosixSignal)number, null);
         }
 
         public CancellationToken Token => _stop.Token;
@@ -63,9 +59,16 @@ internal static class Signals
         }
     }
 
+    /// <summary>What is meaningless does nothing, until Dispose; the others are added.</summary>
     private sealed class Registrations : IDisposable
     {
         private readonly List<PosixSignalRegistration> _all = [];
+
+        public Registrations()
+        {
+            foreach (var number in Meaningless)
+                Add((PosixSignal)number, null);
+        }
 
         public void Add(PosixSignal signal, Action? action) => _all.Add(PosixSignalRegistration.Create(signal, context =>
         {

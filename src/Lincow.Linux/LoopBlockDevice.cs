@@ -84,26 +84,22 @@ public static unsafe class LoopBlockDevice
     }
 
     /// <summary>What is behind a loop device or a partition of one. Null for any other device.</summary>
-    public static LoopFile? FileBehind(LinuxFile device) => DiskOf(device.Facts.Device) is { } disk ? FileOf(disk) : null;
+    public static LoopFile? FileBehind(LinuxFile device) => DirectoryOfDisk(device.Facts.Device) is { } directory ? FileOf(directory) : null;
 
     // Loops over a partition, or over the disk of one, share bytes with it.
-    private static bool AreOneDisk((uint, uint) one, (uint, uint) other)
+    private static bool AreOneDisk((uint, uint) one, (uint, uint) other) => one != default && (one == other || IsDiskOf(one, other) || IsDiskOf(other, one));
+
+    private static bool IsDiskOf((uint, uint) disk, (uint, uint) part) => DirectoryOfDisk(part) is { } directory && File.ReadAllText(directory + "/dev").Trim() == Name(disk);
+
+    /// <summary>The directory in /sys of a disk, or of the disk of a partition; null when there is no such device.</summary>
+    private static string? DirectoryOfDisk((uint, uint) device)
     {
-        if (one == other || one == default || other == default)
-            return one == other && one != default;
-        return DiskOf(one, other) is not null || DiskOf(other, one) is not null;
+        if (new DirectoryInfo("/sys/dev/block/" + Name(device)).ResolveLinkTarget(returnFinalTarget: true) is not { FullName: var real })
+            return null;
+        return File.Exists(real + "/partition") ? Path.GetDirectoryName(real) : real;
     }
 
-    // The directory in /sys of the disk that a partition, or a disk, is; null when that is not the wanted one.
-    private static string? DiskOf((uint Major, uint Minor) device, (uint Major, uint Minor)? wanted = null)
-    {
-        var directory = new DirectoryInfo(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/block/{device.Major}:{device.Minor}"));
-        if (directory.ResolveLinkTarget(returnFinalTarget: true) is not { FullName: var real })
-            return null;
-        if (File.Exists(real + "/partition"))
-            real = Path.GetDirectoryName(real)!;
-        return wanted is not { } disk || File.ReadAllText(real + "/dev").Trim() == string.Create(CultureInfo.InvariantCulture, $"{disk.Major}:{disk.Minor}") ? real : null;
-    }
+    private static string Name((uint Major, uint Minor) device) => string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
 
     private static LoopFile? FileOf(string directory)
     {

@@ -61,7 +61,7 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
             request.Outstanding++;
             stack.Data.Reserve(stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
         }
-        else if (TryFindRun(first, end, ChunkState.Data, out var dataFirst, out var dataEnd))
+        else if (TryFindData(first, end, out var dataFirst, out var dataEnd))
         {
             StartPunch(request, dataFirst, dataEnd);
         }
@@ -71,15 +71,15 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         return true;
     }
 
-    /// <summary>From the first to past the last chunk of a state; what lies between them may be of any other.</summary>
-    private bool TryFindRun(ChunkIndex first, ChunkIndex end, ChunkState wanted, out ChunkIndex from, out ChunkIndex to)
+    /// <summary>From the first to past the last chunk with data; what lies between them may be of any state.</summary>
+    private bool TryFindData(ChunkIndex first, ChunkIndex end, out ChunkIndex from, out ChunkIndex to)
     {
         (from, to) = (end, first);
         var runs = 0;
         for (; first < end; runs++)
         {
             var (state, count) = stack.Map.RunAt(first, end - first);
-            if (state == wanted)
+            if (state == ChunkState.Data)
             {
                 if (first < from)
                     from = first;

@@ -55,7 +55,7 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
     {
         _left -= units;
         Spent += units;
-        if (_left <= 0 && !IsArmed)
+        if (_left <= 0)
             Arm();
     }
 
@@ -64,8 +64,7 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
     {
         request.IsWaiting = true;
         _line.Enqueue(request);
-        if (!IsArmed)
-            Arm();
+        Arm();
     }
 
     /// <summary>
@@ -100,12 +99,14 @@ internal sealed class TurnWork(IStorage storage, Action<BlockRequest> resume, Ac
         goOn();
         while (!IsSpent && _line.Dequeue() is { } next)
             resume(next);
-        if (!_line.IsEmpty && !IsArmed)
+        if (!_line.IsEmpty)
             Arm();
     }
 
     private void Arm()
     {
+        if (IsArmed)
+            return;
         IsArmed = true;
         storage.NextTurn(this);
     }

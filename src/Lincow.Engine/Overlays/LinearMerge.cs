@@ -51,10 +51,7 @@ internal sealed class LinearMerge : ICommitSource
         using (var look = new OverlayReader(options))
         {
             foreach (var _ in look.Extents())
-            {
-                if (stop.IsCancellationRequested)
-                    throw new LincowException($"{options.Overlay}: the commit was interrupted before it had written anything. Start it again");
-            }
+                OverlayCommit.RequireWanted(options.Overlay!, stop);
         }
         var files = OverlayFiles.Open(options.Overlay!, options.Map, OverlayAccess.Write, acceptMap: options.AcceptMap);
         OriginClaim? origin = null;

@@ -122,6 +122,12 @@ public static class OverlayCommit
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
+        RequireWanted(overlay, stop);
+    }
+
+    /// <summary>Throws <see cref="LincowException"/> when a commit that has written nothing yet was ended.</summary>
+    internal static void RequireWanted(string overlay, CancellationToken stop)
+    {
         if (stop.IsCancellationRequested)
             throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");
     }

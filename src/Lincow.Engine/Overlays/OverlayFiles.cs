@@ -120,10 +120,11 @@ internal sealed class OverlayFiles : IDisposable
         using var file = OpenPath(path, writable: false, direct: false, exclusive: false);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
-        if (file.GetAttribute(MapAttribute) is { } named)
-            return (FindMoved(named, path), path);
-        return FindBeside(path) is { } beside ? (beside, path) : (path, null);
+        return FindMapOf(file) is { } found ? (found, path) : (path, null);
     }
+
+    /// <summary>The map of the overlay whose data lies in a file: the one that it names, or PATH.map. Null when its map is in front.</summary>
+    internal static string? FindMapOf(LinuxFile data) => data.GetAttribute(MapAttribute) is { } named ? FindMoved(named, data.Path) : FindBeside(data.Path);
 
     /// <summary>PATH.map, if it is the map of an overlay whose data lies apart.</summary>
     internal static string? FindBeside(string path)

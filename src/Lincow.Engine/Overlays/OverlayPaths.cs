@@ -34,10 +34,8 @@ public static class OverlayPaths
         using var file = LinuxFile.Open(path, writable: false);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             return null;
-        if (file.GetAttribute(OverlayFiles.MapAttribute) is { } named)
-            return OverlayFiles.FindMoved(named, path);
-        if (OverlayFiles.FindBeside(path) is { } beside)
-            return beside;
+        if (OverlayFiles.FindMapOf(file) is { } map)
+            return map;
         using var head = new AlignedBytes(2 * Superblock.SizeBytes);
         file.Read(head.Span, 0);
         return SuperblockFile.Decode(head.Span, path).Current is { Layout: LinearLayout.Separate, DataPath: { Length: > 0 } data } ? OverlayFiles.FindMoved(data, path) : null;

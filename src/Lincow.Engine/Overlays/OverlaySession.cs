@@ -162,7 +162,7 @@ public sealed class OverlaySession
         var reason = _store is not LinearStore ? "has dm-snapshot's store, which can't be reset while it is served: stop its server first"
             : Device.IsReadOnly ? "is served read-only, so it can't be reset"
             : IsResetting ? "is being reset already"
-            : IsCommitUnfinished && !force ? UnfinishedCommit.Refusal(_data.Name).Message[(_data.Name.Length + 2)..]
+            : IsCommitUnfinished && !force ? UnfinishedCommit.RefusalSentence
             : FailedBecause is { } failure ? $"is failed, so it can't be reset while it is served: {failure}"
             : null;
         if (reason is not null)

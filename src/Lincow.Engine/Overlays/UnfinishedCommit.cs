@@ -16,8 +16,9 @@ public static class UnfinishedCommit
     public const string Sentence = Unfinished + ". Run 'lincow commit' again to complete it";
 
     /// <summary>As <see cref="Sentence"/>, for who wants to do without what the overlay holds.</summary>
-    internal static LincowException Refusal(string overlay) =>
-        new($"{overlay}: {Sentence}; 'lincow reset --force' throws the rest away and leaves the origin as it is");
+    internal const string RefusalSentence = Sentence + "; 'lincow reset --force' throws the rest away and leaves the origin as it is";
+
+    internal static LincowException Refusal(string overlay) => new($"{overlay}: {RefusalSentence}");
 
     /// <summary>
     /// Throws <see cref="LincowException"/> when an origin isn't at the place that the overlay remembers. What it is like is not known while its commit is
@@ -86,7 +87,7 @@ public static class UnfinishedCommit
     // The data of an overlay whose map lies apart: the map has the record.
     private static bool IsBegunInMapOf(LinuxFile data)
     {
-        if ((data.GetAttribute(OverlayFiles.MapAttribute) is { } named ? OverlayFiles.FindMoved(named, data.Path) : OverlayFiles.FindBeside(data.Path)) is not { } path || !File.Exists(path))
+        if (OverlayFiles.FindMapOf(data) is not { } path || !File.Exists(path))
             return false;
         using var map = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
         return map.Facts.Kind is FileKind.Regular or FileKind.BlockDevice && IsBegunIn(map);

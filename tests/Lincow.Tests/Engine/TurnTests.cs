@@ -161,13 +161,7 @@ public class TurnTests
         overlay.Open();
         var requests = Enumerable.Range(0, 2000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 }).ToList();
         requests.ForEach(request => request.SubmitTo(overlay.Device));
-        var most = 0L;
-        while (overlay.World.PendingCount > 0)
-        {
-            var spent = overlay.Device.Turns.Spent;
-            overlay.World.Turn();
-            most = Math.Max(most, overlay.Device.Turns.Spent - spent);
-        }
+        var most = MostInATurn(() => overlay.World.PendingCount == 0, overlay.World.Turn, () => overlay.Device.Turns.Spent);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
         Assert.InRange(most, 1, MostUnits);
         requests.ForEach(request => request.Dispose());
@@ -190,14 +184,11 @@ public class TurnTests
         hints.ForEach(hint => hint.SubmitTo(overlay.Device));
         var requests = Enumerable.Range(0, 2000).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = (1 + (i % (pages - 1))) * pageBytes, ByteLength = 512 }).ToList();
         requests.ForEach(request => request.SubmitTo(overlay.Device));
-        var most = 0;
-        while (requests.Exists(request => request.Result is null))
+        var most = MostInATurn(() => !requests.Exists(request => request.Result is null), () =>
         {
-            var looks = overlay.MapDisk.Looks;
             Assert.True(overlay.World.PendingCount > 0, "they wait for nothing");
             overlay.World.Turn();
-            most = Math.Max(most, overlay.MapDisk.Looks - looks);
-        }
+        }, () => overlay.MapDisk.Looks);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
         Assert.InRange(most, 1, TurnWork.UnitsPerTurn / TurnWork.UnitsPerCall);
         requests.ForEach(request => request.Dispose());
@@ -215,13 +206,7 @@ public class TurnTests
         hints.ForEach(hint => hint.SubmitTo(store.Device));
         var requests = Enumerable.Range(0, chunks / 2).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 }).ToList();
         requests.ForEach(request => request.SubmitTo(store.Device));
-        var most = 0L;
-        while (requests.Exists(request => request.Result is null))
-        {
-            var misses = store.Store.Cache.Misses;
-            store.Turn();
-            most = Math.Max(most, store.Store.Cache.Misses - misses);
-        }
+        var most = MostInATurn(() => !requests.Exists(request => request.Result is null), store.Turn, () => store.Store.Cache.Misses);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
         Assert.InRange(most, 1, 200);
         // Everything comes to an end, so that the store can be closed.
@@ -240,13 +225,7 @@ public class TurnTests
         first.SubmitTo(overlay.Device);
         requests.ForEach(request => request.SubmitTo(overlay.Device));
         Assert.Null(first.Result);
-        var most = 0L;
-        while (overlay.World.PendingCount > 0)
-        {
-            var spent = overlay.Device.Turns.Spent;
-            overlay.World.Turn();
-            most = Math.Max(most, overlay.Device.Turns.Spent - spent);
-        }
+        var most = MostInATurn(() => overlay.World.PendingCount == 0, overlay.World.Turn, () => overlay.Device.Turns.Spent);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
         Assert.InRange(most, 1, MostUnits);
         requests.ForEach(request => request.Dispose());
@@ -276,13 +255,7 @@ public class TurnTests
             Submit(BlockOperation.Read, place, place + 512);
         for (var at = 512L; at < place; at += 1024)
             Submit(BlockOperation.WriteZeroes, at, place + 512);
-        var most = 0L;
-        while (requests[readers + 199].Result is null)
-        {
-            var visits = overlay.Device.LockVisits;
-            overlay.World.Turn();
-            most = Math.Max(most, overlay.Device.LockVisits - visits);
-        }
+        var most = MostInATurn(() => requests[readers + 199].Result is not null, overlay.World.Turn, () => overlay.Device.LockVisits);
         Assert.Null(requests[0].Result);
         Assert.InRange(most, 5000, 8 * MostUnits);
         requests.ForEach(request => request.Dispose());
@@ -352,19 +325,27 @@ public class TurnTests
             Assert.Equal(0, overlay.Write(page * 15616 * 512, new byte[512]));
         var flush = new TestRequest { Operation = BlockOperation.Flush };
         flush.SubmitTo(overlay.Device);
-        var (most, before) = (0, overlay.MapDisk.Writes);
-        while (flush.Result is null)
-        {
-            var writes = overlay.MapDisk.Writes;
-            overlay.World.Turn();
-            most = Math.Max(most, overlay.MapDisk.Writes - writes);
-        }
+        var before = overlay.MapDisk.Writes;
+        var most = MostInATurn(() => flush.Result is not null, overlay.World.Turn, () => overlay.MapDisk.Writes);
         Assert.Equal((0, pages), (flush.Result, overlay.MapDisk.Writes - before));
         Assert.InRange(most, 1, 64);
         overlay.CutPower();
         overlay.Open();
         for (var page = 0L; page < pages; page++)
             Assert.Equal(ChunkState.Data, StateOf(overlay, page * 15616));
+    }
+
+    /// <summary>Turns the world until something is over; returns by how much a count has risen in one turn at most.</summary>
+    private static long MostInATurn(Func<bool> isOver, Action turn, Func<long> count)
+    {
+        var most = 0L;
+        while (!isOver())
+        {
+            var before = count();
+            turn();
+            most = Math.Max(most, count() - before);
+        }
+        return most;
     }
 
     private static ChunkState StateOf(TestOverlay overlay, long chunk)

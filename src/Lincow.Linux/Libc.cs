@@ -172,7 +172,7 @@ internal static unsafe partial class Libc
     public static partial int kill(int process, int signal);
 
     [LibraryImport("libc", SetLastError = true)]
-    public static partial uint umask(uint mask);
+    public static partial int fchmod(int fd, uint mode);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint readv(int fd, IoVector* vectors, int count);

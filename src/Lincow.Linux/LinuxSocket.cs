@@ -33,7 +33,10 @@ public static unsafe class LinuxSocket
         {
             // mutation: stale-socket-replaced-by-two
             using var turn = BindingTurn.Take(path);
-            var before = Libc.umask(0x7f);
+            // Linux gives the path the mode of the socket (unix_bind in net/unix/af_unix.c). umask is the whole process's: what other threads make meanwhile would be narrowed by it.
+            const uint ownersAlone = 0x180;
+            if (Libc.fchmod(listener, ownersAlone) < 0)
+                throw new LinuxException("fchmod", path, Libc.LastError);
             var result = Bind(listener, address);
             var error = Libc.LastError;
             if (result < 0 && error == Errno.AddressInUse)
@@ -42,7 +45,6 @@ public static unsafe class LinuxSocket
                 result = Bind(listener, address);
                 error = Libc.LastError;
             }
-            _ = Libc.umask(before);
             if (result < 0)
                 throw new LinuxException("bind", path, error);
             if (Libc.listen(listener, Backlog) < 0)

@@ -21,6 +21,29 @@ public sealed class ListeningSocketTests : IDisposable
     }
 
     [Fact]
+    public async Task A_socket_is_its_owners_alone_and_nothing_that_is_made_beside_it_has_another_mode()
+    {
+        const UnixFileMode own = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        using var isOver = new ManualResetEventSlim();
+        var beside = Task.Run(() =>
+        {
+            var modes = new HashSet<UnixFileMode>();
+            for (var i = 0; !isOver.IsSet; i++)
+                modes.Add(File.GetUnixFileMode(Directory.CreateDirectory(Path.Combine(_directory, $"d{i}"), own).FullName));
+            return modes;
+        }, TestContext.Current.CancellationToken);
+        for (var round = 0; round < 2000; round++)
+        {
+            var socket = ListeningSocket.Bind(At);
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(At));
+            socket.RemovePath();
+            LinuxSocket.Close(socket.Descriptor);
+        }
+        isOver.Set();
+        Assert.Equal([own], await beside);
+    }
+
+    [Fact]
     public void A_server_leaves_a_successors_socket_alone()
     {
         var first = ListeningSocket.Bind(At);

@@ -1,4 +1,4 @@
-#:project ../src/Lincow.Frontends/Lincow.Frontends.csproj
+#:project ../src/Lincow.Serving/Lincow.Serving.csproj
 #:property AllowUnsafeBlocks=true
 
 // An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay that
@@ -9,13 +9,14 @@
 //
 // KEY is any text. The cipher is AES-256 in counter mode: enough for a sample, not for your secrets (nothing authenticates the image).
 
+using Lincow.Blobs;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
-using Lincow.Frontends.Nbd;
+using Lincow.Serving.Frontends.Nbd;
 using Lincow.Linux;
 using Lincow.Origins;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 switch (args)
 {

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
-using Lincow.Frontends.Attach;
-using Lincow.Frontends.Control;
 using Lincow.Linux;
+using Lincow.Serving.Attach;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli;
 

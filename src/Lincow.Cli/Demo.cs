@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
-using Lincow.Overlays;
+using Lincow.Operations;
 using Spectre.Console;
 
 namespace Lincow.Cli;

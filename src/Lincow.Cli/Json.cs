@@ -2,8 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Lincow.Cli.Commands;
 using Lincow.Conversion;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
 
 namespace Lincow.Cli;
 

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using Lincow.Frontends.Attach;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli;
 

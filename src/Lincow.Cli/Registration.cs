@@ -1,5 +1,5 @@
-using Lincow.Frontends.Control;
 using Lincow.Linux;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli;
 

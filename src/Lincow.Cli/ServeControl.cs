@@ -1,5 +1,4 @@
-using Lincow.Frontends.Control;
-using Lincow.Overlays;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli;
 

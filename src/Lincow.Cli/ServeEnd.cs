@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Cli;
 

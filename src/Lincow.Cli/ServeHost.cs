@@ -1,10 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
-using Lincow.Frontends.Control;
-using Lincow.Frontends.Nbd;
-using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Control;
+using Lincow.Serving.Frontends.Nbd;
+using Lincow.Serving.Frontends.VhostUser;
 
 namespace Lincow.Cli;
 

@@ -1,7 +1,7 @@
-using Lincow.Frontends.Attach;
-using Lincow.Frontends.Control;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Attach;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli;
 

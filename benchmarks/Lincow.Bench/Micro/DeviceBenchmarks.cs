@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using Lincow.Device;
+using Lincow.Requests;
 using Lincow.Tests.Engine;
 
 namespace Lincow.Bench.Micro;

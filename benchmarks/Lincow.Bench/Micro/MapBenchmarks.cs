@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using Lincow.Linear;
+using Lincow.Layers;
 using Lincow.Linux;
 
 namespace Lincow.Bench.Micro;

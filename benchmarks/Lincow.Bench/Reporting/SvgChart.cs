@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Security;
 using System.Text;
-using Lincow.Bench.Subjects;
 using Lincow.Bench.Workloads;
 
 namespace Lincow.Bench.Reporting;

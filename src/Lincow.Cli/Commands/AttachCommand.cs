@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
-using Lincow.Frontends.Attach;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 

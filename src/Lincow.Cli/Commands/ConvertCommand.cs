@@ -1,6 +1,6 @@
 using System.CommandLine;
 using Lincow.Conversion;
-using Lincow.Frontends.Qcow2;
+using Lincow.Serving.Qcow2;
 
 namespace Lincow.Cli.Commands;
 

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Cli.Commands;
 

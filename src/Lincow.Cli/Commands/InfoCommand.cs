@@ -1,5 +1,5 @@
 using System.CommandLine;
-using Lincow.Overlays;
+using Lincow.Operations;
 using Spectre.Console;
 
 namespace Lincow.Cli.Commands;

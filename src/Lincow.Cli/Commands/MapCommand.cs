@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Lincow.Cli.Picture;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Cli.Commands;
 

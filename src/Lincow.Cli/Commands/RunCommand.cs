@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
-using Lincow.Frontends.Attach;
 using Lincow.Linux;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 
@@ -43,7 +43,7 @@ internal static class RunCommand
             """);
     }
 
-    private static int Run(List<Overlays.SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
+    private static int Run(List<Operations.SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
     {
         AttachedDevice? device = null;
         Process? child = null;

@@ -1,6 +1,6 @@
 using System.CommandLine;
-using Lincow.Frontends.Nbd;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Cli.Commands;
 

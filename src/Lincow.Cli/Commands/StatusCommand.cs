@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
-using Lincow.Frontends.Control;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli.Commands;
 

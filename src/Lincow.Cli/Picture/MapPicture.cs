@@ -1,5 +1,5 @@
 using System.Globalization;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Cli.Picture;
 

@@ -1,6 +1,7 @@
-using Lincow.Linear;
+using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Conversion;
 

@@ -1,5 +1,5 @@
-using Lincow.Device;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
 
 namespace Lincow.Conversion;
 

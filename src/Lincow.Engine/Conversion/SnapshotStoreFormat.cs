@@ -1,7 +1,7 @@
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Conversion;
 

@@ -1,6 +1,6 @@
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
 
 namespace Lincow.Conversion;
 

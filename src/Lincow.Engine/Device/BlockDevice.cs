@@ -1,3 +1,5 @@
+using Lincow.Requests;
+
 namespace Lincow.Device;
 
 /// <summary>What front ends serve: a device that takes requests of any alignment, on one loop.</summary>

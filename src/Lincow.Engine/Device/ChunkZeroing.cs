@@ -1,6 +1,7 @@
 using Lincow.Layers;
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Device;
 

@@ -1,7 +1,7 @@
 using Lincow.Layers;
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Device;
 
@@ -88,7 +88,7 @@ public sealed class CowDevice : BlockDevice
     public override bool IsFastToZero(long byteOffset, long byteLength) => _stack.Overlay.KnowsZeroes
         && byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
 
-    public override bool IsPersistent => _stack.Overlay.MetadataStorage is not null;
+    public override bool IsPersistent => _stack.Overlay.MetadataBlob is not null;
 
     public override bool HasUncommitted => !_rounds.IsIdle || _stack.Overlay.HasUncommitted;
 

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using Lincow.Layers;
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Requests;
 
 namespace Lincow.Device;
 

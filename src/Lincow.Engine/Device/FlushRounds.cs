@@ -1,6 +1,7 @@
+using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
 
 namespace Lincow.Device;
 
@@ -31,7 +32,7 @@ internal sealed class FlushRounds
     private const int MaxAttempts = 3;
 
     private readonly ExceptionStore _store;
-    private readonly IStorage _data;
+    private readonly IBlob _data;
     private readonly BufferPool _buffers;
     private readonly SyncOperation _gather, _moreImages, _moreWrites, _dataSync, _mapSync;
     private readonly Stack<ImageWrite> _idleWrites = new(64);
@@ -44,7 +45,7 @@ internal sealed class FlushRounds
     // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
     private bool _hasUnsyncedData = true;
 
-    public FlushRounds(ExceptionStore store, IStorage data, BufferPool buffers, Action<BlockRequest, int> complete)
+    public FlushRounds(ExceptionStore store, IBlob data, BufferPool buffers, Action<BlockRequest, int> complete)
     {
         (_store, _data, _buffers, _complete) = (store, data, buffers, complete);
         _gather = new SyncOperation(_ => StartRound());
@@ -70,7 +71,7 @@ internal sealed class FlushRounds
             _complete(request, -Errno.IO);
             return;
         }
-        if (_store.MetadataStorage is null)
+        if (_store.MetadataBlob is null)
         {
             // Transient: nothing is promised beyond this process, so there is nothing to wait for.
             _complete(request, 0);
@@ -201,7 +202,7 @@ internal sealed class FlushRounds
             _data.Flush(_dataSync);
         else if (_batchError == 0)
             // mutation: skip-map-sync, answered-before-map-sync, real-skip-map-sync
-            _store.MetadataStorage!.Flush(_mapSync);
+            _store.MetadataBlob!.Flush(_mapSync);
         else
             KeepForLater();
     }
@@ -211,7 +212,7 @@ internal sealed class FlushRounds
     {
         var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
         if (!isLackOfSpace && !_hasToldOfWrites)
-            _store.Report?.Invoke($"{_store.MetadataStorage!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
+            _store.Report?.Invoke($"{_store.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
         // mutation: failed-map-write-fails-the-device
         _hasToldOfWrites |= !isLackOfSpace;
         // mutation: failed-image-counts
@@ -226,7 +227,7 @@ internal sealed class FlushRounds
         {
             // mutation: failed-map-sync-ignored (3 lines)
             // mutation: map-written-again-after-a-failed-sync (2 lines)
-            _store.Fail($"syncing {_store.MetadataStorage!.Name} failed ({Errno.Describe(-result)})");
+            _store.Fail($"syncing {_store.MetadataBlob!.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
             return;
         }
@@ -261,7 +262,7 @@ internal sealed class FlushRounds
             _complete(request, -Errno.IO);
     }
 
-    private sealed class SyncOperation(Action<int> ended) : StorageOperation
+    private sealed class SyncOperation(Action<int> ended) : BlobOperation
     {
         public override void End(int result) => ended(result);
     }
@@ -271,7 +272,7 @@ internal sealed class FlushRounds
         private int _attempts;
 
         // mutation: images-after-data-sync, list-taken-after-the-data-sync
-        public void Start() => rounds._store.MetadataStorage!.Write(TargetOffset, Image.Address, ImageBytes, this);
+        public void Start() => rounds._store.MetadataBlob!.Write(TargetOffset, Image.Address, ImageBytes, this);
 
         public void Release()
         {

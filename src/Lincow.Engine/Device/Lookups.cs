@@ -1,5 +1,6 @@
 using Lincow.Layers;
 using Lincow.Linux;
+using Lincow.Requests;
 
 namespace Lincow.Device;
 
@@ -56,7 +57,7 @@ internal sealed class Lookups(LayerStack stack, TurnWork turns)
             }
             else if (run.Source == RunSource.Origin)
             {
-                stack.Origin.Storage.WillNeed(request.Cursor, run.ByteLength);
+                stack.Origin.Blob.WillNeed(request.Cursor, run.ByteLength);
                 units = TurnWork.UnitsPerCall;
             }
             request.Cursor += run.ByteLength;

@@ -1,6 +1,7 @@
-using System.Runtime.InteropServices;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Device;
 
@@ -28,7 +29,7 @@ public sealed class OriginDevice : BlockDevice
 
     // Here too, so that it is made with the device, where that may still fail.
     private readonly nint _zeroSource = _zeroes;
-    private readonly IStorage _storage;
+    private readonly IBlob _blob;
     private readonly IReadOnlyList<CowDevice> _snapshots;
     private readonly Stack<OriginWork> _idle = new(64);
     private string? _failedBecause;
@@ -36,9 +37,9 @@ public sealed class OriginDevice : BlockDevice
     private int _inFlight;
 
     /// <param name="geometry">The origin's size; the chunk size is a hint for clients.</param>
-    /// <param name="storage">The origin, open for writing.</param>
+    /// <param name="blob">The origin, open for writing.</param>
     /// <param name="snapshots">Devices over this origin, on the same loop.</param>
-    public OriginDevice(Geometry geometry, IStorage storage, IReadOnlyList<CowDevice> snapshots) => (Geometry, _storage, _snapshots) = (geometry, storage, snapshots);
+    public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots) => (Geometry, _blob, _snapshots) = (geometry, blob, snapshots);
 
     public override Geometry Geometry { get; }
 
@@ -87,7 +88,7 @@ public sealed class OriginDevice : BlockDevice
                 End(request, 0);
                 break;
             case BlockOperation.Cache:
-                _storage.WillNeed(request.ByteOffset, request.ByteLength);
+                _blob.WillNeed(request.ByteOffset, request.ByteLength);
                 End(request, 0);
                 break;
             default:
@@ -111,11 +112,11 @@ public sealed class OriginDevice : BlockDevice
     private void Fail(string reason)
     {
         _failedBecause ??= reason;
-        Report?.Invoke($"{_storage.Name}: {reason}; the origin answers every request with an error until it is opened again");
+        Report?.Invoke($"{_blob.Name}: {reason}; the origin answers every request with an error until it is opened again");
     }
 
     /// <summary>One request on its way: its copies, then itself.</summary>
-    private sealed class OriginWork : StorageOperation
+    private sealed class OriginWork : BlobOperation
     {
         private readonly OriginDevice _device;
         private readonly Copy[] _copies;
@@ -176,7 +177,7 @@ public sealed class OriginDevice : BlockDevice
             else if (request.IsWrite && (request.Flags & BlockFlags.ForceUnitAccess) != 0 && !_isSyncing)
             {
                 _isSyncing = true;
-                _device._storage.Flush(this);
+                _device._blob.Flush(this);
             }
             else
             {
@@ -197,18 +198,18 @@ public sealed class OriginDevice : BlockDevice
             switch (request.Operation)
             {
                 case BlockOperation.Read:
-                    _device._storage.Read(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
+                    _device._blob.Read(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
                     break;
                 case BlockOperation.Write:
-                    _device._storage.Write(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
+                    _device._blob.Write(request.ByteOffset, request.Buffer, checked((int)request.ByteLength), this);
                     break;
                 case BlockOperation.WriteZeroes:
                     var count = (int)Math.Min(ZeroBytes, _windowEnd - _cursor);
                     _cursor += count;
-                    _device._storage.Write(_cursor - count, _device._zeroSource, count, this);
+                    _device._blob.Write(_cursor - count, _device._zeroSource, count, this);
                     break;
                 default:
-                    _device._storage.Flush(this);
+                    _device._blob.Flush(this);
                     break;
             }
         }
@@ -234,7 +235,7 @@ public sealed class OriginDevice : BlockDevice
             protected internal override void OnCompleted(int result)
             {
                 // It is no snapshot any more, and says so on disk before the origin changes.
-                if (result < 0 && snapshot.Stack.Overlay is Snapshot.SnapshotStore store)
+                if (result < 0 && snapshot.Stack.Overlay is SnapshotStore store)
                     store.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
                 else
                     work.CopyEnded();

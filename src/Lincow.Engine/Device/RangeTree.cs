@@ -1,3 +1,5 @@
+using Lincow.Requests;
+
 namespace Lincow.Device;
 
 /// <summary>

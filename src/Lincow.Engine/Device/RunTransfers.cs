@@ -1,6 +1,7 @@
+using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
 
 namespace Lincow.Device;
 
@@ -10,7 +11,7 @@ namespace Lincow.Device;
 /// </summary>
 internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRounds rounds, TurnWork turns)
 {
-    /// <summary>Storage operations of one request at once; a long read over many short runs goes on as they end.</summary>
+    /// <summary>Operations on blobs of one request at once; a long read over many short runs goes on as they end.</summary>
     public const int MaxOperationsPerRequest = 64;
 
     /// <summary>What is cleared or copied between two looks at the turn's units.</summary>
@@ -50,7 +51,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
             }
             else if (run.Source == RunSource.Origin)
             {
-                StartRead(stack.Origin.Storage, request, request.Cursor, address, run.ByteLength);
+                StartRead(stack.Origin.Blob, request, request.Cursor, address, run.ByteLength);
                 units = UnitsForTransfer(run.ByteLength);
             }
             else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
@@ -65,10 +66,10 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         return request.Cursor >= byteEnd && request.Outstanding == 0;
     }
 
-    private void StartRead(IStorage storage, BlockRequest request, long byteOffset, nint address, long byteLength)
+    private void StartRead(IBlob blob, BlockRequest request, long byteOffset, nint address, long byteLength)
     {
         request.Outstanding++;
-        storage.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
+        blob.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
     }
 
     /// <summary>
@@ -99,7 +100,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     // A list is asked for each chunk.
     private int UnitsToLocate(long byteCount) => stack.Overlay.KnowsZeroes ? 0 : (int)(byteCount >> _geometry.ChunkShift);
 
-    public StorageOperation TakeOperation(BlockRequest request, bool changesData)
+    public BlobOperation TakeOperation(BlockRequest request, bool changesData)
     {
         if (!_idleOperations.TryPop(out var operation))
             operation = new RequestIo(this);
@@ -123,7 +124,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     }
 
     /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
-    private sealed class RequestIo(RunTransfers transfers) : StorageOperation
+    private sealed class RequestIo(RunTransfers transfers) : BlobOperation
     {
         public BlockRequest? Request { get; set; }
 

@@ -1,5 +1,6 @@
 using Lincow.Layers;
 using Lincow.Linux;
+using Lincow.Requests;
 
 namespace Lincow.Device;
 

@@ -1,7 +1,6 @@
-using Lincow.Device;
-using Lincow.Linear;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
 
 namespace Lincow.Layers;
 
@@ -9,13 +8,13 @@ namespace Lincow.Layers;
 /// Which chunks of the device the overlay holds, where it holds them, and how that is made to last: what the linear store and the kernel's
 /// have in common, and all that the device knows of them. States are in memory, in <see cref="Map"/>, once <see cref="TryLoad"/> has said so.
 /// </summary>
-internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, bool knowsZeroes) : IDisposable
+internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool knowsZeroes) : IDisposable
 {
     /// <summary>The state of each chunk.</summary>
     public ChunkMap Map { get; } = map;
 
     /// <summary>Where headers and tables lie; null for a transient overlay.</summary>
-    public IStorage? MetadataStorage { get; } = metadataStorage;
+    public IBlob? MetadataBlob { get; } = metadataBlob;
 
     /// <summary>Whether a chunk can be zero without holding zeroes. If not, zeroes are written like any data, and there is no discard.</summary>
     public bool KnowsZeroes { get; } = knowsZeroes;
@@ -49,7 +48,7 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
         if (FailedBecause is not null)
             return;
         FailedBecause = reason;
-        Report?.Invoke($"{MetadataStorage?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an error until it is opened again");
+        Report?.Invoke($"{MetadataBlob?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an error until it is opened again");
     }
 
     /// <summary>
@@ -118,7 +117,7 @@ internal abstract class ExceptionStore(ChunkMap map, IStorage? metadataStorage, 
 internal readonly record struct Place(long DataOffset, long ByteLength);
 
 /// <summary>A piece of metadata on its way to the disk; the flush rounds own and reuse it.</summary>
-internal abstract class MetadataImage : StorageOperation
+internal abstract class MetadataImage : BlobOperation
 {
     /// <summary>What to write; rented by the store, given back by the round.</summary>
     public NativeBuffer Image { get; set; }

@@ -1,7 +1,6 @@
-using Lincow.Device;
-using Lincow.Linear;
+using Lincow.Blobs;
 using Lincow.Origins;
-using Lincow.Storage;
+using Lincow.Requests;
 
 namespace Lincow.Layers;
 
@@ -9,13 +8,13 @@ namespace Lincow.Layers;
 /// Which layer holds a byte? The only place that decides where data lives: an overlay's chunk lies where its exception store says (in a linear
 /// one at byte offset + shift), everything else at the same offset of the origin.
 /// </summary>
-internal sealed class LayerStack(ExceptionStore overlay, IStorage data, Origin origin)
+internal sealed class LayerStack(ExceptionStore overlay, IBlob data, Origin origin)
 {
     public ExceptionStore Overlay { get; } = overlay;
 
     public ChunkMap Map { get; } = overlay.Map;
 
-    public IStorage Data { get; } = data;
+    public IBlob Data { get; } = data;
 
     public Origin Origin { get; } = origin;
 

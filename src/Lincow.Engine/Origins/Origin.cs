@@ -1,6 +1,5 @@
-using Lincow.Device;
-using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Blobs;
+using Lincow.Requests;
 
 namespace Lincow.Origins;
 
@@ -16,17 +15,17 @@ public sealed class Origin : IDisposable
     /// <summary>Remembered extents that are moved aside for a unit of work.</summary>
     private const int MovedPerUnit = 64;
 
-    private readonly IStorage? _storage;
+    private readonly IBlob? _blob;
     private long[] _starts = new long[64], _ends = new long[64];
     private bool[] _isHole = new bool[64];
     private int _count;
 
-    public Origin(string uri, OriginIdentity identity, IStorage? storage)
+    public Origin(string uri, OriginIdentity identity, IBlob? blob)
     {
         Uri = uri;
         Identity = identity;
-        _storage = storage;
-        SizeBytes = storage is null ? 0 : identity.SizeBytes;
+        _blob = blob;
+        SizeBytes = blob is null ? 0 : identity.SizeBytes;
     }
 
     /// <summary>As the user names it: a path, or zero:SIZE.</summary>
@@ -40,9 +39,9 @@ public sealed class Origin : IDisposable
     /// <summary>What the device that looks may do in a turn: to look for a hole is a call or two, and to remember it may move many others.</summary>
     internal TurnWork? Turns { get; set; }
 
-    public IStorage Storage => _storage ?? throw new InvalidOperationException("an origin of nothing has no storage");
+    public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no storage");
 
-    public int AlignmentBytes => _storage?.AlignmentBytes ?? 1;
+    public int AlignmentBytes => _blob?.AlignmentBytes ?? 1;
 
     /// <summary>Whether the bytes from an offset on are a hole, and for how long, up to <paramref name="byteEnd"/>.</summary>
     public (bool IsHole, long ByteLength) RunAt(long byteOffset, long byteEnd)
@@ -59,12 +58,12 @@ public sealed class Origin : IDisposable
         return (_isHole[index], Math.Min(_ends[index], byteEnd) - byteOffset);
     }
 
-    public void Dispose() => _storage?.Dispose();
+    public void Dispose() => _blob?.Dispose();
 
     private int Learn(long byteOffset)
     {
         var (start, end, hole) = (byteOffset, SizeBytes, true);
-        if (Storage.TryFindData(byteOffset, SizeBytes, out var dataStart, out var dataEnd))
+        if (Blob.TryFindData(byteOffset, SizeBytes, out var dataStart, out var dataEnd))
             (end, hole) = dataStart > byteOffset ? (dataStart, true) : (dataEnd, false);
         // Reads that must be aligned must not be cut at an unaligned hole.
         if (AlignmentBytes > 1 && end < SizeBytes)

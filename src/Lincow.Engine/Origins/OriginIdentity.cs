@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.IO.Hashing;
+using Lincow.Blobs;
 using Lincow.Linux;
 
 namespace Lincow.Origins;

@@ -1,5 +1,6 @@
 using Lincow.Device;
 using Lincow.Linux;
+using Lincow.Requests;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

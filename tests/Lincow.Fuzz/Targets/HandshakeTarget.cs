@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.Nbd;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

@@ -1,5 +1,6 @@
-using Lincow.Linear;
+using Lincow.Layers;
 using Lincow.Linux;
+using Lincow.Stores.Linear;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

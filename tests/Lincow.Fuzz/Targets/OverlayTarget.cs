@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using Lincow.Device;
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
 using static Lincow.Fuzz.BrokenPromiseException;
 using static Lincow.Fuzz.Targets.AwaitedRequest;
 

@@ -1,5 +1,5 @@
 using System.Buffers.Binary;
-using Lincow.Frontends.Nbd;
+using Lincow.Serving.Frontends.Nbd;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

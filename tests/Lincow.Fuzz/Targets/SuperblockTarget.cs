@@ -1,5 +1,5 @@
-using Lincow.Linear;
 using Lincow.Origins;
+using Lincow.Stores.Linear;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

@@ -1,9 +1,8 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
-using System.Runtime.InteropServices;
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.Nbd;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

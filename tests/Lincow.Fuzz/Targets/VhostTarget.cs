@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
-using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.VhostUser;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

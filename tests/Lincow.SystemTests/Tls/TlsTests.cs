@@ -1,5 +1,4 @@
 using Lincow.SystemTests.Harness;
-using Lincow.SystemTests.Hostile;
 
 namespace Lincow.SystemTests.Tls;
 

@@ -1,7 +1,7 @@
 using System.Net.Sockets;
 using System.Text;
-using Lincow.Frontends.Control;
 using Lincow.Linux;
+using Lincow.Serving.Control;
 
 namespace Lincow.Tests.Control;
 

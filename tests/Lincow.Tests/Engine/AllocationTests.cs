@@ -1,8 +1,8 @@
-using Lincow.Device;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
-using Lincow.Storage;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Engine;
 
@@ -72,8 +72,8 @@ public class AllocationTests
     public void An_area_that_is_read_allocates_nothing()
     {
         using var buffers = new BufferPool();
-        var storage = new NullStorage();
-        var cache = new AreaCache(storage, new SnapshotLayout(12), buffers, 64 * 4096, static _ => { });
+        var blob = new NothingBlob();
+        var cache = new AreaCache(blob, new SnapshotLayout(12), buffers, 64 * 4096, static _ => { });
         var random = new Random(3);
         var requests = new TestRequest[32];
         for (var i = 0; i < requests.Length; i++)
@@ -94,7 +94,7 @@ public class AllocationTests
                     if (cache.Find(area).IsEmpty)
                         cache.Load(area, request);
                 }
-                while (storage.TryEndOne())
+                while (blob.TryEndOne())
                 {
                 }
             }

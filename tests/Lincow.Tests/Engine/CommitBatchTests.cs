@@ -1,8 +1,7 @@
 using Lincow.Conversion;
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Engine;
 
@@ -328,12 +327,12 @@ public sealed class CommitBatchTests : IDisposable
 
         public int Write(long byteOffset, byte[] content)
         {
-            using var request = new TestRequest { Operation = Device.BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length };
+            using var request = new TestRequest { Operation = Requests.BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length };
             content.CopyTo(request.Content);
             return Run(request);
         }
 
-        public int Zero(long byteOffset, long byteLength) => Run(new TestRequest { Operation = Device.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
+        public int Zero(long byteOffset, long byteLength) => Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
 
         public void Dispose()
         {

@@ -1,5 +1,5 @@
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
 using Lincow.Tests.Linear;
 using Lincow.Tests.Simulation;
 using Lincow.Tests.Snapshot;

@@ -1,8 +1,9 @@
 using CsCheck;
-using Lincow.Device;
-using Lincow.Linear;
+using Lincow.Blobs;
+using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
 using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;
@@ -154,7 +155,7 @@ public class DeviceModelTests
         using var overlay = new TestOverlay(new Random(1), new OverlayShape(1 << 20, 12, true, 1 << 20));
         overlay.Read(0, 1);
         var reads = 0;
-        overlay.DataDisk.Fault = (call, _) => call == Storage.StorageCall.Read ? ++reads * 0 : 0;
+        overlay.DataDisk.Fault = (call, _) => call == FileCall.Read ? ++reads * 0 : 0;
         var writes = overlay.DataDisk.Writes;
         Assert.Equal(0, overlay.Write(8192, new byte[16384]));
         Assert.Equal((0, 1), (reads, overlay.DataDisk.Writes - writes));

@@ -1,6 +1,6 @@
-using Lincow.Linear;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;
@@ -22,7 +22,7 @@ public class FaultTests
             // New chunks, parts of chunks, zeroes: each changes the map. No flush.
             Assert.Equal(0, overlay.Write(i * 12288, Chunk));
             Assert.Equal(0, overlay.Write((i * 12288) + 4096 + 512, Chunk[..512]));
-            Assert.Equal(0, overlay.Run(new TestRequest { Operation = Device.BlockOperation.WriteZeroes, ByteOffset = (i * 12288) + 8192, ByteLength = 4096 }));
+            Assert.Equal(0, overlay.Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = (i * 12288) + 8192, ByteLength = 4096 }));
             overlay.CutPower();
             overlay.Open();
             overlay.Device.OutlivesServer = true;
@@ -39,7 +39,7 @@ public class FaultTests
         overlay.Write(0, Chunk);
         overlay.Flush();
         overlay.Write(0, new byte[4096]);
-        overlay.DataDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
+        overlay.DataDisk.Fault = (call, _) => call == FileCall.Flush ? -Errno.IO : 0;
         Assert.Equal(-Errno.IO, overlay.Flush());
         overlay.DataDisk.Fault = (_, _) => 0;
         // The second sync would succeed, and its data would be gone.
@@ -57,7 +57,7 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Write(0, Chunk);
-        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
+        overlay.MapDisk.Fault = (call, _) => call == FileCall.Flush ? -Errno.IO : 0;
         Assert.Equal(-Errno.IO, overlay.Flush());
         overlay.MapDisk.Fault = (_, _) => 0;
         Assert.Equal(-Errno.IO, overlay.Flush());
@@ -75,7 +75,7 @@ public class FaultTests
         Assert.Equal(0, overlay.Flush());
         Assert.Equal(0, overlay.Write(4096, Chunk));
         var left = failures;
-        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write && left-- > 0 ? -Errno.IO : 0;
+        overlay.MapDisk.Fault = (call, _) => call == FileCall.Write && left-- > 0 ? -Errno.IO : 0;
         Assert.Equal(expected, overlay.Flush());
         Assert.Equal(expected < 0 ? 1 : 0, overlay.Reports.Count);
         Assert.Equal(Chunk, overlay.Read(4096, 4096));
@@ -95,7 +95,7 @@ public class FaultTests
             Assert.Equal(0, overlay.Write(round * 4096, Chunk));
             Assert.Equal(0, overlay.Flush());
             Assert.Equal(0, overlay.Write((100 + round) * 4096, Chunk));
-            overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.IO : 0;
+            overlay.MapDisk.Fault = (call, _) => call == FileCall.Write ? -Errno.IO : 0;
             Assert.Equal(-Errno.IO, overlay.Flush());
             overlay.MapDisk.Fault = (_, _) => 0;
             overlay.CutPower();
@@ -123,11 +123,11 @@ public class FaultTests
             store.Disk.Settle();
             Assert.Equal(0, store.Write(0, Marked(0, first)));
             // The last image: the first area.
-            store.Disk.Fault = (call, offset) => call == StorageCall.Write && offset == 512 ? -Errno.IO : 0;
+            store.Disk.Fault = (call, offset) => call == FileCall.Write && offset == 512 ? -Errno.IO : 0;
             Assert.Equal(-Errno.IO, store.Flush());
             store.Disk.Fault = (_, _) => 0;
             Assert.Equal(0, store.Write(first * 512, Marked(first, then)));
-            using var flush = new TestRequest { Operation = Device.BlockOperation.Flush };
+            using var flush = new TestRequest { Operation = Requests.BlockOperation.Flush };
             var result = store.RunAndCut(flush, turns);
             Assert.True(result is null or 0);
             for (var chunk = 0; chunk < 200; chunk++)
@@ -155,7 +155,7 @@ public class FaultTests
         using TestDevice device = isSnapshot ? new StoreOnSimulatedDisk(chunks * 4096, 4096) : Overlay(deviceBytes: chunks * 4096);
         var random = new Random(17);
         var faults = 0;
-        int Fault(StorageCall call, long offset) => call == StorageCall.Write && random.Next(50) == 0 ? -Errno.IO + (faults++ * 0) : 0;
+        int Fault(FileCall call, long offset) => call == FileCall.Write && random.Next(50) == 0 ? -Errno.IO + (faults++ * 0) : 0;
         foreach (var disk in device is TestOverlay overlay ? new[] { overlay.MapDisk, overlay.DataDisk } : [((StoreOnSimulatedDisk)device).Disk])
             disk.Fault = Fault;
         var (model, failed, flushes, failedFlushes) = (device.OriginContent.ToArray(), 0, 0, 0);
@@ -197,9 +197,9 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Write(0, Chunk);
-        overlay.DataDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
-        var flush = new TestRequest { Operation = Device.BlockOperation.Flush };
-        var reads = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = Device.BlockOperation.Read, ByteLength = 4096 }).ToList();
+        overlay.DataDisk.Fault = (call, _) => call == FileCall.Flush ? -Errno.IO : 0;
+        var flush = new TestRequest { Operation = Requests.BlockOperation.Flush };
+        var reads = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = Requests.BlockOperation.Read, ByteLength = 4096 }).ToList();
         reads.ForEach(read => read.SubmitTo(overlay.Device));
         Assert.Equal(-Errno.IO, overlay.Run(flush));
         // The disk's cache is gone: they may read what was there before the write that had succeeded.
@@ -217,7 +217,7 @@ public class FaultTests
         using var overlay = Overlay();
         overlay.Write(0, Chunk);
         overlay.Flush();
-        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Flush ? -Errno.IO : 0;
+        overlay.MapDisk.Fault = (call, _) => call == FileCall.Flush ? -Errno.IO : 0;
         Assert.Throws<LincowException>(overlay.Store.Restart);
         overlay.MapDisk.Fault = (_, _) => 0;
         Assert.Equal(-Errno.IO, overlay.Write(0, Chunk));
@@ -229,7 +229,7 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Device.Hold();
-        var requests = Enumerable.Range(0, 8).Select(i => new TestRequest { Operation = Device.BlockOperation.Write, ByteLength = 4096 }).ToList();
+        var requests = Enumerable.Range(0, 8).Select(i => new TestRequest { Operation = Requests.BlockOperation.Write, ByteLength = 4096 }).ToList();
         for (var i = 0; i < requests.Count; i++)
         {
             requests[i].Content.Fill((byte)(i + 1));
@@ -249,7 +249,7 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Write(0, Chunk);
-        overlay.MapDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.NoSpace : 0;
+        overlay.MapDisk.Fault = (call, _) => call == FileCall.Write ? -Errno.NoSpace : 0;
         Assert.Equal(-Errno.NoSpace, overlay.Flush());
         overlay.MapDisk.Fault = (_, _) => 0;
         Assert.Equal(0, overlay.Flush());
@@ -263,7 +263,7 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Write(4096, Chunk);
-        overlay.DataDisk.Fault = (call, _) => call == StorageCall.Write ? -Errno.NoSpace : 0;
+        overlay.DataDisk.Fault = (call, _) => call == FileCall.Write ? -Errno.NoSpace : 0;
         Assert.Equal(-Errno.NoSpace, overlay.Write(0, Chunk));
         Assert.Equal(-Errno.NoSpace, overlay.Write(8192 + 100, [1, 2, 3]));
         Assert.Equal(overlay.OriginContent[..4096], overlay.Read(0, 4096));
@@ -280,8 +280,8 @@ public class FaultTests
         using var overlay = Overlay();
         Array.Fill(overlay.OriginContent, (byte)7);
         overlay.OriginDisk.CopyIn(0, overlay.OriginContent);
-        overlay.OriginDisk.Fault = (call, offset) => call == StorageCall.Read && offset / 4096 == 3 ? -Errno.IO : 0;
-        using var read = new TestRequest { Operation = Device.BlockOperation.Read, ByteOffset = 3 * 4096 + 512, ByteLength = 512 };
+        overlay.OriginDisk.Fault = (call, offset) => call == FileCall.Read && offset / 4096 == 3 ? -Errno.IO : 0;
+        using var read = new TestRequest { Operation = Requests.BlockOperation.Read, ByteOffset = 3 * 4096 + 512, ByteLength = 512 };
         Assert.Equal(-Errno.IO, overlay.Run(read));
         // A copy-up needs the origin; a whole chunk doesn't, and makes the range good.
         Assert.Equal(-Errno.IO, overlay.Write(3 * 4096 + 5, [1]));
@@ -320,7 +320,7 @@ public class FaultTests
         // The first flush went to slot 0, the second to slot 1.
         Damage(overlay, slot: 1);
         overlay.Open();
-        using var read = new TestRequest { Operation = Device.BlockOperation.Read, ByteOffset = 8192, ByteLength = 4096 };
+        using var read = new TestRequest { Operation = Requests.BlockOperation.Read, ByteOffset = 8192, ByteLength = 4096 };
         Assert.Equal(-Errno.IO, overlay.Run(read));
         Assert.Equal(-Errno.IO, overlay.Write(8192, Chunk));
         Assert.Equal(-Errno.IO, overlay.Zero(8192, 4096));

@@ -1,7 +1,7 @@
-using Lincow.Device;
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;

@@ -1,17 +1,18 @@
 using System.Runtime.InteropServices;
+using Lincow.Blobs;
 using Lincow.Device;
 using Lincow.Layers;
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
-using Lincow.Snapshot;
-using Lincow.Storage;
+using Lincow.Requests;
+using Lincow.Stores.DmSnapshot;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Engine;
 
 /// <summary>
-/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a <see cref="NullStorage"/>, kept busy with requests of 4 KiB: the engine by itself.
+/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a <see cref="NothingBlob"/>, kept busy with requests of 4 KiB: the engine by itself.
 /// For the test of allocations and for the benchmark, which must not measure different things.
 /// </summary>
 internal sealed class NullDevice : IDisposable
@@ -23,7 +24,7 @@ internal sealed class NullDevice : IDisposable
     private const int InFlight = 32;
 
     private readonly BufferPool _buffers = new();
-    private readonly NullStorage _storage = new();
+    private readonly NothingBlob _blob = new();
     private readonly Request[] _requests = new Request[InFlight];
     private readonly CowDevice _device;
     private readonly Func<long> _nextOffset;
@@ -34,8 +35,8 @@ internal sealed class NullDevice : IDisposable
     public NullDevice(Func<long> nextOffset, StoreKind kind = StoreKind.Linear)
     {
         _nextOffset = nextOffset;
-        var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _storage);
-        _device = new CowDevice(new LayerStack(kind == StoreKind.Linear ? Linear() : Snapshot(), _storage, origin), _buffers, isReadOnly: false);
+        var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
+        _device = new CowDevice(new LayerStack(kind == StoreKind.Linear ? Linear() : Snapshot(), _blob, origin), _buffers, isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);
     }
@@ -49,7 +50,7 @@ internal sealed class NullDevice : IDisposable
             request.Operation = operation;
             Next(request);
         }
-        while (_storage.TryEndOne())
+        while (_blob.TryEndOne())
         {
         }
     }
@@ -83,7 +84,7 @@ internal sealed class NullDevice : IDisposable
     {
         var geometry = new Geometry(SizeBytes, 12);
         var bytes = new SnapshotLayout(12).StoreBytesFor(geometry.ChunkCount);
-        return new SnapshotStore(geometry, _storage, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites), () => bytes, _buffers);
+        return new SnapshotStore(geometry, _blob, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites), () => bytes, _buffers);
     }
 
     private void Next(Request request)

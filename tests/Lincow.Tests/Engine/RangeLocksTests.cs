@@ -1,5 +1,6 @@
 using CsCheck;
 using Lincow.Device;
+using Lincow.Requests;
 
 namespace Lincow.Tests.Engine;
 

@@ -1,5 +1,6 @@
 using Lincow.Device;
 using Lincow.Linux;
+using Lincow.Requests;
 
 namespace Lincow.Tests.Engine;
 

@@ -1,9 +1,10 @@
 using System.Runtime.InteropServices;
 using Lincow.Device;
 using Lincow.Layers;
-using Lincow.Linear;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Engine;
@@ -34,9 +35,9 @@ internal sealed class TestOverlay : TestDevice
             Origin = new OriginIdentity(OriginKind.File, shape.OriginBytes, 0, 0, 0),
             OriginUri = "/origin",
         };
-        MapDisk = new SimulatedStorage(World, superblock.MapFileBytes, "map");
-        DataDisk = shape.IsSeparate ? new SimulatedStorage(World, superblock.DataFileBytes, "data") : MapDisk;
-        OriginDisk = new SimulatedStorage(World, shape.OriginBytes, "origin");
+        MapDisk = new SimulatedBlob(World, superblock.MapFileBytes, "map");
+        DataDisk = shape.IsSeparate ? new SimulatedBlob(World, superblock.DataFileBytes, "data") : MapDisk;
+        OriginDisk = new SimulatedBlob(World, shape.OriginBytes, "origin");
         OriginContent = new byte[shape.DeviceBytes];
         FillOrigin(random);
         SuperblockFile.Update(MapDisk, superblock, _buffers);
@@ -47,11 +48,11 @@ internal sealed class TestOverlay : TestDevice
 
     public SimulatedWorld World { get; }
 
-    public SimulatedStorage MapDisk { get; }
+    public SimulatedBlob MapDisk { get; }
 
-    public SimulatedStorage DataDisk { get; }
+    public SimulatedBlob DataDisk { get; }
 
-    public SimulatedStorage OriginDisk { get; }
+    public SimulatedBlob OriginDisk { get; }
 
     public override byte[] OriginContent { get; }
 

@@ -1,7 +1,8 @@
-using Lincow.Device;
-using Lincow.Linear;
+using Lincow.Blobs;
+using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Storage;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Engine;
 
@@ -21,7 +22,7 @@ public class TrimTests
         overlay.OriginDisk.CopyIn(0, overlay.OriginContent.AsSpan(0, OriginBytes - (Chunk / 2)));
         overlay.OriginDisk.Punch(OriginBytes - (Chunk / 2), Chunk / 2);
         overlay.OriginDisk.Settle();
-        overlay.OriginDisk.Fault = (call, _) => call == StorageCall.Read ? _originReads++ * 0 : 0;
+        overlay.OriginDisk.Fault = (call, _) => call == FileCall.Read ? _originReads++ * 0 : 0;
         Assert.Equal(overlay.OriginContent[^1..], overlay.Read((2 * OriginBytes) - 1, 1));
         return overlay;
     }

@@ -1,6 +1,8 @@
 using Lincow.Device;
-using Lincow.Linear;
-using Lincow.Overlays;
+using Lincow.Layers;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Engine;
@@ -355,9 +357,9 @@ public class TurnTests
     }
 
     /// <summary>A storage whose every sector is an extent of its own.</summary>
-    private sealed class Fragments(Storage.IStorage storage) : Storage.IStorage
+    private sealed class Fragments(Blobs.IBlob blob) : Blobs.IBlob
     {
-        public string Name => storage.Name;
+        public string Name => blob.Name;
 
         public int AlignmentBytes => 1;
 
@@ -367,19 +369,19 @@ public class TurnTests
             return byteOffset < byteEnd - 512;
         }
 
-        public void Read(long byteOffset, nint buffer, int byteCount, Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void Read(long byteOffset, nint buffer, int byteCount, Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void Write(long byteOffset, nint buffer, int byteCount, Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void Write(long byteOffset, nint buffer, int byteCount, Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void Flush(Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void Flush(Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void Yield(Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void Yield(Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void NextTurn(Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void NextTurn(Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void PunchHole(long byteOffset, long byteLength, Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void PunchHole(long byteOffset, long byteLength, Blobs.BlobOperation operation) => throw new NotSupportedException();
 
-        public void Reserve(long byteOffset, long byteLength, Storage.StorageOperation operation) => throw new NotSupportedException();
+        public void Reserve(long byteOffset, long byteLength, Blobs.BlobOperation operation) => throw new NotSupportedException();
 
         public void WillNeed(long byteOffset, long byteLength)
         {

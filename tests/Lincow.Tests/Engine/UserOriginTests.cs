@@ -1,7 +1,7 @@
-using Lincow.Device;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Origins;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
 
 namespace Lincow.Tests.Engine;
 

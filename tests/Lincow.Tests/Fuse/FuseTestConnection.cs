@@ -2,9 +2,8 @@ using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Lincow.Device;
-using Lincow.Frontends.Fuse;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Serving.Frontends.Fuse;
 using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Fuse;

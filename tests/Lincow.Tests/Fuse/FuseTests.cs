@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
-using Lincow.Frontends.Fuse;
 using Lincow.Linux;
+using Lincow.Serving.Frontends.Fuse;
 
 namespace Lincow.Tests.Fuse;
 

@@ -1,8 +1,9 @@
 using Lincow.Device;
 using Lincow.Fuzz.Targets;
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Engine;
 
 namespace Lincow.Tests.Hostile;

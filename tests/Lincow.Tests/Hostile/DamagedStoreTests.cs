@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
 using Lincow.Tests.Snapshot;
 
 namespace Lincow.Tests.Hostile;

@@ -1,7 +1,7 @@
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Hostile;
 

@@ -1,7 +1,7 @@
-using Lincow.Device;
-using Lincow.Frontends.Fuse;
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
+using Lincow.Requests;
+using Lincow.Serving.Frontends.Fuse;
+using Lincow.Serving.Frontends.Nbd;
 using Lincow.Tests.Fuse;
 using Lincow.Tests.Linux;
 using Lincow.Tests.VhostUser;
@@ -114,7 +114,7 @@ public class LongRequestTests
     [Fact]
     public void Chunks_of_64_MiB_make_sizes_that_are_powers_of_two_for_a_guest()
     {
-        var config = new Frontends.VhostUser.VhostConfig(new HugeDevice(new PosixLoop(), chunkShift: 26)).Space;
+        var config = new Serving.Frontends.VhostUser.VhostConfig(new HugeDevice(new PosixLoop(), chunkShift: 26)).Space;
         Assert.Equal((1 << 15, 1 << 17), (BitConverter.ToUInt16(config[26..]), BitConverter.ToInt32(config[28..])));
         Assert.Equal((Last / 512, uint.MaxValue), (BitConverter.ToInt64(config), BitConverter.ToUInt32(config[36..])));
     }

@@ -1,5 +1,5 @@
-using Lincow.Frontends.Ublk;
 using Lincow.Linux;
+using Lincow.Serving.Frontends.Ublk;
 using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Limits;

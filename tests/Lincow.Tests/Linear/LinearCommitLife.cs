@@ -1,9 +1,10 @@
 using System.Buffers.Binary;
 using Lincow.Device;
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Engine;
 using Lincow.Tests.Simulation;
 

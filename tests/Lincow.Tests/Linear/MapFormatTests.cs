@@ -1,4 +1,4 @@
-using Lincow.Linear;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Linear;
 

@@ -1,8 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
-using Lincow.Linear;
-using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Linear;
 

@@ -1,5 +1,5 @@
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Tests.Linux;
 

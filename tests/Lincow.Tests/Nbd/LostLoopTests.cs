@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Tests.Nbd;
 

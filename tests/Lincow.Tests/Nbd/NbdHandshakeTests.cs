@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
-using Lincow.Frontends.Nbd;
+using Lincow.Serving.Frontends.Nbd;
 using Lincow.Tests.Engine;
 
 namespace Lincow.Tests.Nbd;

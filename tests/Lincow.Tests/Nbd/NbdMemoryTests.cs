@@ -1,5 +1,5 @@
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
+using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Tests.Nbd;
 

@@ -1,9 +1,8 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
-using Lincow.Frontends.Nbd;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Serving.Frontends.Nbd;
 using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.Nbd;

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using Lincow.Linux;
-using Lincow.Snapshot;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Simulation;
 

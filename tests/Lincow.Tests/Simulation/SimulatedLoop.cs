@@ -1,5 +1,5 @@
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Storage;
 
 namespace Lincow.Tests.Simulation;
 
@@ -47,7 +47,7 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     }
 
     public override void CompleteSoon(IoCompletion completion, int result) =>
-        _pending.Add(new Pending(Call.Known, completion is StorageOperation { Call: StorageCall.Yield } ? SimulationSite.Gather : SimulationSite.Result, completion, null, 0, result, 0));
+        _pending.Add(new Pending(Call.Known, completion is BlobOperation { Call: FileCall.Yield } ? SimulationSite.Gather : SimulationSite.Result, completion, null, 0, result, 0));
 
     public override void CompleteNextTurn(IoCompletion completion) => _pending.Add(new Pending(Call.Known, SimulationSite.Result, completion, null, 0, 0, 0));
 

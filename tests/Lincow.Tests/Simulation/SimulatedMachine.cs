@@ -1,5 +1,5 @@
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Simulation;
 

@@ -1,8 +1,7 @@
-using Lincow.Linear;
 using Lincow.Linux;
-using Lincow.Origins;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Stores.DmSnapshot;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Simulation;
 

@@ -1,7 +1,8 @@
 using System.Runtime.InteropServices;
 using Lincow.Device;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
 
 namespace Lincow.Tests.Simulation;
 

@@ -1,6 +1,6 @@
-using Lincow.Device;
-using Lincow.Linear;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Simulation;
 

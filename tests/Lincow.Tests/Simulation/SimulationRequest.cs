@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using Lincow.Device;
+using Lincow.Requests;
 
 namespace Lincow.Tests.Simulation;
 

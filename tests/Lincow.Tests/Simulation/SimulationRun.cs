@@ -1,8 +1,6 @@
-using Lincow.Device;
-using Lincow.Linear;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
 
 namespace Lincow.Tests.Simulation;
 

@@ -1,7 +1,8 @@
 using System.Diagnostics;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Engine;
 
 namespace Lincow.Tests.Snapshot;
@@ -38,7 +39,7 @@ public class AreaCacheTests
         // Many at once, reads and parts of chunks.
         var requests = Enumerable.Range(0, 64).Select(i => new TestRequest
         {
-            Operation = i % 4 == 0 ? Device.BlockOperation.Write : Device.BlockOperation.Read,
+            Operation = i % 4 == 0 ? Requests.BlockOperation.Write : Requests.BlockOperation.Read,
             ByteOffset = i % 4 == 0 ? i * 4000 + 5 : random.Next(model.Length - 5000),
             ByteLength = i % 4 == 0 ? 700 : 5000,
         }).ToList();
@@ -46,7 +47,7 @@ public class AreaCacheTests
         Assert.InRange(store.RentedBytes, 1, (capacity + loadsAtOnce + 1 + 16) * Page);
         requests.ForEach(store.Await);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
-        foreach (var write in requests.Where(request => request.Operation == Device.BlockOperation.Write))
+        foreach (var write in requests.Where(request => request.Operation == Requests.BlockOperation.Write))
             write.Content.CopyTo(model.AsSpan((int)write.ByteOffset));
         requests.ForEach(request => request.Dispose());
         Assert.Equal(model, store.Read(0, model.Length));
@@ -96,7 +97,7 @@ public class AreaCacheTests
         Assert.Equal(0, store.Flush());
         Assert.Equal(0, store.TryRead(2 * Entries * Chunk, Chunk));
         var bad = new SnapshotLayout(9).AreaOffset(1);
-        store.Disk.Fault = (call, offset) => call == Storage.StorageCall.Read && offset == bad ? -Errno.IO : 0;
+        store.Disk.Fault = (call, offset) => call == FileCall.Read && offset == bad ? -Errno.IO : 0;
         Assert.Equal(-Errno.IO, store.TryRead(Entries * Chunk, Chunk));
         Assert.Equal(-Errno.IO, store.TryRead(0, 4 * Entries * Chunk));
         Assert.Equal(-Errno.IO, store.Write(Entries * Chunk + 7, [1]));

@@ -1,4 +1,4 @@
-using Lincow.Snapshot;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Snapshot;
 

@@ -1,7 +1,7 @@
-using Lincow.Device;
+using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Snapshot;
 
@@ -126,7 +126,7 @@ public class FullStoreTests
     public void A_write_that_fails_gives_its_place_back()
     {
         using var store = new StoreOnSimulatedDisk(64 * Chunk, Chunk);
-        store.Disk.Fault = (call, _) => call == Storage.StorageCall.Write ? -Errno.NoSpace : 0;
+        store.Disk.Fault = (call, _) => call == FileCall.Write ? -Errno.NoSpace : 0;
         for (var i = 0; i < 100; i++)
             Assert.Equal(-Errno.NoSpace, store.Write(i % 10 * Chunk, new byte[3 * Chunk]));
         store.Disk.Fault = (_, _) => 0;

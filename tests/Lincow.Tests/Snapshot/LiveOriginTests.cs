@@ -1,11 +1,12 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Lincow.Blobs;
 using Lincow.Device;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
-using Lincow.Snapshot;
-using Lincow.Storage;
+using Lincow.Requests;
+using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Snapshot;
@@ -120,7 +121,7 @@ public class LiveOriginTests
             var origin = new SimulatedFile(_machine, _originDisk);
             var session = SnapshotSession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write, rescue: false),
                 new OriginFile("/origin", _identity, new SimulatedFile(_machine, _originDisk)), new SessionOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);
-            var device = new OriginDevice(_geometry, new FileStorage(origin, loop), [session.Device]) { ZeroWindowBytes = 512 * _random.Next(1, 12) };
+            var device = new OriginDevice(_geometry, new FileBlob(origin, loop), [session.Device]) { ZeroWindowBytes = 512 * _random.Next(1, 12) };
             _machine.Arm(_random.OneIn(3) ? 0 : _random.Next(1, 150));
             var writes = new List<Write>();
             for (var left = _random.Next(1, 40); left > 0 && !_machine.IsOff; left--)

@@ -1,8 +1,8 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Engine;
 using Lincow.Tests.Simulation;
 

@@ -2,7 +2,7 @@ using Lincow.Device;
 using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Origins;
-using Lincow.Snapshot;
+using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Engine;
 using Lincow.Tests.Simulation;
 
@@ -24,8 +24,8 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         var geometry = new Geometry(deviceBytes, System.Numerics.BitOperations.Log2((uint)chunkBytes));
         _layout = new SnapshotLayout(geometry.ChunkShift);
         var bytes = _layout.StoreBytesFor(geometry.ChunkCount);
-        Disk = new SimulatedStorage(_world, bytes, "store");
-        OriginDisk = new SimulatedStorage(_world, deviceBytes, "origin");
+        Disk = new SimulatedBlob(_world, bytes, "store");
+        OriginDisk = new SimulatedBlob(_world, deviceBytes, "origin");
         OriginContent = new byte[deviceBytes];
         OriginContent.AsSpan(0, OriginContent.Length / 2).Fill(7);
         OriginDisk.CopyIn(0, OriginContent.AsSpan(0, OriginContent.Length / 2));
@@ -35,9 +35,9 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         Device = new CowDevice(new LayerStack(Store, Disk, origin), _buffers, isReadOnly: false);
     }
 
-    public SimulatedStorage Disk { get; }
+    public SimulatedBlob Disk { get; }
 
-    public SimulatedStorage OriginDisk { get; }
+    public SimulatedBlob OriginDisk { get; }
 
     public SnapshotStore Store { get; }
 

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
-using Lincow.Device;
 using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Requests;
+using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Snapshot;
 

@@ -2,8 +2,8 @@ using System.Buffers.Binary;
 using Lincow.Device;
 using Lincow.Fuzz;
 using Lincow.Linux;
-using Lincow.Overlays;
-using Lincow.Snapshot;
+using Lincow.Operations;
+using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Engine;
 
 namespace Lincow.Tests.Snapshot;

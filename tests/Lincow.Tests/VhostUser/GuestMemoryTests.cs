@@ -2,8 +2,8 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
+using Lincow.Serving.Frontends.VhostUser;
 using Lincow.Tests.Limits;
 
 namespace Lincow.Tests.VhostUser;

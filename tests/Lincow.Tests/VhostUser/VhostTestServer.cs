@@ -1,7 +1,7 @@
 using Lincow.Device;
-using Lincow.Frontends.VhostUser;
 using Lincow.Linux;
-using Lincow.Overlays;
+using Lincow.Operations;
+using Lincow.Serving.Frontends.VhostUser;
 using Lincow.Tests.Linux;
 
 namespace Lincow.Tests.VhostUser;

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
-using Lincow.Overlays;
+using Lincow.Operations;
 
 namespace Lincow.Tests.VhostUser;
 

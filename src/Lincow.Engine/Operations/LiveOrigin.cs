@@ -1,0 +1,84 @@
+using Lincow.Blobs;
+using Lincow.Device;
+using Lincow.Linux;
+using Lincow.Origins;
+
+namespace Lincow.Operations;
+
+/// <summary>
+/// An origin that is itself served for writing, with snapshots of it (dm's snapshot-origin). Claimed first, then the snapshots' sessions are opened
+/// with <see cref="SessionOptions.OriginIsLive"/>, all on one loop, then the device is made.
+/// </summary>
+public sealed class LiveOrigin : IDisposable
+{
+    private readonly OriginClaim _claim;
+    private FileBlob? _blob;
+
+    private LiveOrigin(OriginClaim claim) => _claim = claim;
+
+    private LinuxFile Origin => _claim.File;
+
+    public OriginDevice? Device { get; private set; }
+
+    /// <summary>Opens the origin for writing while nobody else uses it, a block device or a loop device over it claimed. Throws <see cref="LincowException"/>.</summary>
+    public static LiveOrigin Claim(string origin)
+    {
+        var path = OverlayFiles.FullPath(origin, "origin");
+        var claim = OriginClaim.Take(OriginFile.Open(path), "It would change under that");
+        var file = claim.File;
+        try
+        {
+            // Shared from here on, with its own snapshots; those of others see the other byte.
+            if (!file.TryLock(OriginFile.LiveByte, exclusive: true) || !file.TryLock(OriginFile.LockByte, exclusive: false))
+                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that process first");
+            if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
+                throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
+            return new LiveOrigin(claim);
+        }
+        catch
+        {
+            claim.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes the device, on the loop of the sessions.</summary>
+    public OriginDevice Begin(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
+    {
+        _blob = new FileBlob(Origin, loop);
+        var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
+        return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _blob, [.. snapshots.Select(snapshot => snapshot.Device)]);
+    }
+
+    /// <summary>
+    /// Ends it, on its loop, before the snapshots: waits for what is in flight, syncs, and has the snapshots remember what the origin is like from now on, which
+    /// they didn't know while it was written to. Throws <see cref="LincowException"/>.
+    /// </summary>
+    public void Close(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
+    {
+        while (Device is { IsIdle: false })
+            loop.RunOnce();
+        try
+        {
+            Origin.Sync();
+            var identity = OriginIdentity.Of(Origin);
+            foreach (var snapshot in snapshots)
+                // mutation: live-origin-stays-unsettled
+                snapshot.NoteOrigin?.Invoke(identity);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{e.Message}. Writes since the last flush may be lost", e);
+        }
+        finally
+        {
+            Dispose();
+        }
+    }
+
+    public void Dispose()
+    {
+        _blob?.Dispose();
+        _claim.Dispose();
+    }
+}

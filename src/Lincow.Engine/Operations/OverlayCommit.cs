@@ -1,0 +1,171 @@
+using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Stores.DmSnapshot;
+
+namespace Lincow.Operations;
+
+/// <summary>What a commit did.</summary>
+/// <param name="Overlay">The overlay.</param>
+/// <param name="Origin">What was written to.</param>
+/// <param name="Chunks">Chunks that were written back.</param>
+/// <param name="Bytes">Bytes that were written back, zeroes among them.</param>
+public sealed record CommitReport(string Overlay, string Origin, long Chunks, long Bytes);
+
+/// <summary>A run of the device that the overlay holds.</summary>
+/// <param name="ByteOffset">Where it lies in the device, and in the origin.</param>
+/// <param name="ByteLength">Its length.</param>
+/// <param name="SourceOffset">Where it lies in the overlay's data; negative for zeroes.</param>
+internal readonly record struct CommitRun(long ByteOffset, long ByteLength, long SourceOffset);
+
+/// <summary>An overlay, as a commit sees it.</summary>
+internal interface ICommitSource : IDisposable
+{
+    /// <summary>Where runs are read.</summary>
+    LinuxFile Data { get; }
+
+    long DeviceBytes { get; }
+
+    int ChunkBytes { get; }
+
+    /// <summary>From 0 to 1, after each <see cref="Forget"/>.</summary>
+    double Progress { get; }
+
+    /// <summary>The next runs, in order; false when nothing is left. Throws before the first of them if the overlay is damaged.</summary>
+    bool TryTake(List<CommitRun> runs);
+
+    /// <summary>The runs are on the origin's stable storage. On return the overlay doesn't hold them any more, on its own stable storage.</summary>
+    void Forget(List<CommitRun> runs);
+
+    /// <summary>From here on the origin is written to. On return the overlay says so, and that the origin's content isn't known, on its own stable storage.</summary>
+    void Begin();
+
+    /// <summary>The origin has not been written to after all: the overlay says what it said before <see cref="Begin"/>.</summary>
+    void Withdraw();
+
+    /// <summary>All is done: this is what the origin is like from now on.</summary>
+    void Complete(OriginIdentity origin);
+}
+
+/// <summary>
+/// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch. So at any
+/// moment the device reads the same: what the overlay still holds comes from there, what it doesn't is in the origin. A commit that was cut off
+/// is begun again, and goes on where it was.
+///
+/// The order of things: overlay and origin are opened and recognised; the origin is claimed (<see cref="OriginClaim"/>); it is large enough, or can grow; only
+/// then the overlay records that a commit is under way (<see cref="UnfinishedCommit"/>) over an origin whose content isn't known meanwhile
+/// (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has changed nothing.
+/// </summary>
+public static class OverlayCommit
+{
+    private const int CopyBytes = 4 << 20;
+
+    /// <summary>Commits an overlay that nobody serves, to an origin that nobody uses. Throws <see cref="LincowException"/>.</summary>
+    /// <param name="options">The overlay, its map and its origin, as for a session.</param>
+    /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
+    /// <param name="stop">Ends it between two batches; the commit can be run again.</param>
+    public static CommitReport Run(SessionOptions options, Action<double>? progress = null, CancellationToken stop = default)
+    {
+        try
+        {
+            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, stop, out var claim) : LinearMerge.Open(options, stop, out claim);
+            using (claim)
+                return Run(source, claim.File, progress, stop);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{e.Message}. What was committed is in the origin, the rest is in the overlay; run the commit again", e);
+        }
+        catch (OperationCanceledException e)
+        {
+            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
+        }
+    }
+
+    internal static CommitReport Run(ICommitSource source, LinuxFile origin, Action<double>? progress = null, CancellationToken stop = default)
+    {
+        var runs = new List<CommitRun>();
+        var buffer = new byte[CopyBytes];
+        var (chunks, bytes) = (0L, 0L);
+        var any = source.TryTake(runs);
+        // mutation: commit-begun-not-recorded
+        source.Begin();
+        Grow(source, origin);
+        for (; any; any = source.TryTake(runs))
+        {
+            stop.ThrowIfCancellationRequested();
+            foreach (var run in runs)
+            {
+                Copy(source.Data, origin, run, buffer);
+                bytes += run.ByteLength;
+                chunks += (run.ByteLength + source.ChunkBytes - 1) / source.ChunkBytes;
+            }
+            // mutation: commit-forgets-before-origin-sync (2 lines)
+            // mutation: commit-without-origin-sync
+            origin.Sync();
+            source.Forget(runs);
+            progress?.Invoke(source.Progress);
+        }
+        source.Complete(OriginIdentity.Of(origin));
+        return new CommitReport(source.Data.Path, origin.Path, chunks, bytes);
+    }
+
+    /// <summary>Claims the origin. Throws <see cref="LincowException"/> when it is an origin of nothing, or in use.</summary>
+    internal static OriginClaim Claim(OriginFile seen)
+    {
+        if (seen.Facts is null)
+            throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
+        return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
+    }
+
+    /// <summary>What may still refuse a commit, before the overlay is written to in any way: opened for writing it remembers the origin that was named.</summary>
+    internal static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
+    {
+        if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
+            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
+        RequireWanted(overlay, stop);
+    }
+
+    /// <summary>Throws <see cref="LincowException"/> when a commit that has written nothing yet was ended.</summary>
+    internal static void RequireWanted(string overlay, CancellationToken stop)
+    {
+        if (stop.IsCancellationRequested)
+            throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");
+    }
+
+    private static void Grow(ICommitSource source, LinuxFile origin)
+    {
+        var size = origin.ReadFacts().SizeBytes;
+        if (size >= source.DeviceBytes)
+            return;
+        try
+        {
+            // mutation: commit-without-growing-the-origin
+            origin.SetLength(source.DeviceBytes);
+        }
+        catch (LinuxException e) when (origin.ReadFacts().SizeBytes == size)
+        {
+            // mutation: refused-growth-stays-recorded
+            source.Withdraw();
+            throw new LincowException($"{e.Message}. Nothing was committed", e);
+        }
+        // mutation: commit-growth-not-synced (2 lines)
+        // Also when there is nothing to copy.
+        origin.Sync();
+    }
+
+    private static void Copy(LinuxFile data, LinuxFile origin, CommitRun run, byte[] buffer)
+    {
+        if (run.SourceOffset < 0 && origin.Facts.Kind == FileKind.Regular && origin.TryPunchHole(run.ByteOffset, run.ByteLength))
+            return;
+        for (long done = 0; done < run.ByteLength;)
+        {
+            var piece = buffer.AsSpan(0, (int)Math.Min(buffer.Length, run.ByteLength - done));
+            if (run.SourceOffset < 0)
+                piece.Clear();
+            else if (data.Read(piece, run.SourceOffset + done) < piece.Length)
+                throw new LincowException($"{data.Path}: ends within what it holds of device byte {run.ByteOffset + done}; run 'lincow check'") { IsDamage = true };
+            origin.Write(piece, run.ByteOffset + done);
+            done += piece.Length;
+        }
+    }
+}

@@ -1,0 +1,51 @@
+using Lincow.Device;
+using Lincow.Linux;
+using Lincow.Stores.Linear;
+
+namespace Lincow.Operations;
+
+/// <summary>
+/// Resets the overlay of an open device: holds new requests back, waits until the device is idle, raises the generation, forgets the map in
+/// memory, and lets the held requests in. A client sees every request as wholly before or wholly after the reset.
+/// </summary>
+internal sealed class SessionReset(IoLoop loop, CowDevice device, LinearStore store) : IoCompletion
+{
+    private const int LookAgainMilliseconds = 1;
+
+    private Action<LincowException?>? _done;
+
+    public bool IsRunning => _done is not null;
+
+    public void Start(Action<LincowException?> done)
+    {
+        _done = done;
+        device.Hold();
+        // Posted, because the storage is waited for with turns of the loop, and those may not be nested in a completion.
+        loop.Post(Advance);
+    }
+
+    /// <summary>The timer.</summary>
+    public override void Complete(int result) => loop.Post(Advance);
+
+    private void Advance()
+    {
+        if (!device.IsIdle)
+        {
+            loop.Delay(LookAgainMilliseconds, this);
+            return;
+        }
+        LincowException? failure = null;
+        try
+        {
+            store.Restart();
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            failure = e as LincowException ?? new LincowException(e.Message, e);
+        }
+        var done = _done!;
+        _done = null;
+        device.Release();
+        done(failure);
+    }
+}

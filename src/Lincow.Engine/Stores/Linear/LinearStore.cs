@@ -1,0 +1,419 @@
+using System.Runtime.InteropServices;
+using Lincow.Blobs;
+using Lincow.Layers;
+using Lincow.Linux;
+using Lincow.Requests;
+
+namespace Lincow.Stores.Linear;
+
+/// <summary>
+/// The linear exception store of one open overlay: its superblock, its chunk map, the loading of map pages on demand and the state of its
+/// health. Without a map storage it is transient: the map lives in memory only.
+/// </summary>
+internal sealed unsafe class LinearStore : ExceptionStore
+{
+    /// <summary>Map pages being read at once; more wait for one of these to end.</summary>
+    private const int MaxLoads = 32;
+
+    private readonly BufferPool _buffers;
+    private readonly List<PageLoad> _loads = new(MaxLoads);
+    private readonly Stack<PageLoad> _idleLoads = new(MaxLoads);
+    private bool _wasClean;
+    private RequestQueue _waitingForLoad;
+    private bool _hasDamage;
+    private long _blankStart, _blankEnd;
+    private List<long> _roundPages = [];
+    private int _nextPage;
+
+    public LinearStore(Superblock superblock, IBlob? mapBlob, BufferPool buffers)
+        : base(new ChunkMap(superblock.Geometry, startsEmpty: mapBlob is null, buffers), mapBlob, knowsZeroes: true)
+    {
+        Superblock = superblock;
+        _buffers = buffers;
+        _wasClean = !superblock.InUse;
+        for (var i = 0; i < MaxLoads; i++)
+            _idleLoads.Push(new PageLoad(this));
+        // One has its memory for good, so loads always get on. Those that have come first.
+        if (mapBlob is not null)
+            _ = _idleLoads.Peek().TryTakeBuffer() ? true : throw new LinuxException("malloc", "a buffer for map pages", Errno.NoMemory);
+    }
+
+    public Superblock Superblock { get; set; }
+
+    /// <summary>No map page is being read.</summary>
+    public override bool IsIdle => _loads.Count == 0;
+
+    public override bool HasUncommitted => Map.DirtyCount > 0;
+
+    /// <summary>
+    /// True when every map page of a run of chunks is in memory. Otherwise starts reading what is missing and false: the request is resumed
+    /// when a page has come.
+    /// </summary>
+    public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request)
+    {
+        var lastPage = MapFormat.PageOf(end.Value - 1);
+        var isWaiting = false;
+        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        {
+            if (Map.IsLoaded(page) || TryTakeBlank(page))
+                continue;
+            var load = FindLoad(page);
+            if (load is null && TryTakeLoad(out load))
+            {
+                load.Start(page);
+                _loads.Add(load);
+                Turns?.Spend(TurnWork.UnitsPerCall);
+            }
+            Turns?.Spend(1);
+            if (isWaiting)
+                continue;
+            isWaiting = true;
+            if (load is not null)
+                load.Waiters.Enqueue(request);
+            else
+                _waitingForLoad.Enqueue(request);
+        }
+        return !isWaiting;
+    }
+
+    private bool TryTakeLoad([System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out PageLoad? load)
+    {
+        if (!_idleLoads.TryPeek(out load) || !load.TryTakeBuffer())
+            load = null;
+        else
+            _idleLoads.Pop();
+        return load is not null;
+    }
+
+    // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
+    // pages is written, and by then that page is loaded; so the last hole is remembered.
+    private bool TryTakeBlank(long page)
+    {
+        var (start, end) = (PageOffset(page, 0), PageOffset(page + 1, 0));
+        if (start < _blankStart || end > _blankEnd)
+        {
+            if (FindLoad(page) is not null)
+                return false;
+            var mapEnd = PageOffset(Map.PageCount, 0);
+            Turns?.Spend(TurnWork.UnitsPerCall);
+            _blankStart = start;
+            _blankEnd = MetadataBlob!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
+            if (end > _blankEnd)
+                return false;
+        }
+        return Map.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
+    }
+
+    /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
+    public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
+    {
+        var lastPage = MapFormat.PageOf(end.Value - 1);
+        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        {
+            if (Map.IsDamaged(page))
+                return true;
+        }
+        return false;
+    }
+
+    /// <summary>Chunks have their place already; their states may need memory.</summary>
+    public override int Reserve(BlockRequest request)
+    {
+        var geometry = Map.Geometry;
+        var (first, end) = (geometry.ChunkAt(request.LockStart), geometry.ChunkFrom(request.LockEnd));
+        var isReady = request.Operation switch
+        {
+            BlockOperation.Write => Map.TryPrepare(first, end, (first, end), ChunkState.Data),
+            // Leaves what is zero.
+            BlockOperation.CopyUp => Map.TryPrepare(first, end, default, ChunkState.Data),
+            // mutation: states-of-edges-not-prepared
+            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), request.HeadBecomesData || request.TailBecomesData ? null : ChunkState.Zero),
+        };
+        return isReady ? 0 : -Errno.NoMemory;
+    }
+
+    public override Place Locate(BlockRequest request, long byteOffset, long byteEnd) => LocateNow(byteOffset, byteEnd);
+
+    /// <summary>Where the device's byte lies in the overlay's data: the linear promise, in one line.</summary>
+    public override Place LocateNow(long byteOffset, long byteEnd) => new(byteOffset + Superblock.DataOffset, byteEnd - byteOffset);
+
+    public override void Record(BlockRequest request, ChunkIndex first, ChunkIndex end) => Map.Set(first, end - first, ChunkState.Data);
+
+    public override void GiveUp(BlockRequest request)
+    {
+    }
+
+    public override void BeginRound()
+    {
+        _roundPages = Map.TakeDirty();
+        _nextPage = 0;
+    }
+
+    /// <summary>The next dirty page, for the slot that doesn't count.</summary>
+    public override bool TryTakeImage(MetadataImage image)
+    {
+        LacksMemory = false;
+        if (_nextPage == _roundPages.Count)
+            return false;
+        LacksMemory = !_buffers.TryRent(MapFormat.PageBytes, out var buffer);
+        if (LacksMemory)
+            return false;
+        image.Page = _roundPages[_nextPage++];
+        image.Image = buffer;
+        image.ImageBytes = MapFormat.PageBytes;
+        image.Slot = Map.Snapshot(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+        image.TargetOffset = PageOffset(image.Page, image.Slot);
+        return true;
+    }
+
+    public override void Committed(MetadataImage image) => Map.Committed(image.Page, image.Slot);
+
+    // The slots that were written to are not the current ones, so nothing is lost.
+    public override void KeepForLater(List<MetadataImage> batch)
+    {
+        foreach (var image in batch)
+            // mutation: no-space-forgets-pages
+            Map.MarkDirty(image.Page);
+        for (; _nextPage < _roundPages.Count; _nextPage++)
+            Map.Requeue(_roundPages[_nextPage]);
+    }
+
+    /// <summary>
+    /// Marks the overlay as used by a writer, before it changes anything: from now on twins alternate, so damage is judged more strictly
+    /// until a clean close.
+    /// </summary>
+    public void MarkInUse()
+    {
+        // mutation: open-not-marked
+        if (MetadataBlob is not null)
+            Rewrite(Superblock with { Flags = Superblock.Flags | SuperblockFlags.InUse });
+    }
+
+    /// <summary>Puts another superblock of this overlay on stable storage. Throws <see cref="LincowException"/>.</summary>
+    public void Rewrite(Superblock next) => Superblock = SuperblockFile.Update(MetadataBlob!, next, _buffers);
+
+    /// <summary>
+    /// The clean close, when no request is in flight and the last flush round has ended: makes every page's twins equal, then clears the
+    /// in-use mark. After an open that followed a crash that means all pages, for any of them may have been cut. A failed device, or one with
+    /// a damaged page, stays marked.
+    /// </summary>
+    public override void CloseCleanly(bool reclaimed)
+    {
+        if (MetadataBlob is null || FailedBecause is not null)
+            return;
+        // mutation: close-unmarks-first
+        bool isSound;
+        var buffer = _buffers.Rent(MapFormat.PairBytes);
+        try
+        {
+            // mutation: crash-forgotten-at-close
+            isSound = _wasClean || LoadEveryPage(buffer);
+            // mutation: close-leaves-twins-apart (2 lines)
+            if (!TryEvenTwins(buffer))
+                return;
+        }
+        finally
+        {
+            _buffers.Return(buffer);
+        }
+        Map.TwinsAreEqual();
+        Check(MetadataBlob.FlushNow());
+        var flags = Superblock.Flags;
+        if (isSound && !_hasDamage)
+            flags &= ~SuperblockFlags.InUse;
+        if (reclaimed)
+            flags &= ~SuperblockFlags.ReclaimPending;
+        Superblock = SuperblockFile.Update(MetadataBlob, Superblock with { Flags = flags }, _buffers);
+    }
+
+    // False when there is no space for a second copy.
+    private bool TryEvenTwins(NativeBuffer buffer)
+    {
+        foreach (var page in Map.StaleTwins)
+        {
+            Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+            // Without a current slot the page is empty whichever way it is cut, so both may be written.
+            for (var slot = 0; slot < 2; slot++)
+            {
+                var result = Map.SlotOf(page) == slot ? 0 : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                if (Errno.IsLackOfSpace(result))
+                {
+                    Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
+                    return false;
+                }
+                Check(result);
+            }
+        }
+        return true;
+    }
+
+    private bool LoadEveryPage(NativeBuffer buffer)
+    {
+        var mapEnd = Superblock.MapOffsetBytes + Map.PageCount * MapFormat.PairBytes;
+        var cursor = Superblock.MapOffsetBytes;
+        while (MetadataBlob!.TryFindData(cursor, mapEnd, out var start, out var end))
+        {
+            var page = (start - Superblock.MapOffsetBytes) / MapFormat.PairBytes;
+            for (; PageOffset(page, 0) < end; page++)
+            {
+                if (Map.IsLoaded(page))
+                    continue;
+                Check(MetadataBlob.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
+                Check(TryTakePage(page, buffer) ? 0 : -Errno.NoMemory);
+            }
+            cursor = PageOffset(page, 0);
+        }
+        return !_hasDamage;
+    }
+
+    /// <summary>
+    /// Back to the origin, when no request is in flight and no flush round is running: one update of the superblock is the moment, as in
+    /// OverlayReset. Throws, and fails the device, when it isn't known whether that has happened.
+    /// </summary>
+    public void Restart()
+    {
+        var next = Superblock.WithoutCommit() with { Generation = Superblock.Generation + 1, Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending };
+        if (MetadataBlob is not null)
+        {
+            try
+            {
+                next = SuperblockFile.Update(MetadataBlob, next, _buffers);
+            }
+            catch (LincowException e)
+            {
+                Fail(e.Message);
+                throw;
+            }
+            // Pages that stay are of an older generation and read as empty. But their twins differ, as they do in use, so that a clean close has to
+            // look at every one of them.
+            MetadataBlob.PunchHoleNow(PageOffset(0, 0), next.MapBytes);
+            if (MetadataBlob.TryFindData(PageOffset(0, 0), PageOffset(Map.PageCount, 0), out _, out _))
+                _wasClean = false;
+        }
+        Superblock = next;
+        Map.Forget();
+        _hasDamage = false;
+        (_blankStart, _blankEnd) = (0, 0);
+    }
+
+    /// <summary>The byte offset of a page's slot in the map storage.</summary>
+    public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page) + slot * MapFormat.PageBytes;
+
+    public override void Dispose()
+    {
+        Map.Dispose();
+        foreach (var load in _idleLoads)
+            _buffers.Return(load.Buffer);
+        MetadataBlob?.Dispose();
+    }
+
+    private void Check(int result)
+    {
+        if (result < 0)
+            throw new LinuxException("write or sync of the map", MetadataBlob!.Name, -result);
+    }
+
+    private PageLoad? FindLoad(long page)
+    {
+        foreach (var load in CollectionsMarshal.AsSpan(_loads))
+        {
+            if (load.Page == page)
+                return load;
+        }
+        return null;
+    }
+
+    private void Loaded(PageLoad load, int result)
+    {
+        _loads.Remove(load);
+        _idleLoads.Push(load);
+        if (result < 0)
+            Report?.Invoke($"{MetadataBlob!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
+        else if (!TryTakePage(load.Page, load.Buffer))
+            result = -Errno.NoMemory;
+        var waiters = load.Waiters;
+        load.Waiters = default;
+        while (waiters.Dequeue() is { } waiter)
+            ResumeOrFail(waiter, result);
+        ResumeWaiting();
+    }
+
+    // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
+    // into this queue only when no load with a buffer is idle, so this ends. In a spent turn more than one would only change one queue for another.
+    public override void ResumeWaiting()
+    {
+        while (_idleLoads.TryPeek(out var idle) && !idle.Buffer.IsEmpty && _waitingForLoad.Dequeue() is { } next)
+        {
+            Resume!(next);
+            if (Turns is { IsSpent: true })
+                return;
+        }
+    }
+
+    private void ResumeOrFail(BlockRequest waiter, int result)
+    {
+        if (result < 0)
+            waiter.Error = result;
+        Resume!(waiter);
+    }
+
+    // False when there is no memory for it; it isn't loaded then.
+    private bool TryTakePage(long page, NativeBuffer buffer)
+    {
+        var pair = new ReadOnlySpan<byte>((void*)buffer.Address, MapFormat.PairBytes);
+        var verdict = MapPageJudge.Judge(pair, Superblock, page, _wasClean);
+        if (!Map.TryLoad(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
+            return false;
+        _hasDamage |= verdict.IsDamaged;
+        if (verdict.Finding is not null)
+            Report?.Invoke(MapPageJudge.Describe(verdict, Superblock, page, MetadataBlob!.Name));
+        return true;
+    }
+
+    private sealed class PageLoad(LinearStore store) : BlobOperation
+    {
+        public RequestQueue Waiters;
+
+        public long Page { get; private set; }
+
+        public new NativeBuffer Buffer { get; private set; }
+
+        /// <summary>Makes sure of its buffer, which it keeps.</summary>
+        public bool TryTakeBuffer()
+        {
+            if (Buffer.IsEmpty && store._buffers.TryRent(MapFormat.PairBytes, out var buffer))
+                Buffer = buffer;
+            return !Buffer.IsEmpty;
+        }
+
+        public void Start(long page)
+        {
+            Page = page;
+            store.MetadataBlob!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
+        }
+
+        public override void End(int result) => store.Loaded(this, result);
+    }
+}
+
+/// <summary>Judges a page's two slots and puts the judgement into words.</summary>
+internal static class MapPageJudge
+{
+    public static PageVerdict Judge(ReadOnlySpan<byte> pair, Superblock superblock, long page, bool wasClean) => PageVerdict.Choose(
+        MapFormat.Inspect(pair[..MapFormat.PageBytes], superblock.Uuid, page),
+        MapFormat.Inspect(pair[MapFormat.PageBytes..], superblock.Uuid, page),
+        superblock.Generation, wasClean);
+
+    public static (long Start, long End) DeviceRange(Superblock superblock, long page)
+    {
+        var bytesPerPage = (long)MapFormat.ChunksPerPage << superblock.ChunkShift;
+        return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
+    }
+
+    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
+    {
+        var (start, end) = DeviceRange(superblock, page);
+        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
+        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; {effect}. Run 'lincow check'";
+    }
+}

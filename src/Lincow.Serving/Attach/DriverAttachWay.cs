@@ -1,0 +1,56 @@
+using Lincow.Linux;
+using Lincow.Serving.Control;
+
+namespace Lincow.Serving.Attach;
+
+/// <summary>
+/// What ways through a driver that asks this process directly have in common. The driver keeps a device whose server has died, under the identity
+/// that the device was given, and lets another server take it over.
+/// </summary>
+internal abstract class DriverAttachWay : IAttachWay
+{
+    public abstract string Name { get; }
+
+    public abstract string? WhyNot();
+
+    public IAttachment Attach(AttachTarget target)
+    {
+        var attachment = On(target);
+        attachment.Begin(this, NewIdentity(), null);
+        return attachment;
+    }
+
+    public bool IsWaiting(ServedExport export) => export is { Device: { } device, Identity: { } identity } && IsWaiting(device, identity);
+
+    public IAttachment Resume(AttachTarget target, ServedExport export)
+    {
+        var attachment = On(target);
+        attachment.Begin(this, export.Identity!, export);
+        return attachment;
+    }
+
+    public List<string> Clean(ServedExport export)
+    {
+        if (export.Identity is { } identity && Find(identity) is { } device)
+        {
+            if (DeviceHolders.Of(device) is { Count: > 0 } holders)
+                return holders;
+            Remove(device);
+        }
+        DeviceLink.Remove(export.Link, export.Device);
+        return [];
+    }
+
+    protected abstract DriverAttachment On(AttachTarget target);
+
+    /// <summary>One that no other device has.</summary>
+    protected abstract string NewIdentity();
+
+    protected abstract bool IsWaiting(string device, string identity);
+
+    /// <summary>The device of an identity, if there is one.</summary>
+    protected abstract string? Find(string identity);
+
+    /// <summary>Takes away a device without a server.</summary>
+    protected abstract void Remove(string device);
+}

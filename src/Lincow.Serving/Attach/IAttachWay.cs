@@ -1,0 +1,95 @@
+using Lincow.Device;
+using Lincow.Linux;
+using Lincow.Serving.Control;
+
+namespace Lincow.Serving.Attach;
+
+/// <summary>A device that is to be attached.</summary>
+/// <param name="Loop">The loop that owns it. What a way calls on it runs there; everything else runs on the caller's thread.</param>
+/// <param name="Device">The device.</param>
+/// <param name="Name">For the file and the link; a file name without ending.</param>
+/// <param name="Source">What it is made of, for mount tables: a path.</param>
+/// <param name="CanResume">Whether another server can go on with it, should this one die: not if its content dies too.</param>
+/// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
+/// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a crash.</param>
+/// <param name="Log">Takes sentences for people.</param>
+/// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
+public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions, Action<Func<ServedExport, ServedExport>> Note, Action<string> Log, Action Ended);
+
+/// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
+public interface IAttachWay
+{
+    /// <summary>As in --via, and in the record.</summary>
+    string Name { get; }
+
+    /// <summary>Why it doesn't work here; null when it does.</summary>
+    string? WhyNot();
+
+    /// <summary>Attaches. On failure nothing is left behind. Throws <see cref="LincowException"/>.</summary>
+    IAttachment Attach(AttachTarget target);
+
+    /// <summary>Whether a device that a server left behind when it died waits for another one, with whatever is asked of it meanwhile.</summary>
+    bool IsWaiting(ServedExport export);
+
+    /// <summary>Serves such a device from here on; whoever holds it has noticed nothing. Throws <see cref="LincowException"/>.</summary>
+    IAttachment Resume(AttachTarget target, ServedExport export);
+
+    /// <summary>Takes away what a server that died left behind. The holders that keep it from that; none when nothing is left.</summary>
+    List<string> Clean(ServedExport export);
+}
+
+/// <summary>An attached device.</summary>
+public interface IAttachment
+{
+    /// <summary>The block device, where there is one.</summary>
+    string? Device { get; }
+
+    /// <summary>What users use: the block device, or else the file.</summary>
+    string Path { get; }
+
+    /// <summary>
+    /// How often others have it open, as far as the server itself sees that: of a file, not of a block device, which everybody can look at
+    /// (<see cref="Linux.DeviceHolders"/>). On the loop's thread.
+    /// </summary>
+    int OpenCount { get; }
+
+    /// <summary>
+    /// Goes on with detaching, and returns true when nothing of it is left. Otherwise says who holds it, or nothing when the kernel only needs a
+    /// moment; to be tried again.
+    /// </summary>
+    bool TryDetach(out List<string> holders);
+}
+
+/// <summary>The ways there are, the best one first.</summary>
+public static class AttachWays
+{
+    public static IReadOnlyList<IAttachWay> All { get; } = [new UblkAttachWay(), new NbdAttachWay(), new FuseAttachWay()];
+
+    public const string Automatic = "auto";
+
+    /// <summary>The way of a name, or the best one that works here. Throws <see cref="LincowException"/> where it doesn't.</summary>
+    /// <param name="name">As in --via.</param>
+    /// <param name="remark">For the best one: which it is, and why it isn't a better one.</param>
+    public static IAttachWay Choose(string name, out string? remark)
+    {
+        remark = null;
+        if (name != Automatic)
+        {
+            var way = Find(name) ?? throw new LincowException($"--via {name}: there is no such way; there are {string.Join(", ", All.Select(way => way.Name))}");
+            return way.WhyNot() is { } reason ? throw new LincowException($"--via {name}: {reason}") : way;
+        }
+        var reasons = new List<string>();
+        foreach (var way in All)
+        {
+            if (way.WhyNot() is not { } reason)
+            {
+                remark = reasons.Count > 0 ? $"attached via {way.Name}, because {string.Join("; ", reasons)}" : $"attached via {way.Name}";
+                return way;
+            }
+            reasons.Add($"{way.Name}: {reason}");
+        }
+        throw new LincowException($"nothing can be attached here: {string.Join("; ", reasons)}");
+    }
+
+    public static IAttachWay? Find(string? name) => All.FirstOrDefault(way => way.Name == name);
+}

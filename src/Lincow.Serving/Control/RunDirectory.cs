@@ -1,0 +1,123 @@
+using System.Text.Json;
+using Lincow.Linux;
+
+namespace Lincow.Serving.Control;
+
+/// <summary>A server that the run directory knows of.</summary>
+/// <param name="Record">What it wrote down.</param>
+/// <param name="IsAlive">Whether that process still runs; if not, what it left behind is stale.</param>
+public sealed record KnownServer(ServingRecord Record, bool IsAlive);
+
+/// <summary>
+/// The directory in which every process that serves overlays leaves a record (ID.json) and its control socket (ID.sock): $LINCOW_RUN_DIR, else
+/// /run/lincow for root, else $XDG_RUNTIME_DIR/lincow. It belongs to one user alone (mode 0700), because who may write there may steer servers.
+/// </summary>
+public sealed class RunDirectory
+{
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    /// <summary>A record is a few hundred bytes for each export.</summary>
+    private const int MaxRecordBytes = 16 << 20;
+
+    private RunDirectory(string path) => Path = path;
+
+    public string Path { get; }
+
+    /// <summary>Null when the environment names none.</summary>
+    public static string? DefaultPath =>
+        Environment.GetEnvironmentVariable("LINCOW_RUN_DIR") is { Length: > 0 } named ? System.IO.Path.GetFullPath(named)
+        : Environment.IsPrivilegedProcess ? "/run/lincow"
+        : Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime ? System.IO.Path.Combine(runtime, "lincow")
+        : null;
+
+    /// <summary>The directory, made if it isn't there. Throws <see cref="LincowException"/>.</summary>
+    public static RunDirectory Open()
+    {
+        var path = DefaultPath ?? throw new LincowException("there is no directory for what is attached: set XDG_RUNTIME_DIR, or LINCOW_RUN_DIR to a directory of yours");
+        try
+        {
+            Directory.CreateDirectory(path, OwnerOnly);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new LincowException($"{path}: the directory for running servers can't be made: {e.Message}. Set LINCOW_RUN_DIR to a directory of yours", e);
+        }
+        if (!LinuxPath.IsTrusted(path))
+            throw Untrusted(path);
+        return new RunDirectory(path);
+    }
+
+    /// <summary>Whether there is one, and it may be believed.</summary>
+    public static bool IsThere => DefaultPath is { } path && Directory.Exists(path) && LinuxPath.IsTrusted(path);
+
+    /// <summary>
+    /// Every server that has a record, by age. Nothing when there is no directory. Throws <see cref="LincowException"/> where others may write: what a
+    /// record names is stopped, unmounted and deleted.
+    /// </summary>
+    public static List<KnownServer> List()
+    {
+        var servers = new List<KnownServer>();
+        if (DefaultPath is not { } path || !Directory.Exists(path))
+            return servers;
+        // By its descriptor: the directory that was looked at is the one that is read.
+        using var directory = OpenDirectory(path);
+        if (!LinuxPath.IsTrusted(directory.OwnPath))
+            throw Untrusted(path);
+        foreach (var file in Directory.EnumerateFiles(directory.OwnPath + "/", "*.json"))
+        {
+            try
+            {
+                if (LinuxFile.ReadTrusted(file, MaxRecordBytes) is { } text && JsonSerializer.Deserialize(text, ControlJson.Default.ServingRecord) is { Exports: not null } record
+                    && System.IO.Path.GetFileName(file) == record.Id + ".json")
+                    servers.Add(new KnownServer(record, LinuxProcess.StartTime(record.Pid) == record.StartTime));
+            }
+            catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
+            {
+                // It ended while we looked; a record is renamed into its place, so none is half written.
+            }
+        }
+        servers.Sort((left, right) => left.Record.Since.CompareTo(right.Record.Since));
+        return servers;
+    }
+
+    public static string SocketPath(ServingRecord record) => System.IO.Path.Combine(DefaultPath!, record.Id + ".sock");
+
+    /// <summary>Where a detached server writes what it has to say.</summary>
+    public static string LogPath(ServingRecord record) => System.IO.Path.Combine(DefaultPath!, record.Id + ".log");
+
+    public void Write(ServingRecord record)
+    {
+        var path = System.IO.Path.Combine(Path, record.Id);
+        File.Delete(path + ".new");
+        using (var file = LinuxFile.CreateNew(path + ".new"))
+            file.Write(JsonSerializer.SerializeToUtf8Bytes(record, ControlJson.Default.ServingRecord), 0);
+        File.Move(path + ".new", path + ".json", overwrite: true);
+    }
+
+    /// <summary>Whether a path names something right in the directory: what a record says is there and isn't was not made by its server.</summary>
+    public static bool Holds(string path) =>
+        DefaultPath is { } directory && System.IO.Path.GetFileName(path) is not ("" or "." or "..")
+        && System.IO.Path.GetDirectoryName(path) == System.IO.Path.TrimEndingDirectorySeparator(directory);
+
+    /// <summary>Takes away everything that a server has in the directory.</summary>
+    public static void Remove(ServingRecord record)
+    {
+        foreach (var ending in (string[])[".sock", ".log", ".new", ".json"])
+            File.Delete(System.IO.Path.Combine(DefaultPath!, record.Id + ending));
+    }
+
+    private static LinuxFile OpenDirectory(string path)
+    {
+        try
+        {
+            return LinuxFile.Open(path, writable: false);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: the directory for running servers can't be read: {e.Reason}. Set LINCOW_RUN_DIR to a directory of yours", e);
+        }
+    }
+
+    private static LincowException Untrusted(string path) =>
+        new($"{path}: belongs to somebody else or may be written by others, so what it says of servers can't be believed. Set LINCOW_RUN_DIR to a directory of yours");
+}

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
 using Lincow.Linux;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 using Lincow.Tests.Linux;
 
@@ -10,14 +11,14 @@ namespace Lincow.Tests.Nbd;
 /// <summary>An export for clients in this process.</summary>
 internal sealed class NbdTestServer : OverlayOnLoop
 {
-    private readonly NbdExports _exports;
+    private readonly ExportTable _exports;
     private readonly NbdMemory _memory;
     private readonly CountdownEvent _open = new(1);
 
     public NbdTestServer(string loop, bool isReadOnly = false, int bytes = 1 << 20, long memoryBytes = NbdMemory.BudgetBytes, int patienceMilliseconds = NbdMemory.PatienceMilliseconds)
         : base(loop, bytes, hole: 0..0, isReadOnly)
     {
-        _exports = new NbdExports([new NbdExport("x", Session.Device, Loop, "test")]);
+        _exports = new ExportTable(new Export("x", Session.Device, Loop, "test"));
         _memory = new NbdMemory(Loop, memoryBytes, patienceMilliseconds);
     }
 

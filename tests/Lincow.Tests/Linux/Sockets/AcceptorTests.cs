@@ -1,6 +1,6 @@
 using Lincow.Linux;
 
-namespace Lincow.Tests.Linux;
+namespace Lincow.Tests.Linux.Sockets;
 
 /// <summary>The accept loop, on a loop that plays what a test says.</summary>
 public sealed class AcceptorTests : IDisposable

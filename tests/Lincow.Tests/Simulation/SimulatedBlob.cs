@@ -63,11 +63,14 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public int Flushes { get; private set; }
 
-    /// <summary>Searches for data: a system call each, in a file.</summary>
+    /// <summary>Reads and searches for data: a system call each, in a file.</summary>
     public int Looks { get; private set; }
 
-    public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation) =>
+    public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
+    {
+        Looks++;
         _world.Add(() => CopyOut(byteOffset, new Span<byte>((void*)buffer, byteCount)), operation, () => Fault(FileCall.Read, byteOffset));
+    }
 
     public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {

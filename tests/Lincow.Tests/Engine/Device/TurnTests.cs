@@ -205,6 +205,8 @@ public class TurnTests
         for (var chunk = 0; chunk < chunks; chunk += 2)
             Assert.Equal(0, store.Write(chunk * 512, new byte[512]));
         Assert.Equal(0, store.Flush());
+        // The hints are to keep the turns busy, not to wait for what nobody has looked at.
+        store.Read(512, 512);
         var hints = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = chunks * 512 }).ToList();
         hints.ForEach(hint => hint.SubmitTo(store.Device));
         var requests = Enumerable.Range(0, chunks / 2).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 }).ToList();
@@ -366,7 +368,7 @@ public class TurnTests
 
         public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
 
-        public void FindRuns(long byteOffset, long byteEnd, Blobs.BlobRuns runs, Blobs.BlobOperation operation)
+        public void FindRuns(long byteOffset, long byteEnd, Lincow.Blobs.BlobRuns runs, Lincow.Blobs.BlobOperation operation)
         {
             runs.Clear(byteOffset);
             for (var end = byteOffset + 512; end <= byteEnd && runs.TryAdd(end, end / 512 % 2 == 0); end += 512)

@@ -62,7 +62,7 @@ public class AttachTests
         var scratch = attachments.Scratch;
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:16M");
         var device = attachments.Attach(scratch["o.cow"]);
-        using (var holder = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec 3<{device}; exec sleep 600"]))!)
+        using (var holder = Surroundings.Start(new ProcessStartInfo("sh", ["-c", $"exec 3<{device}; exec sleep 600"])))
         {
             AwaitHolder(device, holder.Id);
             Assert.Contains($"process {holder.Id} (sleep)", attachments.Fails("detach", device, "--wait", "0"));
@@ -73,7 +73,7 @@ public class AttachTests
         var mount = attachments.Mount(device);
         Assert.Contains($"mounted on {mount}", attachments.Fails("detach", device, "--wait", "0"));
         // It goes as soon as the holder has gone.
-        using var waiting = Process.Start(new ProcessStartInfo("sh", ["-c", $"sleep 0.5; umount {mount}"]))!;
+        using var waiting = Surroundings.Start(new ProcessStartInfo("sh", ["-c", $"sleep 0.5; umount {mount}"]));
         attachments.Ok("detach", device, "--wait", "30");
         waiting.WaitForExit();
         attachments.AssertNothingLeft();

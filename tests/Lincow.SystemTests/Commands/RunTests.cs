@@ -78,12 +78,12 @@ public class RunTests
     {
         using var scratch = new Scratch();
         var overlay = Make(scratch);
-        using var process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Cli.Binary,
+        using var process = Surroundings.Start(new System.Diagnostics.ProcessStartInfo(Cli.Binary,
             ["run", overlay, "--", "sh", "-c", "timeout 30 qemu-io -f raw -c 'write -P 5 0 4096' \"$LINCOW_URI\" >&2; echo started; exec sleep 60"])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-        })!;
+        });
         Assert.Equal("started", process.StandardOutput.ReadLine());
         Tool.Ok("kill", "-TERM", process.Id.ToString(CultureInfo.InvariantCulture));
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(20)), "lincow run still runs 20 s after SIGTERM");

@@ -71,7 +71,7 @@ public class UnfinishedCommitTests
     /// <summary>Ends a commit as soon as the origin has changed: most of its batches are still to come.</summary>
     private static void Interrupt(Scratch scratch, string signal)
     {
-        using var process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT,HUP", Cli.Binary, "commit", scratch["work.cow"]]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        using var process = Surroundings.Start(new ProcessStartInfo("env", ["--default-signal=INT,HUP", Cli.Binary, "commit", scratch["work.cow"]]) { RedirectStandardError = true, RedirectStandardOutput = true });
         // What means nothing to a commit, first: the one of a store begins with the last chunks.
         while (!process.HasExited && Scratch.ReadAt(scratch["origin.img"], 0, 1)[0] == 0 && Scratch.ReadAt(scratch["origin.img"], Bytes - 1, 1)[0] == 0)
             Thread.Sleep(0);

@@ -25,7 +25,7 @@ public class ConvertTests
         int early = 0, complete = 0;
         for (var turn = 0; turn < 25; turn++)
         {
-            var process = Process.Start(new ProcessStartInfo(Cli.Binary, ["convert", overlay.Path, target, "--to", format, "--quiet"]) { RedirectStandardError = true })!;
+            var process = Surroundings.Start(new ProcessStartInfo(Cli.Binary, ["convert", overlay.Path, target, "--to", format, "--quiet"]) { RedirectStandardError = true });
             Thread.Sleep((int)(random.NextDouble() * usual));
             process.Kill();
             process.WaitForExit();
@@ -60,7 +60,7 @@ public class ConvertTests
             Nbd.QemuIo(server.Uri, [.. Enumerable.Range(0, 6).Select(i => $"write -P 1 {i * 64}M 1")]);
             server.Stop();
         }
-        using var process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", Cli.Binary, "convert", scratch["work.cow"], scratch["new.img"], "--to", "snapshot"]) { RedirectStandardError = true })!;
+        using var process = Surroundings.Start(new ProcessStartInfo("env", ["--default-signal=INT", Cli.Binary, "convert", scratch["work.cow"], scratch["new.img"], "--to", "snapshot"]) { RedirectStandardError = true });
         while (!File.Exists(scratch[".new.img.converting"]))
             Thread.Sleep(1);
         Tool.Ok("kill", "-INT", $"{process.Id}");

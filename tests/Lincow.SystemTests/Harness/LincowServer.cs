@@ -55,7 +55,7 @@ internal sealed partial class LincowServer : IDisposable
         };
         foreach (var (name, value) in environment ?? [])
             start.Environment[name] = value;
-        var server = new LincowServer(Process.Start(start)!);
+        var server = new LincowServer(Surroundings.Start(start));
         server.AwaitReady(readyLines);
         return server;
     }

@@ -65,12 +65,12 @@ internal static class Nbd
     public static System.Diagnostics.Process StartScript(string script, params string[] arguments)
     {
         RequireLibnbd();
-        return System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Python, ["-c", Prelude + "import signal; signal.alarm(60)\n" + script, .. arguments])
+        return Surroundings.Start(new System.Diagnostics.ProcessStartInfo(Python, ["-c", Prelude + "import signal; signal.alarm(60)\n" + script, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-        })!;
+        });
     }
 
     public static void QemuIo(string uri, params string[] commands) => QemuIo([], uri, commands);

@@ -107,11 +107,10 @@ public class KernelStoreTests
         Assert.Contains("--read-only", Cli.Fails("serve", store, "--rescue", "--nbd", "unix:" + scratch.NewSocket()));
         Cli.Ok("reset", store);
         // N keeps its table in memory, and leaves nothing behind.
-        var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
-        using (var server = LincowServer.Start(["--table", $"0 2048 snapshot {origin} {scratch["n.img"]} N 8", "--nbd", "unix:" + scratch.NewSocket()], environment: alone))
+        using (var server = LincowServer.Start(scratch, "--table", $"0 2048 snapshot {origin} {scratch["n.img"]} N 8"))
         {
             Nbd.QemuIo(server.Uri, "write -P 6 500000 5000", "read -P 6 500000 5000");
-            Assert.Equal("0 2048 snapshot 16/2048 0\n", Cli.Ok(alone, "status", "--dm"));
+            Assert.Equal("0 2048 snapshot 16/2048 0\n", Cli.Ok("status", "--dm"));
             server.Stop();
         }
         Assert.False(File.Exists(scratch["n.img"]));

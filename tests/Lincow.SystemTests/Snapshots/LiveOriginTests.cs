@@ -110,7 +110,7 @@ public class LiveOriginTests
         Tool.Ok("dotnet", "run", sample, "--", "make", plain, scratch["image.enc"], "secret");
         Assert.NotEqual(content, File.ReadAllBytes(scratch["image.enc"]));
         var socket = scratch.NewSocket();
-        using var server = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("dotnet", ["run", "--no-build", sample, "--", "serve", scratch["image.enc"], "secret", socket]) { RedirectStandardOutput = true })!;
+        using var server = Surroundings.Start(new System.Diagnostics.ProcessStartInfo("dotnet", ["run", "--no-build", sample, "--", "serve", scratch["image.enc"], "secret", socket]) { RedirectStandardOutput = true });
         try
         {
             var uri = server.StandardOutput.ReadLine()?["ready ".Length..] ?? throw new InvalidOperationException("the sample ended");

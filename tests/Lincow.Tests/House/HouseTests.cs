@@ -68,6 +68,15 @@ public partial class HouseTests
         Assert.Equal(tried.Distinct().Count(), tried.Count());
     }
 
+    /// <summary>Else a server that somebody else runs on the machine would be among what the test sees.</summary>
+    [Fact]
+    public void System_tests_start_processes_in_their_tests_own_surroundings()
+    {
+        var starts = Sources.Where(path => path.Contains("/Lincow.SystemTests/", StringComparison.Ordinal) && !path.EndsWith("/Harness/Surroundings.cs", StringComparison.Ordinal))
+            .Where(path => ProcessStart().IsMatch(File.ReadAllText(path)));
+        Assert.Empty(starts);
+    }
+
     private static string FindRoot()
     {
         var directory = new DirectoryInfo(AppContext.BaseDirectory);
@@ -81,6 +90,9 @@ public partial class HouseTests
 
     [GeneratedRegex(@"^try(?:_system)? ([\w-]+) ")]
     private static partial Regex Mutation();
+
+    [GeneratedRegex(@"\bProcess\.Start\(")]
+    private static partial Regex ProcessStart();
 
     [GeneratedRegex(@"ProjectReference Include=""[^""]*/([\w.]+)\.csproj""")]
     private static partial Regex ProjectReference();

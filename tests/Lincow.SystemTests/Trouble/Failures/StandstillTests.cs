@@ -121,12 +121,11 @@ public sealed class StandstillTests : IDisposable
     [Fact]
     public void Servers_that_stand_still_are_waited_for_together()
     {
-        var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = _scratch["run"] };
-        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start([Made($"still{i}.cow"), "--nbd", "unix:" + _scratch.NewSocket()], environment: alone)).ToList();
+        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start(_scratch, Made($"still{i}.cow"))).ToList();
         servers.ForEach(server => server.Pause());
         // Each is given five seconds.
         var clock = Stopwatch.StartNew();
-        var said = Cli.Ok(alone, "status");
+        var said = Cli.Ok("status");
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(15));
         Assert.All(Enumerable.Range(0, 4), i => Assert.Contains($"still{i}: ", said));
         Assert.Equal(4, said.Split("it doesn't answer").Length - 1);
@@ -172,10 +171,10 @@ public sealed class StandstillTests : IDisposable
         var overlay = Made("a.cow");
         var (socket, vhost) = (_scratch.NewSocket(), _scratch.NewSocket());
         // Standard error is a pipe whose reader sleeps.
-        using var shell = Process.Start(new ProcessStartInfo("bash", ["-c", "exec \"$@\" 2> >(exec sleep 60)", "-", Cli.Binary, "serve", overlay, "--nbd", "unix:" + socket, "--vhost-user", vhost])
+        using var shell = Surroundings.Start(new ProcessStartInfo("bash", ["-c", "exec \"$@\" 2> >(exec sleep 60)", "-", Cli.Binary, "serve", overlay, "--nbd", "unix:" + socket, "--vhost-user", vhost])
         {
             RedirectStandardOutput = true,
-        })!;
+        });
         try
         {
             Assert.StartsWith("ready", shell.StandardOutput.ReadLine());

@@ -176,7 +176,7 @@ public sealed class OverlaySession
         {
             if (error is null)
             {
-                _reclaimer = new Reclaimer(Device, _data, ((LinearStore)_store).Superblock.DataOffset);
+                _reclaimer ??= new Reclaimer(Device, _data, ((LinearStore)_store).Superblock.DataOffset);
                 _reclaimer.Start();
             }
             done(error);
@@ -192,7 +192,7 @@ public sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
-            while (!Device.IsIdle)
+            while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.
             if (!Device.IsReadOnly && _store is not SnapshotStore { IsGivenUp: true })

@@ -116,7 +116,7 @@ public class DeviceModelTests
                 break;
             case Kind.CopyUp:
                 Assert.Equal(0, overlay.CopyUp(offset, length));
-                var (map, geometry) = (overlay.Device.Stack.Map, overlay.Device.Geometry);
+                var (map, geometry) = (overlay.Device.Stack.Top.Map, overlay.Device.Geometry);
                 for (var chunk = geometry.ChunkAt(offset); chunk < geometry.ChunkFrom(offset + length); chunk += 1)
                     Assert.NotEqual(ChunkState.Origin, map.StateOf(chunk));
                 break;

@@ -59,7 +59,7 @@ internal sealed class NullDevice : IDisposable
     {
         foreach (var request in _requests)
             request.Free();
-        _device.Stack.Overlay.Dispose();
+        _device.Stack.Top.Dispose();
         _buffers.Dispose();
     }
 

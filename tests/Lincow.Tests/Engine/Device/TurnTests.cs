@@ -364,10 +364,15 @@ public class TurnTests
 
         public int AlignmentBytes => 1;
 
-        public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+        public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
+
+        public void FindRuns(long byteOffset, long byteEnd, Blobs.BlobRuns runs, Blobs.BlobOperation operation)
         {
-            (dataStart, dataEnd) = (byteOffset, byteOffset + 512);
-            return byteOffset < byteEnd - 512;
+            runs.Clear(byteOffset);
+            for (var end = byteOffset + 512; end <= byteEnd && runs.TryAdd(end, end / 512 % 2 == 0); end += 512)
+            {
+            }
+            blob.NextTurn(operation);
         }
 
         public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation) => throw new NotSupportedException();

@@ -48,7 +48,7 @@ internal sealed class TestStore : TestDevice
         }
     }
 
-    public SnapshotStore Store => (SnapshotStore)Device.Stack.Overlay;
+    public SnapshotStore Store => (SnapshotStore)Device.Stack.Top;
 
     /// <summary>Native memory that is in use.</summary>
     public long RentedBytes => _loop.Buffers.RentedBytes;

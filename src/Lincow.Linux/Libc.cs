@@ -93,9 +93,6 @@ internal static unsafe partial class Libc
     public static partial nint malloc(nuint size);
 
     [LibraryImport("libc")]
-    public static partial nint calloc(nuint count, nuint size);
-
-    [LibraryImport("libc")]
     public static partial void free(nint memory);
 
     [LibraryImport("libc", SetLastError = true)]

@@ -14,7 +14,7 @@ internal static class UblkAbi
 
     public const ulong Recovery = 1 << 3, RecoveryReissue = 1 << 4, IoctlEncoding = 1 << 6, UserCopy = 1 << 7;
 
-    public const ushort StateDead = 0, StateLive = 1, StateQuiesced = 2;
+    public const ushort StateLive = 1, StateQuiesced = 2;
 
     public const uint ReadOnly = 1, VolatileCache = 4, ForceUnitAccess = 8;
     public const uint BasicParameters = 1, DiscardParameters = 2;

@@ -22,8 +22,6 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
     internal NbdExports Exports => exports;
 
-    internal TlsSettings? Tls => tls;
-
     /// <summary>The memory of those who shake hands.</summary>
     internal NbdMemory Memory => _memory ??= _owners.TryGetValue(loop, out var owner) ? owner.Memory : new NbdMemory(loop);
 

@@ -139,8 +139,6 @@ internal sealed unsafe class TestRequest : BlockRequest, IDisposable
 
     public Action<int>? Completed { get; set; }
 
-    public bool TakesZeroes { get; set; }
-
     public Span<byte> Content
     {
         get

@@ -366,7 +366,7 @@ public class TurnTests
 
         public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
 
-        public void FindRuns(long byteOffset, long byteEnd, Blobs.BlobRuns runs, Blobs.BlobOperation operation)
+        public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
         {
             runs.Clear(byteOffset);
             for (var end = byteOffset + 512; end <= byteEnd && runs.TryAdd(end, end / 512 % 2 == 0); end += 512)

@@ -6,7 +6,8 @@ namespace Lincow.Linux;
 internal static class UblkAbi
 {
     // Control commands, as ioctls encode them: _IOR or _IOWR('u', NUMBER, struct ublksrv_ctrl_cmd).
-    public const uint GetInfo = 0x80207502, AddDevice = 0xc0207504, DeleteDevice = 0xc0207505, StartDevice = 0xc0207506, StopDevice = 0xc0207507,
+    public const uint GetInfo = 0x80207502, AddDevice = 0xc0207504, DeleteDevice = 0xc0207505, StartDevice = 0xc0207506,
+        StopDevice = 0xc0207507,
         SetParameters = 0xc0207508, StartRecovery = 0xc0207510, EndRecovery = 0xc0207511, GetFeatures = 0x80207513;
 
     // A queue's commands: _IOWR('u', NUMBER, struct ublksrv_io_cmd).

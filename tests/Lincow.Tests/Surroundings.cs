@@ -2,7 +2,10 @@ using System.Runtime.CompilerServices;
 
 namespace Lincow.Tests;
 
-/// <summary>What the library finds in these tests' environment: a key for overlays of their own, not the user's, and no run directory. Gone with them.</summary>
+/// <summary>
+/// What the library finds in these tests' environment: a key for overlays of their own, not the user's, and no run directory. Gone with
+/// them.
+/// </summary>
 internal static class Surroundings
 {
     [ModuleInitializer]

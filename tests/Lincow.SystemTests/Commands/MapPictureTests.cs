@@ -38,7 +38,8 @@ public partial class MapPictureTests
         Assert.Equal(["title", "desc"], root.Attribute("aria-labelledby")!.Value.Split(' '));
         var title = root.Elements(Svg + "title").Single(element => element.Attribute("id")?.Value == "title").Value;
         Assert.Equal("<a>&'b\".cow: 16 KiB in 2 ranges", title);
-        Assert.Contains("A device of 1.25 MiB", root.Elements(Svg + "desc").Single(element => element.Attribute("id")?.Value == "desc").Value);
+        Assert.Contains("A device of 1.25 MiB",
+            root.Elements(Svg + "desc").Single(element => element.Attribute("id")?.Value == "desc").Value);
         var texts = root.Descendants(Svg + "text").Select(text => text.Value).ToList();
         Assert.Contains(title, texts);
         string[] ticks = ["0 bytes", "256 KiB", "512 KiB", "768 KiB", "1 MiB", "1.25 MiB"];
@@ -69,7 +70,8 @@ public partial class MapPictureTests
             h.shutdown()
             """, served.Uri);
         served.Stop();
-        var cells = Rectangles(Draw(served.Scratch, served.Overlay), "data").SelectMany(rectangle => Enumerable.Range(rectangle.X, rectangle.Width).Select(x => (X: x, rectangle.Y))).ToList();
+        var cells = Rectangles(Draw(served.Scratch, served.Overlay), "data")
+            .SelectMany(rectangle => Enumerable.Range(rectangle.X, rectangle.Width).Select(x => (X: x, rectangle.Y))).ToList();
         // The shift is a fifth of this store: the diagonal begins there.
         var near = cells.Count(cell => Math.Abs(Cells - cell.Y - (Cells / 5.0 + cell.X * 0.8)) < 4);
         Assert.True(cells.Count > 170, $"{cells.Count} cells");

@@ -55,14 +55,17 @@ public class MapTests
         Assert.Equal(["0x2000", "0x1000", "0x102000", served.Overlay], lines[2].Split(' ', StringSplitOptions.RemoveEmptyEntries));
     }
 
-    /// <summary>Start, length, depth, zero and data; neighbours that say the same made one, because clusters in a qcow2 file lie anywhere.</summary>
+    /// <summary>
+    /// Start, length, depth, zero and data; neighbours that say the same made one, because clusters in a qcow2 file lie anywhere.
+    /// </summary>
     private static List<(long Start, long Length, int Depth, bool Zero, bool Data)> Merge(JsonDocument map)
     {
         List<(long Start, long Length, int Depth, bool Zero, bool Data)> merged = [];
         foreach (var range in map.RootElement.EnumerateArray())
         {
             var (start, length) = (range.GetProperty("start").GetInt64(), range.GetProperty("length").GetInt64());
-            var next = (start, length, range.GetProperty("depth").GetInt32(), range.GetProperty("zero").GetBoolean(), range.GetProperty("data").GetBoolean());
+            var next = (start, length, range.GetProperty("depth").GetInt32(), range.GetProperty("zero").GetBoolean(),
+                range.GetProperty("data").GetBoolean());
             if (merged.Count > 0 && (merged[^1].Depth, merged[^1].Zero, merged[^1].Data) == (next.Item3, next.Item4, next.Item5))
                 merged[^1] = merged[^1] with { Length = merged[^1].Length + length };
             else

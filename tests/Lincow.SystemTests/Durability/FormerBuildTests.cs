@@ -4,8 +4,8 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Durability;
 
 /// <summary>
-/// What an earlier build left on disk in every state, and what it said of that (tests/samples/lincow, made by tests/compat): this build reads the same
-/// and can go on from there. tests/compat compares two builds byte for byte.
+/// What an earlier build left on disk in every state, and what it said of that (tests/samples/lincow, made by tests/compat): this build
+/// reads the same and can go on from there. tests/compat compares two builds byte for byte.
 /// </summary>
 public class FormerBuildTests
 {
@@ -62,7 +62,8 @@ public class FormerBuildTests
 
     private static (string Overlay, string Origin) Unpack(Scratch scratch, string state)
     {
-        Tool.Ok("tar", "--extract", "--xattrs", "--file", Cli.InRepository($"tests/samples/lincow/{state}.tar.xz"), "--directory", scratch.Directory);
+        Tool.Ok("tar", "--extract", "--xattrs", "--file", Cli.InRepository($"tests/samples/lincow/{state}.tar.xz"), "--directory",
+            scratch.Directory);
         return (scratch["work.cow"], state == "commit" ? scratch["origin.img"] : Samples.Origin(scratch, "lincow", OriginBytes));
     }
 
@@ -88,7 +89,8 @@ public class FormerBuildTests
         }
         else
         {
-            Assert.True(JsonNode.DeepEquals(former, now), $"{former?.GetPath()}: {former?.ToJsonString() ?? "null"} then, {now?.ToJsonString() ?? "null"} now");
+            Assert.True(JsonNode.DeepEquals(former, now),
+                $"{former?.GetPath()}: {former?.ToJsonString() ?? "null"} then, {now?.ToJsonString() ?? "null"} now");
         }
     }
 }

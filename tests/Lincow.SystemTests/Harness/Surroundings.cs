@@ -6,9 +6,9 @@ using System.Runtime.CompilerServices;
 namespace Lincow.SystemTests.Harness;
 
 /// <summary>
-/// What a process under test finds in its environment: a run directory of its test's own, and a key for overlays of these tests' own. So a test meets no
-/// server but those that it started, whatever else runs: a stranger's server on this machine, another test beside it, another run of the tests. All of it is
-/// gone with these tests.
+/// What a process under test finds in its environment: a run directory of its test's own, and a key for overlays of these tests' own. So a
+/// test meets no server but those that it started, whatever else runs: a stranger's server on this machine, another test beside it, another
+/// run of the tests. All of it is gone with these tests.
 /// </summary>
 internal static class Surroundings
 {
@@ -22,7 +22,8 @@ internal static class Surroundings
     /// <summary>Where servers of the test that is running now register. Threads and tasks that it starts have the same.</summary>
     public static string RunDirectory =>
         RunDirectories.GetOrAdd((TestContext.Current.Test ?? throw new InvalidOperationException("no test is running")).UniqueID,
-            _ => Path.Combine(_root, RunDirectories.Count.ToString(CultureInfo.InvariantCulture) + "-" + Guid.NewGuid().ToString("N")[..4]));
+            _ => Path.Combine(_root, RunDirectories.Count.ToString(CultureInfo.InvariantCulture) + "-" + Guid.NewGuid()
+                .ToString("N")[..4]));
 
     /// <summary>Starts a process for the running test. What the caller put into its environment counts.</summary>
     public static Process Start(ProcessStartInfo start)

@@ -27,5 +27,6 @@ public class SurroundingsTests
         stranger.Stop();
     }
 
-    private static List<StatusFacts> Servers() => JsonSerializer.Deserialize<List<StatusFacts>>(Cli.Ok("status", "--json"), JsonSerializerOptions.Web)!;
+    private static List<StatusFacts> Servers() =>
+        JsonSerializer.Deserialize<List<StatusFacts>>(Cli.Ok("status", "--json"), JsonSerializerOptions.Web)!;
 }

@@ -61,7 +61,8 @@ public class KernelStoreTests
         {
             Assert.Equal(Samples.MergedSha256(folder), Sum(Nbd.ReadAll(scratch, server.Uri)), ignoreCase: true);
             var free = Cli.Map(store).First(range => range.Depth == 1 && range.Length >= 1 << 20).Start;
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x' * (1 << 20), int(sys.argv[2]))", server.Uri, $"{free}");
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x' * (1 << 20), int(sys.argv[2]))", server.Uri,
+                $"{free}");
             Assert.EndsWith(" snapshot Overflow\n", Cli.Ok("status", store, "--dm"));
             Enlarge(store, 2 << 20);
             Nbd.QemuIo(server.Uri, $"write -P 9 {free} 1M", "flush", $"read -P 9 {free} 1M");
@@ -83,7 +84,8 @@ public class KernelStoreTests
         using (var server = LincowServer.Start(scratch, "--table", table))
         {
             Nbd.QemuIo(server.Uri, "write -P 5 0 120k", "flush");
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x', 500000)\nh.pwrite(b'y', 4096)\nh.flush()", server.Uri);
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x', 500000)\nh.pwrite(b'y', 4096)\nh.flush()",
+                server.Uri);
             Assert.EndsWith(" snapshot Overflow\n", Cli.Ok("status", store, "--dm"));
             server.Stop();
         }
@@ -92,7 +94,8 @@ public class KernelStoreTests
         using (var server = LincowServer.Start(scratch, "--table", table.Replace(" PO ", " P ", StringComparison.Ordinal)))
         {
             Nbd.QemuIo(server.Uri, "read -P 5 8192 100k");
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.EIO, h.pwrite, b'x', 500000)\nexpect(errno.EIO, h.pread, 512, 0)", server.Uri);
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.EIO, h.pwrite, b'x', 500000)\nexpect(errno.EIO, h.pread, 512, 0)",
+                server.Uri);
             Assert.EndsWith(" snapshot Invalid\n", Cli.Ok("status", store, "--dm"));
             server.Stop();
         }

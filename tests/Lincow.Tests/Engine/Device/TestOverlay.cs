@@ -106,7 +106,8 @@ internal sealed class TestOverlay : TestDevice
         while (request.Result is null)
         {
             if (World.PendingCount == 0)
-                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for nothing");
+                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for "
+                    + "nothing");
             World.Turn();
         }
         return request.Result.Value;

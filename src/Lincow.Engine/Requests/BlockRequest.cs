@@ -102,7 +102,6 @@ public abstract class BlockRequest
     // The device's own state, from Submit to OnCompleted.
     internal bool Started;
     internal bool IsLocked;
-    internal bool InFlushRound;
 
     /// <summary>Queued in the exception store until a place is known, or for the loop's next turn.</summary>
     internal bool IsWaiting;
@@ -138,7 +137,7 @@ public abstract class BlockRequest
 
     internal void ResetState()
     {
-        Started = IsLocked = InFlushRound = IsWaiting = HeadBecomesData = TailBecomesData = false;
+        Started = IsLocked = IsWaiting = HeadBecomesData = TailBecomesData = false;
         Outstanding = Error = 0;
         ReservedCount = 0;
         FilledExtents = 0;

@@ -1,8 +1,8 @@
 namespace Lincow.Linux;
 
 /// <summary>
-/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>. Owned and
-/// reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
+/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>.
+/// Owned and reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
 /// </summary>
 public abstract class LoopWork : IThreadPoolWorkItem
 {

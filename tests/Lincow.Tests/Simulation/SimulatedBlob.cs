@@ -80,7 +80,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
             var fault = Fault(FileCall.Write, byteOffset);
             // A write that fails may have written any part of itself.
             if (fault < 0)
-                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer, _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
+                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer,
+                    _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
             return fault;
         });
     }
@@ -112,7 +113,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
     {
         Looks++;
-        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () => Fault(FileCall.FindRuns, byteOffset));
+        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () =>
+            Fault(FileCall.FindRuns, byteOffset));
     }
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)

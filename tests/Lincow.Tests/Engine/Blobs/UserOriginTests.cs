@@ -57,7 +57,9 @@ public sealed class UserOriginTests : IDisposable
             var overlay = Path.Combine(directory, "work.cow");
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = "", UserOrigin = new Numbers(1 << 20, true) });
             OverlaySession.Open(new SessionOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) }, _loop).Close();
-            var error = Assert.Throws<LincowException>(() => OverlaySession.Open(new SessionOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) { Shift = 1 } }, _loop));
+            var error = Assert.Throws<LincowException>(() =>
+                OverlaySession.Open(new SessionOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) { Shift = 1 } },
+                _loop));
             Assert.Contains("its content differs", error.Message, StringComparison.Ordinal);
         }
         finally
@@ -102,7 +104,8 @@ public sealed class UserOriginTests : IDisposable
 
         public override bool IsQuick => isQuick;
 
-        public static byte[] Content(long byteOffset, int byteLength, int shift = 0) => [.. Enumerable.Range(0, byteLength).Select(i => (byte)((byteOffset + i + shift) * 31 >> 3))];
+        public static byte[] Content(long byteOffset, int byteLength, int shift = 0) =>
+            [.. Enumerable.Range(0, byteLength).Select(i => (byte)((byteOffset + i + shift) * 31 >> 3))];
 
         public override void Read(long byteOffset, Span<byte> target)
         {

@@ -85,13 +85,17 @@ public sealed class CommitBatchTests : IDisposable
         MakeInterrupted(store);
         var converter = new OverlayConverter([new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()]);
         AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = "zero:1M", Force = true }));
-        AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("other"), Map = At("work"), Origin = "zero:1M", Force = true }));
+        AssertRefused(() =>
+            OverlayCreator.Create(new CreateOptions { Overlay = At("other"), Map = At("work"), Origin = "zero:1M", Force = true }));
         AssertRefused(() => converter.Run(new ConvertOptions { Source = At("work"), Destination = At("new"), To = "uml" }));
         Assert.False(File.Exists(At("new")));
         File.WriteAllBytes(At("second"), new byte[1 << 20]);
         OverlayCreator.Create(new CreateOptions { Overlay = At("source"), Origin = At("second") });
-        AssertRefused(() => converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
-        AssertRefused(() => OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = StoreKind.Snapshot }).Dispose());
+        AssertRefused(() =>
+            converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
+        AssertRefused(() =>
+            OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = StoreKind.Snapshot })
+            .Dispose());
         Assert.True(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
 
         OverlayReset.Reset(At("work"), null, force: true);
@@ -111,7 +115,8 @@ public sealed class CommitBatchTests : IDisposable
         var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
         using (var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, true, new PosixLoop()))
             merge.Begin();
-        AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Map = At("map2"), Origin = "zero:1M", Force = true }));
+        AssertRefused(() =>
+            OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Map = At("map2"), Origin = "zero:1M", Force = true }));
         AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("map"), Origin = "zero:1M", Force = true }));
         Assert.False(File.Exists(At("map2")));
     }
@@ -157,7 +162,9 @@ public sealed class CommitBatchTests : IDisposable
         using (var stop = new CancellationTokenSource())
         {
             stop.Cancel();
-            Assert.Contains("interrupted", Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
+            Assert.Contains("interrupted",
+                Assert.Throws<LincowException>(() =>
+                OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
         }
         Assert.False(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
         Assert.Equal(1 << 20, new FileInfo(At("origin")).Length);
@@ -215,7 +222,8 @@ public sealed class CommitBatchTests : IDisposable
         {
             var options = new SessionOptions { Overlay = At("work"), Origin = At(name) };
             var content = File.ReadAllBytes(At(name));
-            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () => new OverlayReader(options).Dispose()])
+            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () =>
+                new OverlayReader(options).Dispose()])
             {
                 var message = Assert.Throws<LincowException>(use).Message;
                 Assert.Contains(At("origin"), message);
@@ -266,10 +274,12 @@ public sealed class CommitBatchTests : IDisposable
     private static void AssertCanNotGrow(ICommitSource merge)
     {
         var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
-        Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
+        Assert.Contains("Nothing was committed",
+            Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
     }
 
-    private static void AssertRefused(Action action) => Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
+    private static void AssertRefused(Action action) =>
+        Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
 
     private void Commit() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
 
@@ -280,7 +290,16 @@ public sealed class CommitBatchTests : IDisposable
         var content = new byte[originBytes];
         new Random(1).NextBytes(content);
         File.WriteAllBytes(At("origin"), content);
-        OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = At("origin"), ChunkBytes = chunk, Map = map, Store = store, SizeBytes = size, StoreBytes = storeBytes });
+        OverlayCreator.Create(new CreateOptions
+        {
+            Overlay = At("work"),
+            Origin = At("origin"),
+            ChunkBytes = chunk,
+            Map = map,
+            Store = store,
+            SizeBytes = size,
+            StoreBytes = storeBytes
+        });
     }
 
     /// <summary>An overlay of more than one batch whose commit ended behind the first; returns what its device reads.</summary>
@@ -292,7 +311,8 @@ public sealed class CommitBatchTests : IDisposable
         new Random(2).NextBytes(content);
         Change(device => Assert.Equal(0, device.Write(0, content)));
         using var stop = new CancellationTokenSource();
-        var error = Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, _ => stop.Cancel(), stop.Token));
+        var error = Assert.Throws<LincowException>(() =>
+            OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, _ => stop.Cancel(), stop.Token));
         Assert.Contains("interrupted", error.Message);
         Assert.NotEqual(content, File.ReadAllBytes(At("origin")));
         return content;
@@ -328,12 +348,18 @@ public sealed class CommitBatchTests : IDisposable
 
         public int Write(long byteOffset, byte[] content)
         {
-            using var request = new TestRequest { Operation = Requests.BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length };
+            using var request = new TestRequest
+            {
+                Operation = Requests.BlockOperation.Write,
+                ByteOffset = byteOffset,
+                ByteLength = content.Length
+            };
             content.CopyTo(request.Content);
             return Run(request);
         }
 
-        public int Zero(long byteOffset, long byteLength) => Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
+        public int Zero(long byteOffset, long byteLength) =>
+            Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
 
         public void Dispose()
         {

@@ -108,6 +108,15 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     /// <param name="reclaimed">What an earlier generation left behind has all been given back.</param>
     public abstract void CloseCleanly(bool reclaimed);
 
+    /// <summary>
+    /// It is no snapshot of its origin any more, for good: the origin is about to change, and what it was couldn't be kept. Calls back when that is on stable storage.
+    /// </summary>
+    public virtual void GiveUpForGood(string reason, Action written)
+    {
+        Fail(reason);
+        written();
+    }
+
     public abstract void Dispose();
 }
 

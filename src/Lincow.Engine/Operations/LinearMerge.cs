@@ -44,7 +44,7 @@ internal sealed class LinearMerge : ICommitSource
 
     public double Progress => (double)_position / DeviceBytes;
 
-    private LinearStore Store => (LinearStore)_reader.Device.Stack.Overlay;
+    private LinearStore Store => (LinearStore)_reader.Device.Stack.Top;
 
     /// <summary>Looks at the overlay and its origin first, as any reader does, so that what is damaged or isn't the origin is refused before anything is written.</summary>
     public static LinearMerge Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)

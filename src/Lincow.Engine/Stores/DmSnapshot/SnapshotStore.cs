@@ -403,7 +403,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     }
 
     /// <summary>The store is invalid from now on, in its header too; calls back when that has been written, or can't be.</summary>
-    public void GiveUpForGood(string reason, Action written)
+    public override void GiveUpForGood(string reason, Action written)
     {
         if (MetadataBlob is null || (_isGivenUp && !_isInvalidating))
         {

@@ -42,6 +42,19 @@ public sealed class Origin : IDisposable
 
     public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
 
+    /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
+    internal Action<string>? Report
+    {
+        set
+        {
+            if (_blob is not null)
+                _blob.Report = value;
+        }
+    }
+
+    /// <inheritdoc cref="IBlob.CancelReads"/>
+    internal void CancelReads() => _blob?.CancelReads();
+
     public int AlignmentBytes => _blob?.AlignmentBytes ?? 1;
 
     /// <summary>No search is on its way.</summary>

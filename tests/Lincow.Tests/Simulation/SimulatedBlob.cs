@@ -54,6 +54,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public string Name { get; }
 
+    public Action<string>? Report { get; set; }
+
     public int AlignmentBytes => 1;
 
     /// <summary>Decides whether an operation fails: 0, or a negative errno.</summary>
@@ -121,6 +123,10 @@ internal sealed unsafe class SimulatedBlob : IBlob
     {
         Looks++;
         return _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+    }
+
+    public void CancelReads()
+    {
     }
 
     public void WillNeed(long byteOffset, long byteLength)

@@ -381,6 +381,8 @@ public class TurnTests
     {
         public string Name => blob.Name;
 
+        public Action<string>? Report { get; set; }
+
         public int AlignmentBytes => 1;
 
         public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
@@ -407,6 +409,10 @@ public class TurnTests
         public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();
 
         public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();
+
+        public void CancelReads()
+        {
+        }
 
         public void WillNeed(long byteOffset, long byteLength)
         {

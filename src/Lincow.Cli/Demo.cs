@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Lincow.Operations;
+using Lincow.Serving.Hosting;
 using Spectre.Console;
 
 namespace Lincow.Cli;
@@ -133,15 +134,15 @@ internal sealed class Demo
 
     private void Serve(Action<string> use)
     {
-        var host = new ServeHost("demo");
-        host.Start([new SessionOptions { Overlay = Overlay }], [], [new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))], tls: null);
+        var host = new Host(new HostOptions { Command = "demo", Log = CommandRunner.Warn });
         try
         {
-            use(host.Uris[0]);
+            var export = host.AddRange([new ExportOptions { Overlay = new SessionOptions { Overlay = Overlay } }])[0];
+            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))).UriOf(export)!);
         }
         finally
         {
-            host.Stop();
+            host.StopAsync().GetAwaiter().GetResult();
         }
     }
 

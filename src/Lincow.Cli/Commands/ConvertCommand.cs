@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Conversion;
+using Lincow.Serving.Attach;
 using Lincow.Serving.Qcow2;
 
 namespace Lincow.Cli.Commands;

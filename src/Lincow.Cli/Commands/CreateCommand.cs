@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.VhostUser;
 using static Lincow.Fuzz.BrokenPromiseException;
 
@@ -63,7 +64,7 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
         }, loop);
         var (server, client) = LinuxSocket.Pair();
         var isClosed = false;
-        var export = new VhostExport("disk", session.Device, loop, (how & 32) == 0 ? 1 : 4096);
+        var export = new Export("disk", session.Device, loop, "", (how & 32) == 0 ? 1 : 4096);
         VhostSession.TryOpen(export, server, _ => { }, () => isClosed = true)!.Start();
         Begin(loop, client, isPacked, hasInflight);
         for (var i = 0; i < MaxMessages && !input.IsEmpty && !isClosed; i++)

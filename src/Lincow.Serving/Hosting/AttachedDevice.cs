@@ -2,11 +2,12 @@ using System.Collections.Concurrent;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
+using Lincow.Serving.Exports;
 
-namespace Lincow.Cli;
+namespace Lincow.Serving.Hosting;
 
-/// <summary>The one device of a <see cref="ServeHost"/>, attached to this machine, and what asks it to go: signals and <c>lincow detach</c>.</summary>
-internal sealed class AttachedDevice
+/// <summary>An export of a <see cref="Host"/> that is attached to this machine, the only one of its process, and what asks it to go: signals and <c>lincow detach</c>.</summary>
+public sealed class AttachedDevice
 {
     /// <summary>How long to wait before looking again whether somebody holds it: doubled each time, for a detach mostly succeeds at once.</summary>
     private const int FirstRetryMilliseconds = 10, LastRetryMilliseconds = 1000;
@@ -21,30 +22,43 @@ internal sealed class AttachedDevice
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(1);
 
     private readonly BlockingCollection<EndRequest> _requests = [];
-    private readonly ServeHost _host;
+    private readonly Host _host;
     private IAttachment? _attachment;
 
-    private AttachedDevice(ServeHost host) => _host = host;
+    private AttachedDevice(Host host) => _host = host;
 
+    /// <summary>The block device; null where it is a file.</summary>
     public string? Device => _attachment!.Device;
 
+    /// <summary>The block device's path, or else the file's.</summary>
     public string Path => _attachment!.Path;
 
-    /// <summary>Attaches the host's device. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
+    /// <summary>Attaches an export. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
+    /// <param name="host">The host; its loops should have been started by a thread that is fit for it (<see cref="LinuxProcess.TryBecomeIoFlusher"/>).</param>
+    /// <param name="export">An overlay of the host's.</param>
+    /// <param name="way">How.</param>
+    /// <param name="name">The name of the link or file; null for the export's.</param>
+    /// <param name="scanPartitions">Whether partitions in it become devices too.</param>
     /// <param name="waiting">A device of the same overlay that waits for a server: it is taken over, in its own way.</param>
-    public static AttachedDevice Attach(ServeHost host, IAttachWay way, string? name, bool scanPartitions, FoundExport? waiting = null)
+    public static AttachedDevice Attach(Host host, Export export, IAttachWay way, string? name, bool scanPartitions, ExportRecord? waiting = null)
     {
         var attached = new AttachedDevice(host);
-        var (thread, session, options) = host.Sessions[0];
         // Memory that the device's own thread needs must not wait for the device.
-        thread.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
-        host.OpenCount = () => attached._attachment?.OpenCount ?? 0;
-        host.OnDetach = (request, reply) => attached._requests.Add(new EndRequest(request.WaitSeconds, reply));
-        var source = System.IO.Path.GetFullPath(options.Overlay ?? options.Origin!);
-        var target = new AttachTarget(thread.Loop, session.Device, name ?? session.Name, source, options.Overlay is not null, scanPartitions, host.NoteAttachment, CommandRunner.Warn, attached.End);
-        attached._attachment = waiting is null ? way.Attach(target) : way.Resume(target, waiting.Export);
-        if (waiting is not null)
-            WaitingDevice.Forget(waiting);
+        export.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
+        export.OpenCount = () => attached._attachment?.OpenCount ?? 0;
+        host.OnDetach = (waitSeconds, reply) => attached._requests.Add(new EndRequest(waitSeconds, reply));
+        var source = System.IO.Path.GetFullPath(export.Overlay ?? export.Origin!);
+        var target = new AttachTarget(export.Loop, export.Device, name ?? export.Name, source, export.Overlay is not null, scanPartitions,
+            change => host.NoteAttachment(export, change), host.Options.Log, attached.End);
+        try
+        {
+            attached._attachment = waiting is null ? way.Attach(target) : way.Resume(target, waiting);
+        }
+        catch
+        {
+            (export.OpenCount, host.OnDetach) = (null, null);
+            throw;
+        }
         // Not before everything is there: what is swapped out until now may stay so.
         // mutation: real-memory-not-locked
         LinuxProcess.TryLockMemory();
@@ -54,8 +68,15 @@ internal sealed class AttachedDevice
     /// <summary>Asks it to go as soon as nobody holds it any more. From any thread.</summary>
     public void End() => _requests.Add(new EndRequest(NoLimit, null));
 
+    /// <summary>Waits until somebody asks it to go and nobody holds it; then stops its host, and tells them how that went. Throws as <see cref="Host.StopAsync"/>.</summary>
+    public void WaitAndStopHost()
+    {
+        var reply = WaitForEnd();
+        _host.Stop(reply).GetAwaiter().GetResult();
+    }
+
     /// <summary>Waits until somebody asks it to go and nobody holds it. Returns a way to tell them how the rest went.</summary>
-    public Action<string?> WaitForEnd()
+    private Action<string?> WaitForEnd()
     {
         var waiting = new List<EndRequest>();
         var hasComplained = false;
@@ -72,7 +93,7 @@ internal sealed class AttachedDevice
             var isDetached = _attachment!.TryDetach(out var holders);
             look = Environment.TickCount64 - started;
             if (isDetached)
-                return error => waiting.ForEach(each => each.Reply?.Invoke(new ControlReply(error)));
+                return error => waiting.ForEach(each => each.Reply?.Invoke(error));
             if (holders.Count == 0)
                 continue;
             // Who asked over the control socket has a limit, and hears who holds it; a signal has none.
@@ -80,13 +101,13 @@ internal sealed class AttachedDevice
             {
                 if (each.Age < TimeSpan.FromSeconds(each.WaitSeconds))
                     return false;
-                each.Reply?.Invoke(new ControlReply(Describe(Path, holders)));
+                each.Reply?.Invoke(Describe(Path, holders));
                 return true;
             });
             if (!hasComplained && waiting.Exists(each => each.Age > Silence))
             {
                 hasComplained = true;
-                CommandRunner.Warn($"{Describe(Path, holders)}; waiting until that has ended");
+                _host.Options.Log($"{Describe(Path, holders)}; waiting until that has ended");
             }
         }
     }
@@ -98,7 +119,7 @@ internal sealed class AttachedDevice
     /// <summary>A sentence that names holders.</summary>
     public static string Describe(string path, List<string> holders) => $"{path}: is still in use: {string.Join(", ", holders)}";
 
-    private sealed record EndRequest(double WaitSeconds, Action<ControlReply>? Reply)
+    private sealed record EndRequest(double WaitSeconds, Action<string?>? Reply)
     {
         private readonly long _start = Environment.TickCount64;
 

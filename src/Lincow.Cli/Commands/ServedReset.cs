@@ -1,13 +1,14 @@
 using Lincow.Linux;
 using Lincow.Serving.Control;
+using Lincow.Serving.Hosting;
 
-namespace Lincow.Cli;
+namespace Lincow.Cli.Commands;
 
 /// <summary>
 /// Resets an overlay through the process that serves it, unless somebody uses the device in a way that would go on with what was there: a mounted file
 /// system, a process that has the device or file open, a virtual machine. NBD clients are only told of.
 ///
-/// Claim, then look: a block device is claimed first, so that nobody mounts it any more, then it is looked who has it open, also once more behind the
+/// Claim, then look: a block device is claimed first, so that nobody mounts it any more, then it is looked who has it open, also once more after the
 /// reset, for a mere open needs no claim. Of files and virtual machines the server knows by itself, and looks on its loop, where nobody comes in between.
 /// </summary>
 internal sealed class ServedReset(FoundExport found, bool force)
@@ -51,7 +52,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
         var end = Environment.TickCount64 + HolderMilliseconds;
         while (true)
         {
-            var reply = ControlClient.Ask(found.Server.Record, new ControlRequest(ControlRequest.Reset, found.Index, Force: force), Patience)
+            var reply = ControlClient.Ask(found.Server.Record, new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
                 ?? throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and doesn't answer. Look at it with 'lincow status'");
             if (reply.Error is null)
                 return reply;

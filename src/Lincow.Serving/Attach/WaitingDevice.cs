@@ -1,15 +1,14 @@
 using Lincow.Linux;
 using Lincow.Operations;
-using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 
-namespace Lincow.Cli;
+namespace Lincow.Serving.Attach;
 
 /// <summary>
 /// Devices whose server died and which wait for another one: what was asked of them meanwhile is in the kernel. Whoever changed the overlay in
 /// another way now would change it under a file system that knows nothing of it.
 /// </summary>
-internal static class WaitingDevice
+public static class WaitingDevice
 {
     /// <summary>The device of an overlay that waits, whichever of its files is named; null when there is none. Only root has such devices.</summary>
     /// <param name="overlay">The overlay, or its map, or a file or device that may be one.</param>
@@ -40,6 +39,6 @@ internal static class WaitingDevice
     }
 
     /// <summary>Whether a living server has the device of a dead one's record.</summary>
-    public static bool IsServed(ServedExport left) =>
+    public static bool IsServed(ExportRecord left) =>
         left.Identity is not null && RunDirectory.List().Exists(server => server.IsAlive && server.Record.Exports.Any(export => export.Identity == left.Identity));
 }

@@ -1,11 +1,13 @@
 using Lincow.Linux;
 using Lincow.Serving.Control;
 
-namespace Lincow.Cli;
+namespace Lincow.Serving.Hosting;
 
-/// <summary>A serving process in the run directory: its record and its control socket, from <see cref="TryBegin"/> to <see cref="End"/>.</summary>
+/// <summary>A host in the run directory: its record and its control socket, from <see cref="TryBegin"/> to <see cref="End"/>.</summary>
 internal sealed class Registration
 {
+    private static int s_hostCount;
+
     private readonly RunDirectory _directory;
     private readonly LoopThread _thread;
     private readonly ControlServer _server;
@@ -15,15 +17,15 @@ internal sealed class Registration
         (_directory, _thread, _server, _record) = (directory, thread, server, record);
 
     /// <summary>Null where there is no place for it: clients are served all the same.</summary>
-    public static Registration? TryBegin(string command, LoopThread thread, List<ServedExport> exports, ControlHandler handler)
+    public static Registration? TryBegin(string command, LoopThread thread, IReadOnlyList<ExportRecord> exports, ControlHandler handler, Action<string> log)
     {
         if (LinuxProcess.StartTime(Environment.ProcessId) is not { } startTime)
             return null;
-        var record = new ServingRecord(Environment.ProcessId, startTime, command, DateTimeOffset.Now, exports);
+        var record = new ServingRecord(Environment.ProcessId, startTime, command, DateTimeOffset.Now, exports, Interlocked.Increment(ref s_hostCount) - 1);
         try
         {
             var directory = RunDirectory.Open();
-            var server = new ControlServer(thread.Loop, handler);
+            var server = new ControlServer(thread.Loop, handler, log);
             var socket = LinuxSocket.ListenUnix(RunDirectory.SocketPath(record));
             thread.Loop.Post(() => server.Listen(socket));
             directory.Write(record);
@@ -35,10 +37,10 @@ internal sealed class Registration
         }
     }
 
-    /// <summary>Changes what the record says of an export.</summary>
-    public void Update(int export, Func<ServedExport, ServedExport> change)
+    /// <summary>Writes down what is served now.</summary>
+    public void Write(IReadOnlyList<ExportRecord> exports)
     {
-        _record = _record with { Exports = [.. _record.Exports.Select((old, index) => index == export ? change(old) : old)] };
+        _record = _record with { Exports = exports };
         _directory.Write(_record);
     }
 

@@ -1,16 +1,18 @@
 using Lincow.Linux;
-using Lincow.Serving.Control;
 
-namespace Lincow.Cli;
+namespace Lincow.Serving.Control;
 
 /// <summary>An export of a server that the run directory knows of.</summary>
-internal sealed record FoundExport(KnownServer Server, int Index)
+/// <param name="Server">The server.</param>
+/// <param name="Index">Which of its exports it is, in the record's order.</param>
+public sealed record FoundExport(KnownServer Server, int Index)
 {
-    public ServedExport Export => Server.Record.Exports[Index];
+    /// <summary>What its server wrote down of it.</summary>
+    public ExportRecord Export => Server.Record.Exports[Index];
 }
 
 /// <summary>Finds servers and asks them.</summary>
-internal static class Servers
+public static class Servers
 {
     /// <summary>A server on a busy machine takes its time; one that stands still never answers.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
@@ -33,14 +35,15 @@ internal static class Servers
 
     private static List<FoundExport> All() => [.. RunDirectory.List().SelectMany(server => server.Record.Exports.Select((_, index) => new FoundExport(server, index)))];
 
-    private static bool IsAt(ServedExport export, string path)
+    private static bool IsAt(ExportRecord export, string path)
     {
         // Not looked at through the file system: a file whose server is dead can't be.
-        string?[] paths = [export.Overlay, export.Device, export.Link, export.File];
-        return paths.Contains(path) || (export.Overlay is { } overlay && LinuxPath.AreSame(overlay, path)) || (export.Device is { } device && LinuxPath.AreSame(device, path));
+        string?[] paths = [export.Overlay, export.LiveOrigin, export.Device, export.Link, export.File];
+        string?[] same = [export.Overlay, export.LiveOrigin, export.Device];
+        return paths.Contains(path) || same.Any(other => other is not null && LinuxPath.AreSame(other, path));
     }
 
-    // What is attached has the name of its link or file, which --name gave.
-    private static bool IsNamed(ServedExport export, string name) =>
-        export.Name == name || Path.GetFileName(export.Link) == name || Path.GetFileNameWithoutExtension(export.File) == name;
+    // What is served is also known by its file's name, whatever --name says; what is attached, by the name of its link or file, which --name gave.
+    private static bool IsNamed(ExportRecord export, string name) =>
+        export.Name == name || Path.GetFileNameWithoutExtension(export.Overlay ?? export.LiveOrigin) == name || Path.GetFileName(export.Link) == name || Path.GetFileNameWithoutExtension(export.File) == name;
 }

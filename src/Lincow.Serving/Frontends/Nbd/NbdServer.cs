@@ -250,7 +250,7 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         public TaskCompletionSource Drained { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 
-    /// <summary>A connection behind its handshake; its transmission begins a moment later, on the loop of the export.</summary>
+    /// <summary>A connection after its handshake; its transmission begins a moment later, on the loop of the export.</summary>
     private sealed class OpenPlace(int socket, BlockDevice device, bool isTrusted)
     {
         public BlockDevice Device => device;

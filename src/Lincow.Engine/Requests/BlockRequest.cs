@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Device;
 using Lincow.Linux;
 
@@ -125,6 +126,9 @@ public abstract class BlockRequest
     /// <summary>Links the request into the one queue that it waits in.</summary>
     internal BlockRequest? Next;
 
+    /// <summary>It is in a queue.</summary>
+    internal bool IsQueued;
+
     internal bool CanGoOn => Outstanding == 0 && Error == 0 && !IsWaiting;
 
     internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
@@ -170,6 +174,8 @@ internal struct RequestQueue
 
     public void Enqueue(BlockRequest request)
     {
+        Debug.Assert(!request.IsQueued, "a request waits in one queue at a time");
+        request.IsQueued = true;
         request.Next = null;
         if (_tail is null)
             _head = request;
@@ -200,6 +206,7 @@ internal struct RequestQueue
         if (_head is null)
             _tail = null;
         request.Next = null;
+        request.IsQueued = false;
         return request;
     }
 }

@@ -51,6 +51,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     public override void RunElsewhere(LoopWork work, IoCompletion completion) =>
         _pending.Add(new Pending(Call.Elsewhere, SimulationSite.Search, completion, null, 0, 0, 0, work));
 
+    public override void Delay(int milliseconds, IoCompletion completion) => CompleteNextTurn(completion);
+
     public override void CompleteSoon(IoCompletion completion, int result) =>
         _pending.Add(new Pending(Call.Known, completion is BlobOperation { Call: FileCall.Yield } ? SimulationSite.Gather
             : SimulationSite.Result, completion, null, 0, result, 0));
@@ -91,7 +93,10 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         var pending = _pending[index];
         var result = machine.Happens(pending.Site) ? Do(pending) : -Errno.IO;
         _pending.RemoveAt(index);
-        pending.Completion.Complete(result);
+        if (pending.Work is not null && result == 0)
+            pending.Work.Start(this, pending.Completion, here: true);
+        else
+            pending.Completion.Complete(result);
     }
 
     private int Do(Pending pending)
@@ -99,7 +104,7 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         if (pending.Call == Call.Known)
             return pending.ByteCount;
         if (pending.Call == Call.Elsewhere)
-            return DoElsewhere(pending);
+            return machine.Interruption() == -Errno.Interrupted ? -Errno.Interrupted : machine.Fault(pending.Site);
         var (file, disk) = (pending.File!, pending.File!.Disk);
         if (machine.Interruption() is var interruption && interruption < 0
             && (interruption == -Errno.Interrupted || pending.Call is Call.Read or Call.Write))
@@ -129,13 +134,6 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
             default:
                 return 0;
         }
-    }
-
-    private int DoElsewhere(Pending pending)
-    {
-        if (machine.Interruption() == -Errno.Interrupted)
-            return -Errno.Interrupted;
-        return machine.Fault(pending.Site) is var fault && fault < 0 ? fault : pending.Work!.Run();
     }
 
     private enum Call

@@ -57,6 +57,17 @@ internal sealed class NullDevice : IDisposable
         }
     }
 
+    /// <summary>Has the device find out, once and for all, that the origin has no holes.</summary>
+    public void LearnOrigin()
+    {
+        var request = _requests[0];
+        (_left, request.Operation, request.ByteOffset, request.ByteLength) = (0, BlockOperation.Read, 0, 512);
+        _device.Submit(request);
+        while (_blob.TryEndOne())
+        {
+        }
+    }
+
     public void Dispose()
     {
         foreach (var request in _requests)

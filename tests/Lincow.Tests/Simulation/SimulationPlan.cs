@@ -25,7 +25,7 @@ internal enum SimulationAction
     /// <summary>Cuts the power a number of events from now.</summary>
     Arm,
 
-    /// <summary>Cuts the power at the next sync behind map pages, so that these are torn.</summary>
+    /// <summary>Cuts the power at the next sync after map pages, so that these are torn.</summary>
     ArmMapSync,
     Kill,
     Close,

@@ -141,7 +141,7 @@ internal sealed class NbdHandshake(ExportTable exports, TlsMode tls)
                 return HandshakeStep.Receive;
             consumed += headerBytes + (int)length;
             var step = Handle(option, rest.Slice(headerBytes, (int)length));
-            // Plain bytes behind STARTTLS would be taken for encrypted ones: somebody is injecting.
+            // Plain bytes after STARTTLS would be taken for encrypted ones: somebody is injecting.
             if (step == HandshakeStep.StartTls && consumed < input.Length)
                 return HandshakeStep.Close;
             if (step != HandshakeStep.Receive)

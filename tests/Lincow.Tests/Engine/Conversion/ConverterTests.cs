@@ -152,7 +152,7 @@ public sealed class ConverterTests : IDisposable
             long end = 0;
             foreach (var range in source.Changes())
             {
-                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} behind {end}");
+                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} after {end}");
                 end = range.End;
                 Array.Fill(isChanged, true, (int)(range.Start / 512), (int)(range.Length / 512));
             }

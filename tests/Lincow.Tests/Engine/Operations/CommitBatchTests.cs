@@ -302,7 +302,7 @@ public sealed class CommitBatchTests : IDisposable
         });
     }
 
-    /// <summary>An overlay of more than one batch whose commit ended behind the first; returns what its device reads.</summary>
+    /// <summary>An overlay of more than one batch whose commit ended after the first; returns what its device reads.</summary>
     private byte[] MakeInterrupted(StoreKind store)
     {
         const int batchAndMore = 65 << 20;

@@ -93,7 +93,7 @@ public class DamagedStoreTests
     }
 
     [Theory]
-    // With a smaller one the list begins in what is zero behind the header, and is empty: for the kernel as for lincow.
+    // With a smaller one the list begins in what is zero after the header, and is empty: for the kernel as for lincow.
     [InlineData(16)]
     [InlineData(64)]
     public void With_a_larger_chunk_size_in_its_header_a_store_is_refused(int sectors)

@@ -9,7 +9,7 @@ using Lincow.Tests.Engine.Device;
 namespace Lincow.Tests.Engine.Stores.Linear;
 
 /// <summary>
-/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space behind them, both twins of the map
+/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space after them, both twins of the map
 /// page; front and separate, closed cleanly and cut off in use. check finds every one, and what is served is right or an error.
 /// </summary>
 public sealed class BitFlipTests : IDisposable

@@ -1,5 +1,5 @@
 using Lincow.Linux;
-using Lincow.Operations;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -49,9 +49,6 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
     /// <summary>What formats with a choice begin at, for many disks have blocks of this size.</summary>
     internal const int UsualChunkBytes = 4096;
 
-    /// <summary>What formats recognise their own by: lincow's has two superblocks.</summary>
-    private const int HeadBytes = 8192;
-
     private const int PieceBytes = 1 << 20;
 
     private long _ranges, _dataBytes, _zeroBytes, _verifiedBytes;
@@ -71,15 +68,14 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
 
     private ConvertReport Convert(ConvertOptions options)
     {
-        var path = OverlayFiles.FullPath(options.Source, "source");
+        var path = StorePath.FullPath(options.Source, "source");
         var (from, facts) = Detect(path);
         var to = Choose(options, from);
         using var source = from.Open(new ChangeSourceOptions { Path = path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
-        OverlayCreator.RequireSize(source.DeviceBytes, path);
+        DeviceSize.Require(source.DeviceBytes, path);
         var chunk = to.ChunkFor(options.ChunkBytes, source.GranularityBytes, source.DeviceBytes);
-        using var origin = OriginFile.Open(source.OriginUri);
-        if (to is LinearFormat)
-            OverlayCreator.RequireNoMapBeside(Path.GetFullPath(options.Destination));
+        using var origin = StoreOrigin.Open(source.OriginUri);
+        to.RequireFreeName(Path.GetFullPath(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
         // mutation: convert-clears-before-the-checks
         using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
@@ -98,10 +94,10 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
 
     private (IChangeFormat Format, FileFacts Facts) Detect(string path)
     {
-        using var file = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+        using var file = StorePath.Open(path);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{path}: is not a file or block device, so there is nothing to convert");
-        var head = new byte[HeadBytes];
+        var head = new byte[StoreFormats.HeadBytes];
         file.Read(head, 0);
         return (formats.FirstOrDefault(format => format.Recognises(file, head))
             ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none of them. Is it an image rather than an overlay?"), file.Facts);
@@ -110,7 +106,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
     private IChangeFormat Choose(ConvertOptions options, IChangeFormat from)
     {
         var name = options.To ?? (options.Destination.EndsWith(".qcow2", StringComparison.Ordinal) ? "qcow2"
-            : from is not LinearFormat ? "linear"
+            : from.Name != StoreTraits.DefaultName ? StoreTraits.DefaultName
             : throw new LincowException($"{options.Destination}: which format is it to have? Say --to snapshot, --to uml or --to qcow2"));
         return formats.FirstOrDefault(format => format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
     }

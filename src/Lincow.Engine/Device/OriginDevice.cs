@@ -1,7 +1,6 @@
 using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Requests;
-using Lincow.Stores.DmSnapshot;
 
 namespace Lincow.Device;
 
@@ -235,8 +234,8 @@ public sealed class OriginDevice : BlockDevice
             protected internal override void OnCompleted(int result)
             {
                 // It is no snapshot any more, and says so on disk before the origin changes.
-                if (result < 0 && snapshot.Stack.Overlay is SnapshotStore store)
-                    store.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
+                if (result < 0)
+                    snapshot.Stack.Overlay.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
                 else
                     work.CopyEnded();
             }

@@ -52,6 +52,16 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     }
 
     /// <summary>
+    /// It doesn't hold what it should, and never will: every request fails from now on, and the store says so on disk as far as it can. Calls back when that has been
+    /// written, or can't be.
+    /// </summary>
+    public virtual void GiveUpForGood(string reason, Action written)
+    {
+        Fail(reason);
+        written();
+    }
+
+    /// <summary>
     /// True when the states of a run of chunks are in memory. Otherwise starts reading what is missing and false: the request is resumed when
     /// something has come.
     /// </summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Lincow.Linux;
+using Lincow.Origins;
 
 namespace Lincow.Operations;
 
@@ -13,7 +14,7 @@ public sealed class OverlayOpening : IDisposable
     private readonly IDisposable[] _files;
     private bool _hasBegun;
 
-    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, params ReadOnlySpan<FileFacts> facts)
+    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, IReadOnlyList<FileFacts> facts)
     {
         (_begin, _files) = (begin, [overlay, origin]);
         var places = new SortedSet<string>(StringComparer.Ordinal);

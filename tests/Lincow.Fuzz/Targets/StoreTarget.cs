@@ -102,7 +102,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         });
         Attempt(() =>
         {
-            var info = OverlayInfo.Read(_path, null, origin: _originPath);
+            var info = OverlayDescription.Read(_path, null, origin: _originPath);
             Require(info.Chunks is { Data: >= 0, Zero: >= 0, Origin: >= 0 }, "counts are counts");
         });
         Attempt(() =>
@@ -240,7 +240,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
     private byte[] Make(int chunk, int count, long? storeBytes)
     {
         File.Delete(_path);
-        OverlayCreator.Create(new CreateOptions { Overlay = _path, Origin = _originPath, ChunkBytes = chunk, Store = StoreKind.Snapshot, StoreBytes = storeBytes });
+        OverlayCreator.Create(new CreateOptions { Overlay = _path, Origin = _originPath, ChunkBytes = chunk, Store = "snapshot", StoreBytes = storeBytes });
         using var loop = new PosixLoop();
         var session = OverlaySession.Open(new SessionOptions { Overlay = _path, Origin = _originPath }, loop);
         var random = new Random(chunk);

@@ -47,7 +47,7 @@ public class DamagedStoreTests
 
         Assert.Contains(store.Findings(), finding => finding.Contains(problem, StringComparison.Ordinal));
         Assert.NotEmpty(OverlayCheck.Run(store.Path, null, repair: true, origin: store.OriginPath).Findings);
-        Assert.NotEqual(0, OverlayInfo.Read(store.Path, null, origin: store.OriginPath).DamagedPages);
+        Assert.NotEqual(0, OverlayDescription.Read(store.Path, null, origin: store.OriginPath).DamagedPages);
         foreach (var readOnly in new[] { false, true })
         {
             store.Options = new SessionOptions { ReadOnly = readOnly };

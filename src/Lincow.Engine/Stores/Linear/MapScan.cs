@@ -1,8 +1,7 @@
 using System.Numerics;
 using Lincow.Linux;
-using Lincow.Stores.Linear;
 
-namespace Lincow.Operations;
+namespace Lincow.Stores.Linear;
 
 /// <summary>Walks over the map pages on disk that were ever written; holes of the map are pages without content.</summary>
 internal static class MapScan

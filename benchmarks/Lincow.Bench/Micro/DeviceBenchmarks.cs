@@ -1,6 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using Lincow.Requests;
-using Lincow.Tests.Engine;
+using Lincow.Tests.Engine.Device;
 
 namespace Lincow.Bench.Micro;
 

@@ -35,7 +35,16 @@ public interface IBlob : IDisposable
     /// <summary>Makes sure that writes to a range won't lack space; 0 also where that isn't supported.</summary>
     void Reserve(long byteOffset, long byteLength, BlobOperation operation);
 
-    /// <summary>The next range that may hold data at or after an offset and before an end; false when only holes follow.</summary>
+    /// <summary>
+    /// Finds which of a range may hold data and which is holes, from its start on, as far as there is room for runs. What can't be told is data.
+    /// The runs belong to the operation until it has ended.
+    /// </summary>
+    void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation);
+
+    /// <summary>
+    /// The next range that may hold data at or after an offset and before an end; false when only holes follow. It may wait for the disk, so it is
+    /// for the control plane; on a loop that serves others there is <see cref="FindRuns"/>.
+    /// </summary>
     bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
 
     /// <summary>A hint that a range will be read soon.</summary>
@@ -54,6 +63,8 @@ public abstract class BlobOperation : IoCompletion
     internal nint Buffer { get; set; }
     internal int ByteCount { get; set; }
     internal long ByteLength { get; set; }
+    internal BlobRuns? Runs { get; set; }
+    internal RunSearch? Search { get; set; }
     internal int PiecesLeft { get; set; }
     internal int PieceError { get; set; }
 
@@ -83,6 +94,7 @@ internal enum FileCall
     Yield,
     PunchHole,
     Reserve,
+    FindRuns,
 }
 
 /// <summary>Waits for single operations: the control plane's way to read and write superblocks and map pages.</summary>
@@ -124,6 +136,13 @@ public static class StorageWait
     {
         var operation = new Waiter();
         blob.PunchHole(byteOffset, byteLength, operation);
+        return operation.Await(blob);
+    }
+
+    public static int FindRunsNow(this IBlob blob, long byteOffset, long byteEnd, BlobRuns runs)
+    {
+        var operation = new Waiter();
+        blob.FindRuns(byteOffset, byteEnd, runs, operation);
         return operation.Await(blob);
     }
 

@@ -1,7 +1,6 @@
 using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Requests;
-using Lincow.Stores.Linear;
 
 namespace Lincow.Device;
 
@@ -25,10 +24,10 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
             if (request.Stage == RequestStage.Next && request.Cursor >= request.LockEnd)
             {
                 if (request.HeadBecomesData)
-                    stack.Overlay.Record(request, _geometry.ChunkAt(request.LockStart), _geometry.ChunkAt(request.LockStart) + 1);
+                    stack.Record(request, _geometry.ChunkAt(request.LockStart), _geometry.ChunkAt(request.LockStart) + 1);
                 // mutation: trimmed-tail-not-marked
                 if (request.TailBecomesData)
-                    stack.Overlay.Record(request, _geometry.ChunkAt(request.LockEnd - 1), _geometry.ChunkAt(request.LockEnd - 1) + 1);
+                    stack.Record(request, _geometry.ChunkAt(request.LockEnd - 1), _geometry.ChunkAt(request.LockEnd - 1) + 1);
                 return true;
             }
             if (request.Stage == RequestStage.Next && request.Cursor >= request.BodyStart && request.Cursor < request.BodyEnd)
@@ -48,11 +47,11 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
     private bool TryZeroWholeChunks(BlockRequest request)
     {
         var first = _geometry.ChunkAt(request.Cursor);
-        if (!stack.Overlay.TryLoad(first, first + 1, request))
+        if (!stack.TryLoad(first, first + 1, request))
             return false;
-        var end = ChunkMap.EndOfPage(first, _geometry.ChunkFrom(request.BodyEnd));
+        var end = LayerStack.EndOfZero(first, _geometry.ChunkFrom(request.BodyEnd));
         var byteEnd = Math.Min(_geometry.StartOf(end), request.BodyEnd);
-        if (stack.Overlay.IsDamaged(first, end))
+        if (stack.IsLost(first, end))
         {
             request.Error = -Errno.IO;
             return true;
@@ -60,43 +59,25 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         if ((request.Flags & BlockFlags.NoHole) != 0)
         {
             request.Outstanding++;
-            stack.Data.Reserve(stack.Overlay.Locate(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
+            stack.Data.Reserve(stack.PlaceFor(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
         }
-        else if (TryFindData(first, end, out var dataFirst, out var dataEnd))
+        else
         {
-            StartPunch(request, dataFirst, dataEnd);
+            if (stack.TryFindHeld(first, end, out var dataFirst, out var dataEnd, out var runs))
+                StartPunch(request, dataFirst, dataEnd);
+            turns.Spend(runs);
         }
         // mutation: trim-not-marked, real-trim-not-marked
-        stack.Map.Set(first, end - first, ChunkState.Zero);
+        stack.Zero(first, end);
         request.Cursor = byteEnd;
         return true;
-    }
-
-    /// <summary>From the first to past the last chunk with data; what lies between them may be of any state.</summary>
-    private bool TryFindData(ChunkIndex first, ChunkIndex end, out ChunkIndex from, out ChunkIndex to)
-    {
-        (from, to) = (end, first);
-        var runs = 0;
-        for (; first < end; runs++)
-        {
-            var (state, count) = stack.Map.RunAt(first, end - first);
-            if (state == ChunkState.Data)
-            {
-                if (first < from)
-                    from = first;
-                to = first + count;
-            }
-            first += count;
-        }
-        turns.Spend(runs);
-        return from < to;
     }
 
     private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
     {
         request.Outstanding++;
         var start = _geometry.StartOf(first);
-        stack.Data.PunchHole(stack.Overlay.Locate(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, transfers.TakeOperation(request, changesData: true));
+        stack.Data.PunchHole(stack.PlaceFor(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, transfers.TakeOperation(request, changesData: true));
     }
 
     /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>
@@ -111,11 +92,11 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
                 return false;
             var first = _geometry.ChunkAt(request.Cursor);
             // A request waits in one queue at a time: first for its operations, then for the page.
-            if (!stack.Map.IsLoaded(MapFormat.PageOf(first.Value)) && (request.Outstanding > 0 || !stack.Overlay.TryLoad(first, first + 1, request)))
+            if (!stack.IsLoaded(first) && (request.Outstanding > 0 || !stack.TryLoad(first, first + 1, request)))
                 return false;
-            var (state, count) = stack.Map.RunAt(first, _geometry.ChunkFrom(request.LockEnd) - first);
+            var (isHeld, count) = stack.HeldAt(first, _geometry.ChunkFrom(request.LockEnd));
             // mutation: reclaim-takes-data
-            if (state != ChunkState.Data && !stack.Overlay.IsDamaged(first, first + 1))
+            if (!isHeld && !stack.IsLost(first, first + 1))
                 StartPunch(request, first, first + count);
             request.Cursor = _geometry.StartOf(first + count);
             turns.Spend(1);

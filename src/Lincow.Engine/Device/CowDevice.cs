@@ -1,7 +1,6 @@
 using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Requests;
-using Lincow.Stores.Linear;
 
 namespace Lincow.Device;
 
@@ -37,9 +36,6 @@ public sealed class CowDevice : BlockDevice
     /// <summary>Nodes of a tree that are looked at for a unit.</summary>
     private const int VisitsPerUnit = 8;
 
-    /// <summary>Entries that are made in a list between two looks at the turn's units. A map is set by its pages: of one that is all of one state, no part can be set without memory.</summary>
-    private const int RecordChunks = 1024;
-
     private readonly LayerStack _stack;
     private readonly RangeLocks _locks = new();
     private readonly FlushRounds _rounds;
@@ -59,16 +55,15 @@ public sealed class CowDevice : BlockDevice
         _stack = stack;
         _buffers = buffers;
         _turns = new TurnWork(stack.Data, GoOn, BeginTurn);
-        stack.Origin.Turns = stack.Overlay.Turns = _turns;
-        _rounds = new FlushRounds(stack.Overlay, stack.Data, buffers, Complete);
+        stack.Serve(Resume, _turns);
+        _rounds = new FlushRounds(stack, buffers, Complete);
         _transfers = new RunTransfers(this, stack, _rounds, _turns);
         _edges = new EdgeWriter(_transfers, stack, buffers);
         _zeroing = new ChunkZeroing(_transfers, stack, _edges, _turns);
         _lookups = new Lookups(stack, _turns);
         IsReadOnly = isReadOnly;
-        stack.Overlay.Resume = Resume;
         // The first of them takes what they share, where that may still fail.
-        if (!stack.Overlay.KnowsZeroes)
+        if (!stack.KnowsZeroes)
             _idleFills.Push(new ZeroFill(this, stack, _turns));
     }
 
@@ -76,21 +71,21 @@ public sealed class CowDevice : BlockDevice
 
     public override bool IsReadOnly { get; }
 
-    public override bool CanDiscard => _stack.Overlay.KnowsZeroes;
+    public override bool CanDiscard => _stack.KnowsZeroes;
 
     /// <summary>The longest zeroing or discard: bounds the map pages that one request can make. 4096 pages are 244 GiB at 4 KiB chunks.</summary>
-    public override long MaxZeroBytes => 4096L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+    public override long MaxZeroBytes => 4096L * ChunkMap.ChunksPerPage << Geometry.ChunkShift;
 
     /// <summary>The longest range of extents or read-ahead: bounds the map pages that one request loads.</summary>
-    public override long MaxExtentsBytes => 64L * MapFormat.ChunksPerPage << Geometry.ChunkShift;
+    public override long MaxExtentsBytes => 64L * ChunkMap.ChunksPerPage << Geometry.ChunkShift;
 
     /// <summary>Whether zeroing a range costs less than writing it: true for whole chunks, whose map entry is all that changes.</summary>
-    public override bool IsFastToZero(long byteOffset, long byteLength) => _stack.Overlay.KnowsZeroes
+    public override bool IsFastToZero(long byteOffset, long byteLength) => _stack.KnowsZeroes
         && byteOffset % Geometry.ChunkBytes == 0 && (byteLength % Geometry.ChunkBytes == 0 || byteOffset + byteLength == SizeBytes);
 
-    public override bool IsPersistent => _stack.Overlay.MetadataBlob is not null;
+    public override bool IsPersistent => _stack.IsPersistent;
 
-    public override bool HasUncommitted => !_rounds.IsIdle || _stack.Overlay.HasUncommitted;
+    public override bool HasUncommitted => !_rounds.IsIdle || _stack.HasUncommitted;
 
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
@@ -105,7 +100,7 @@ public sealed class CowDevice : BlockDevice
     public long RoundCount => _rounds.Count;
 
     /// <summary>No request in flight, no flush round running and no map page on its way.</summary>
-    public override bool IsIdle => InFlight == 0 && (_isHolding || _held.IsEmpty) && _rounds.IsIdle && _stack.Overlay.IsIdle && !_turns.IsArmed;
+    public override bool IsIdle => InFlight == 0 && (_isHolding || _held.IsEmpty) && _rounds.IsIdle && _stack.IsIdle && !_turns.IsArmed;
 
     internal LayerStack Stack => _stack;
 
@@ -129,7 +124,7 @@ public sealed class CowDevice : BlockDevice
         _requestCount++;
         Counters.Note(request);
         InFlight++;
-        if (_stack.Overlay.FailedBecause is not null)
+        if (_stack.FailedBecause is not null)
             Complete(request, -Errno.IO);
         else if (IsReadOnly && request.NeedsExclusiveRange)
             Complete(request, -Errno.Perm);
@@ -139,7 +134,7 @@ public sealed class CowDevice : BlockDevice
             Complete(request, -Errno.NotSupported);
         else if (request.ByteLength == 0)
             Complete(request, 0);
-        else if (request.Operation == BlockOperation.WriteZeroes && !_stack.Overlay.KnowsZeroes)
+        else if (request.Operation == BlockOperation.WriteZeroes && !_stack.KnowsZeroes)
             (_idleFills.TryPop(out var fill) ? fill : new ZeroFill(this, _stack, _turns)).Start(request);
         else
             Admit(request);
@@ -177,7 +172,7 @@ public sealed class CowDevice : BlockDevice
     private void BeginTurn()
     {
         WakeWaiters();
-        _stack.Overlay.ResumeWaiting();
+        _stack.ResumeWaiting();
         LetInHeld();
     }
 
@@ -226,7 +221,7 @@ public sealed class CowDevice : BlockDevice
                 Complete(request, request.Error);
             return;
         }
-        if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.Overlay.IsDamaged(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
+        if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.IsLost(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
         {
             Refuse(request, -Errno.IO);
             return;
@@ -240,7 +235,7 @@ public sealed class CowDevice : BlockDevice
         if (request.Operation == BlockOperation.Read)
             BeginRead(request);
         else if (request.Operation != BlockOperation.Reclaim)
-            request.Error = _stack.Overlay.Reserve(request);
+            request.Error = _stack.Reserve(request);
         Step(request);
     }
 
@@ -269,10 +264,9 @@ public sealed class CowDevice : BlockDevice
     {
         var first = Geometry.ChunkAt(request.ByteOffset);
         var end = Geometry.ChunkFrom(request.End);
-        var store = _stack.Overlay;
         if (request.Operation is BlockOperation.WriteZeroes or BlockOperation.Discard or BlockOperation.Reclaim)
-            return store.TryLoad(first, first + 1, request) && store.TryLoad(end + -1, end, request);
-        return store.TryLoad(first, end, request);
+            return _stack.TryLoad(first, first + 1, request) && _stack.TryLoad(end + -1, end, request);
+        return _stack.TryLoad(first, end, request);
     }
 
     /// <summary>Goes on with a locked request until it waits for storage or is done.</summary>
@@ -366,40 +360,22 @@ public sealed class CowDevice : BlockDevice
             if (_turns.MustPause(request, mark))
                 return false;
             var first = Geometry.ChunkAt(request.Cursor);
-            // mutation: map-page-set-in-pieces
-            var next = _stack.Overlay.KnowsZeroes ? ChunkMap.EndOfPage(first, end) : end - first > RecordChunks ? first + RecordChunks : end;
-            Record(request, first, next);
-            // A list has an entry for each chunk, a map a word for 32 of them.
-            _turns.Spend((int)(next - first) >> (_stack.Overlay.KnowsZeroes ? 5 : 0));
+            var next = _stack.EndOfRecord(first, end);
+            if (request.Operation == BlockOperation.Write)
+                _stack.Record(request, first, next);
+            else
+                _stack.RecordCopies(request, first, next);
+            _turns.Spend(_stack.UnitsToRecord(next - first));
             request.Cursor = Geometry.StartOf(next);
         }
         return true;
-    }
-
-    private void Record(BlockRequest request, ChunkIndex first, ChunkIndex end)
-    {
-        if (request.Operation == BlockOperation.Write)
-        {
-            _stack.Overlay.Record(request, first, end);
-            return;
-        }
-        // A copy-up changes nothing but what was the origin's.
-        while (first < end)
-        {
-            var (state, count) = _stack.Map.RunAt(first, end - first);
-            if (state == ChunkState.Origin)
-                _stack.Overlay.Record(request, first, first + count);
-            // mutation: copy-up-keeps-the-first-chunk-only
-            first += count;
-        }
     }
 
     private void Finish(BlockRequest request, int result)
     {
         _buffers.Return(request.Scratch);
         request.Scratch = default;
-        if (request.ReservedCount > 0)
-            _stack.Overlay.GiveUp(request);
+        _stack.GiveUp(request);
         _locks.Release(request);
         // Before the owner hears of it. Those whose turn comes later are in the way of what it submits next.
         WakeWaiters();
@@ -440,6 +416,6 @@ public sealed class CowDevice : BlockDevice
         InFlight--;
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
         // mutation: failed-device-answers
-        request.OnCompleted(_stack.Overlay.FailedBecause is null ? result : -Errno.IO);
+        request.OnCompleted(_stack.FailedBecause is null ? result : -Errno.IO);
     }
 }

@@ -7,7 +7,7 @@ namespace Lincow.Device;
 
 /// <summary>
 /// The unaligned parts of writes and zeroings. The device is written in units: a whole chunk where the overlay doesn't hold the chunk yet
-/// (copy-up), else the storage's alignment, which is a single byte for buffered I/O. A request's first and last unit may be covered in part:
+/// (copy-up), else the blobs' alignment, which is a single byte for buffered I/O. A request's first and last unit may be covered in part:
 ///
 ///     units     |-------|-------|-------|-------|
 ///     request        [=====================]
@@ -104,11 +104,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
     // Units are powers of two, and a division costs more than the rest of a plan.
     private static long Down(long byteOffset, long unit) => byteOffset & -unit;
 
-    private ChunkState StateAt(long byteOffset) => stack.Map.StateOf(_geometry.ChunkAt(byteOffset));
-
     private long UnitAt(BlockRequest request, long byteOffset)
     {
-        var isInPlace = StateAt(byteOffset) == ChunkState.Data || (request.Operation != BlockOperation.Write && !NeedsCopyUp(request, byteOffset));
+        var isInPlace = stack.IsHeld(byteOffset) || (request.Operation != BlockOperation.Write && !NeedsCopyUp(request, byteOffset));
         // mutation: no-copy-up
         return isInPlace ? stack.AlignmentBytes : _geometry.ChunkBytes;
     }
@@ -117,19 +115,18 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
     private bool NeedsCopyUp(BlockRequest request, long byteOffset)
     {
         // mutation: partial-trim-fetches-the-chunk
-        if (request.Operation == BlockOperation.Discard || StateAt(byteOffset) == ChunkState.Data)
+        if (request.Operation == BlockOperation.Discard || stack.IsHeld(byteOffset))
             return false;
         // What reads as zeroes already may take no space, nor keep any for what is written there later.
         // mutation: zeroes-over-a-hole-reserve-nothing
         if ((request.Flags & BlockFlags.NoHole) != 0)
             return true;
-        if (StateAt(byteOffset) == ChunkState.Zero)
-            return false;
         var chunk = _geometry.ChunkAt(byteOffset);
         var (start, end) = (Math.Max(request.ByteOffset, _geometry.StartOf(chunk)), Math.Min(request.End, _geometry.EndOf(chunk)));
-        var (isHole, byteLength) = stack.Origin.RunAt(start, end);
+        var run = stack.Look(request, start, end);
+        var isHole = run.Source is RunSource.Zero or RunSource.OriginHole;
         // mutation: zeroes-over-half-a-hole-forgotten, zeroes-over-a-hole-fetch-the-chunk
-        return !isHole || byteLength < end - start;
+        return !isHole || run.ByteLength < end - start;
     }
 
     private void BeginPiece(BlockRequest request)
@@ -139,7 +136,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         var isZeroing = request.Operation is BlockOperation.WriteZeroes or BlockOperation.Discard;
         request.PieceStart = cursor;
         request.PieceEnd = Math.Min(cursor < request.BodyStart ? request.BodyStart : request.LockEnd, cursor + PieceBytes);
-        if (stack.Overlay.IsDamaged(chunk, _geometry.ChunkFrom(request.PieceEnd)))
+        if (stack.IsLost(chunk, _geometry.ChunkFrom(request.PieceEnd)))
         {
             request.Error = -Errno.IO;
             return;
@@ -147,7 +144,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         if (request.Operation != BlockOperation.Write)
         {
             request.PieceEnd = Math.Min(request.PieceEnd, _geometry.EndOf(chunk));
-            if (isZeroing ? IsLeftAlone(request, chunk) : StateAt(cursor) != ChunkState.Origin)
+            if (isZeroing ? IsLeftAlone(request, chunk) : !stack.IsBelow(cursor))
             {
                 request.Cursor = request.PieceEnd;
                 return;
@@ -163,7 +160,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
     }
 
     // PlanZeroing has decided so.
-    private bool IsLeftAlone(BlockRequest request, ChunkIndex chunk) => stack.Map.StateOf(chunk) != ChunkState.Data
+    private bool IsLeftAlone(BlockRequest request, ChunkIndex chunk) => !stack.IsHeld(_geometry.StartOf(chunk))
         && !(chunk == _geometry.ChunkAt(request.LockStart) ? request.HeadBecomesData : request.TailBecomesData);
 
     private static void Merge(BlockRequest request)

@@ -15,7 +15,7 @@ namespace Lincow.Device;
 ///                                                      +--> write images --> sync metadata --> reply
 ///
 /// Invariants: images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
-/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the store is failed for good. A write of an image that failed says
+/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the device is failed for good. A write of an image that failed says
 /// nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush fails and the next one takes new images. It may
 /// have landed all the same; what the store then writes where the image leads to is the store's care.
 /// </summary>
@@ -31,7 +31,7 @@ internal sealed class FlushRounds
     /// <summary>How often an image is written before its flush fails: an error that passes should cost nobody a flush.</summary>
     private const int MaxAttempts = 3;
 
-    private readonly ExceptionStore _store;
+    private readonly LayerStack _stack;
     private readonly IBlob _data;
     private readonly BufferPool _buffers;
     private readonly SyncOperation _gather, _moreImages, _moreWrites, _dataSync, _mapSync;
@@ -45,9 +45,9 @@ internal sealed class FlushRounds
     // True at first: a process that was killed before us may have acknowledged writes that only its page cache, now ours, knows of.
     private bool _hasUnsyncedData = true;
 
-    public FlushRounds(ExceptionStore store, IBlob data, BufferPool buffers, Action<BlockRequest, int> complete)
+    public FlushRounds(LayerStack stack, BufferPool buffers, Action<BlockRequest, int> complete)
     {
-        (_store, _data, _buffers, _complete) = (store, data, buffers, complete);
+        (_stack, _data, _buffers, _complete) = (stack, stack.Data, buffers, complete);
         _gather = new SyncOperation(_ => StartRound());
         _moreImages = new SyncOperation(_ => TakeImages());
         _moreWrites = new SyncOperation(_ => StartWrites());
@@ -66,12 +66,12 @@ internal sealed class FlushRounds
     /// <summary>Completes the request when everything that has completed by now is on stable storage.</summary>
     public void Join(BlockRequest request)
     {
-        if (_store.FailedBecause is not null)
+        if (_stack.FailedBecause is not null)
         {
             _complete(request, -Errno.IO);
             return;
         }
-        if (_store.MetadataBlob is null)
+        if (_stack.MetadataBlob is null)
         {
             // Transient: nothing is promised beyond this process, so there is nothing to wait for.
             _complete(request, 0);
@@ -91,14 +91,14 @@ internal sealed class FlushRounds
     {
         (_current, _next) = (_next, default);
         // mutation: flush-ignores-dirty-pages, flush-ignores-unsynced-data, real-flush-ignores-dirty-pages
-        if (!_hasUnsyncedData && !_store.HasUncommitted)
+        if (!_hasUnsyncedData && !_stack.HasUncommitted)
         {
             EndRound(0);
             return;
         }
         _isRunning = true;
         Count++;
-        _store.BeginRound();
+        _stack.BeginRound();
         StartBatch();
     }
 
@@ -118,14 +118,14 @@ internal sealed class FlushRounds
         {
             if (!_idleWrites.TryPop(out var write))
                 write = new ImageWrite(this);
-            _hasMore = _store.TryTakeImage(write);
+            _hasMore = _stack.TryTakeImage(write);
             if (_hasMore)
                 _batch.Add(write);
             else
                 _idleWrites.Push(write);
         }
         // mutation: flush-answered-without-its-images
-        if (_store.LacksMemory)
+        if (_stack.LacksMemory)
         {
             GiveUpBatch();
             return;
@@ -140,7 +140,7 @@ internal sealed class FlushRounds
     // Nothing has been written; the flush fails, and the next one tries again.
     private void GiveUpBatch()
     {
-        _store.KeepForLater(_batch);
+        _stack.KeepForLater(_batch);
         (_hasMore, _hasUnsyncedData) = (false, true);
         EndBatch(-Errno.NoMemory);
     }
@@ -181,7 +181,7 @@ internal sealed class FlushRounds
         {
             // mutation: data-synced-again-after-a-failed-sync (2 lines)
             // mutation: failed-sync-forgiven
-            _store.Fail($"syncing {_data.Name} failed ({Errno.Describe(-result)})");
+            _stack.Fail($"syncing {_data.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
         }
         else if (!TryStartWrites(early: false))
@@ -202,7 +202,7 @@ internal sealed class FlushRounds
             _data.Flush(_dataSync);
         else if (_batchError == 0)
             // mutation: skip-map-sync, answered-before-map-sync, real-skip-map-sync
-            _store.MetadataBlob!.Flush(_mapSync);
+            _stack.MetadataBlob!.Flush(_mapSync);
         else
             KeepForLater();
     }
@@ -212,11 +212,11 @@ internal sealed class FlushRounds
     {
         var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
         if (!isLackOfSpace && !_hasToldOfWrites)
-            _store.Report?.Invoke($"{_store.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
+            _stack.Report($"{_stack.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
         // mutation: failed-map-write-fails-the-device
         _hasToldOfWrites |= !isLackOfSpace;
         // mutation: failed-image-counts
-        _store.KeepForLater(_batch);
+        _stack.KeepForLater(_batch);
         (_hasMore, _hasUnsyncedData) = (false, true);
         EndBatch(isLackOfSpace ? -Errno.NoSpace : -Errno.IO);
     }
@@ -227,12 +227,12 @@ internal sealed class FlushRounds
         {
             // mutation: failed-map-sync-ignored (3 lines)
             // mutation: map-written-again-after-a-failed-sync (2 lines)
-            _store.Fail($"syncing {_store.MetadataBlob!.Name} failed ({Errno.Describe(-result)})");
+            _stack.Fail($"syncing {_stack.MetadataBlob!.Name} failed ({Errno.Describe(-result)})");
             EndBatch(-Errno.IO);
             return;
         }
         foreach (var write in _batch)
-            _store.Committed(write);
+            _stack.Committed(write);
         EndBatch(0);
     }
 
@@ -241,7 +241,7 @@ internal sealed class FlushRounds
         foreach (var write in _batch)
             ((ImageWrite)write).Release();
         _batch.Clear();
-        if (result == 0 && (_hasMore || _store.TryContinueRound()))
+        if (result == 0 && (_hasMore || _stack.TryContinueRound()))
             StartBatch();
         else
             EndRound(result);
@@ -252,11 +252,11 @@ internal sealed class FlushRounds
         var served = _current;
         _current = default;
         _isRunning = false;
-        if (!_next.IsEmpty && _store.FailedBecause is null)
+        if (!_next.IsEmpty && _stack.FailedBecause is null)
             StartRound();
         while (served.Dequeue() is { } request)
             _complete(request, result);
-        if (_store.FailedBecause is null)
+        if (_stack.FailedBecause is null)
             return;
         while (_next.Dequeue() is { } request)
             _complete(request, -Errno.IO);
@@ -272,7 +272,7 @@ internal sealed class FlushRounds
         private int _attempts;
 
         // mutation: images-after-data-sync, list-taken-after-the-data-sync
-        public void Start() => rounds._store.MetadataBlob!.Write(TargetOffset, Image.Address, ImageBytes, this);
+        public void Start() => rounds._stack.MetadataBlob!.Write(TargetOffset, Image.Address, ImageBytes, this);
 
         public void Release()
         {

@@ -5,7 +5,7 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Requests that the map and the origin's extents alone answer. They go over any number of runs, so they may pause; each says whether it is at its
+/// Requests that what is known of places answers alone. They go over any number of runs, so they may pause; each says whether it is at its
 /// end, with 0 or a negative errno in the request.
 /// </summary>
 internal sealed class Lookups(LayerStack stack, TurnWork turns)
@@ -20,13 +20,15 @@ internal sealed class Lookups(LayerStack stack, TurnWork turns)
         {
             if (turns.MustPause(request, mark))
                 return false;
-            var chunk = stack.Geometry.ChunkAt(request.Cursor);
-            if (stack.Overlay.IsDamaged(chunk, chunk + 1))
+            var run = stack.Look(request, request.Cursor, request.End);
+            if (run.ByteLength == 0 && request.Error == 0)
+                return false;
+            if (run.ByteLength == 0)
             {
-                request.Error = count > 0 ? 0 : -Errno.IO;
+                // What is known before the lost part is an answer.
+                request.Error = count > 0 ? 0 : request.Error;
                 break;
             }
-            var run = stack.RunAt(request.Cursor, request.End);
             if (count > 0 && extents[count - 1].Source == run.Source)
                 extents[count - 1] = extents[count - 1] with { ByteLength = extents[count - 1].ByteLength + run.ByteLength };
             else if (count == extents.Length)
@@ -40,7 +42,7 @@ internal sealed class Lookups(LayerStack stack, TurnWork turns)
         return true;
     }
 
-    /// <summary>Says to the storages that a range will be read soon.</summary>
+    /// <summary>Tells the blobs that a range will be read soon.</summary>
     public bool TryReadAhead(BlockRequest request)
     {
         var mark = turns.Mark;
@@ -48,20 +50,19 @@ internal sealed class Lookups(LayerStack stack, TurnWork turns)
         {
             if (turns.MustPause(request, mark))
                 return false;
-            var run = stack.RunAt(request.Cursor, request.End);
-            var units = 1;
-            if (run.Source == RunSource.Data && stack.Overlay.KnowsZeroes)
+            var run = stack.Look(request, request.Cursor, request.End);
+            // A hint isn't worth a look at a list.
+            if (run.Source is RunSource.Origin || (run.Source is RunSource.Data && stack.KnowsZeroes))
             {
-                stack.Data.WillNeed(stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength).DataOffset, run.ByteLength);
-                units = TurnWork.UnitsPerCall;
+                var place = stack.Resolve(request, request.Cursor, request.Cursor + run.ByteLength);
+                run = run with { ByteLength = place.ByteLength };
+                place.Blob?.WillNeed(place.BlobOffset, place.ByteLength);
+                turns.Spend(TurnWork.UnitsPerCall);
             }
-            else if (run.Source == RunSource.Origin)
-            {
-                stack.Origin.Blob.WillNeed(request.Cursor, run.ByteLength);
-                units = TurnWork.UnitsPerCall;
-            }
+            if (run.ByteLength == 0)
+                return request.Error < 0;
             request.Cursor += run.ByteLength;
-            turns.Spend(units);
+            turns.Spend(1);
         }
         return true;
     }

@@ -235,7 +235,7 @@ public sealed class OriginDevice : BlockDevice
             {
                 // It is no snapshot any more, and says so on disk before the origin changes.
                 if (result < 0)
-                    snapshot.Stack.Overlay.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
+                    snapshot.Stack.GiveUpForGood($"a chunk of the origin couldn't be kept ({Errno.Describe(-result)})", work.CopyEnded);
                 else
                     work.CopyEnded();
             }

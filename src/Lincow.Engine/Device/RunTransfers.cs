@@ -17,7 +17,6 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     /// <summary>What is cleared or copied between two looks at the turn's units.</summary>
     public const int CopyBytes = 64 << 10;
 
-    private readonly Geometry _geometry = stack.Geometry;
     private readonly Stack<RequestIo> _idleOperations = new(256);
 
     /// <summary>
@@ -31,45 +30,26 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         {
             if (turns.MustPause(request, mark))
                 return false;
-            if (stack.Overlay.IsDamaged(_geometry.ChunkAt(request.Cursor), _geometry.ChunkAt(request.Cursor) + 1))
+            var run = stack.Resolve(request, request.Cursor, byteEnd);
+            var (address, length, units) = (target + (nint)request.Cursor, run.ByteLength, 1);
+            if (length == 0)
+                return request.Error < 0 && request.Outstanding == 0;
+            if (run.Blob is { } blob)
             {
-                request.Error = -Errno.IO;
-                request.Cursor = byteEnd;
-                break;
+                request.Outstanding++;
+                blob.Read(run.BlobOffset, address, checked((int)length), TakeOperation(request, changesData: false));
+                units = UnitsForTransfer(length) + (run.Source == RunSource.Data ? stack.UnitsToLocate(length) : 0);
             }
-            var run = stack.RunAt(request.Cursor, byteEnd);
-            var address = target + (nint)request.Cursor;
-            var units = 1;
-            if (run.Source == RunSource.Data)
+            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, length))
             {
-                var place = stack.Overlay.Locate(request, request.Cursor, request.Cursor + run.ByteLength);
-                if (place.ByteLength == 0)
-                    return request.Error < 0 && request.Outstanding == 0;
-                run = run with { ByteLength = place.ByteLength };
-                StartRead(stack.Data, request, place.DataOffset, address, run.ByteLength);
-                units = UnitsForTransfer(run.ByteLength) + UnitsToLocate(run.ByteLength);
+                length = Math.Min(length, CopyBytes);
+                GuardedMemory.Clear(address, (nuint)length);
+                units += TurnWork.UnitsFor(length);
             }
-            else if (run.Source == RunSource.Origin)
-            {
-                StartRead(stack.Origin.Blob, request, request.Cursor, address, run.ByteLength);
-                units = UnitsForTransfer(run.ByteLength);
-            }
-            else if (!mayReportZeroes || !request.TryTakeZeroes(request.Cursor, run.ByteLength))
-            {
-                run = run with { ByteLength = Math.Min(run.ByteLength, CopyBytes) };
-                GuardedMemory.Clear(address, (nuint)run.ByteLength);
-                units += TurnWork.UnitsFor(run.ByteLength);
-            }
-            request.Cursor += run.ByteLength;
+            request.Cursor += length;
             turns.Spend(units);
         }
         return request.Cursor >= byteEnd && request.Outstanding == 0;
-    }
-
-    private void StartRead(IBlob blob, BlockRequest request, long byteOffset, nint address, long byteLength)
-    {
-        request.Outstanding++;
-        blob.Read(byteOffset, address, checked((int)byteLength), TakeOperation(request, changesData: false));
     }
 
     /// <summary>
@@ -83,22 +63,19 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         {
             if (turns.MustPause(request, mark))
                 return false;
-            var place = stack.Overlay.Locate(request, request.Cursor, byteEnd);
+            var place = stack.PlaceFor(request, request.Cursor, byteEnd);
             if (place.ByteLength == 0)
                 return false;
             request.Outstanding++;
             stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
             request.Cursor += place.ByteLength;
-            turns.Spend(UnitsForTransfer(place.ByteLength) + UnitsToLocate(place.ByteLength));
+            turns.Spend(UnitsForTransfer(place.ByteLength) + stack.UnitsToLocate(place.ByteLength));
         }
         return request.Cursor >= byteEnd;
     }
 
     // Up to this many bytes, a storage may copy on this thread.
     private static int UnitsForTransfer(long byteCount) => TurnWork.UnitsPerCall + TurnWork.UnitsFor(Math.Min(byteCount, 128 << 10));
-
-    // A list is asked for each chunk.
-    private int UnitsToLocate(long byteCount) => stack.Overlay.KnowsZeroes ? 0 : (int)(byteCount >> _geometry.ChunkShift);
 
     public BlobOperation TakeOperation(BlockRequest request, bool changesData)
     {

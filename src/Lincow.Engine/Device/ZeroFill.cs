@@ -50,7 +50,7 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turn
             if (turns.MustPause(this, mark))
                 return;
             turns.Spend(1);
-            var run = stack.RunAt(request.Cursor, request.End);
+            var run = stack.Look(request, request.Cursor, request.End);
             // mutation: holes-filled-with-zeroes
             var isZero = run.Source is RunSource.Zero or RunSource.OriginHole;
             // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with zeroes.

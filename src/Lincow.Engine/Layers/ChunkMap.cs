@@ -1,30 +1,35 @@
 using System.Numerics;
-using System.Runtime.InteropServices;
 using Lincow.Linux;
-using Lincow.Stores.Linear;
 
 namespace Lincow.Layers;
 
 /// <summary>
-/// The chunk map in memory: two bits a chunk, in the pages of the map on disk, present only where they have been looked at. A page whose
-/// chunks are all of one state has no words at all, so an untouched or a wholly trimmed device costs nothing.
+/// The chunk map in memory: two bits a chunk, in pages that are present only where they have been looked at. A page whose chunks are all of one
+/// state has no words at all, so an untouched or a wholly trimmed device costs nothing. What a page is on disk, the store knows.
 ///
-/// Invariants: a page's flags say Loaded before its states are read; a page is on the dirty list exactly when it bears Dirty; words never move.
+/// Invariants: a page's flags say Loaded before its states are read; a page is on the dirty list exactly when it bears Dirty, or is taken for a
+/// flush round that hasn't come to it yet; words never move.
 /// </summary>
 internal sealed unsafe class ChunkMap : IDisposable
 {
+    /// <summary>Words of a page: as many as a page of the linear store's map holds on disk, so that a page is read and written as a whole.</summary>
+    public const int WordsPerPage = 488;
+
+    public const int ChunksPerWord = 32;
+
+    public const int ChunksPerPage = WordsPerPage * ChunksPerWord;
+
     /// <summary>All 32 chunks of a word in state 01; times 2 for state 10.</summary>
     private const ulong EachChunk = 0x5555555555555555;
 
     /// <summary>Pages of states allocated together, a buffer of 64 KiB; words are never given back before the map is.</summary>
-    private const int SlabPages = 16, SlabBytes = SlabPages * MapFormat.WordsPerPage * 8;
+    private const int SlabPages = 16, SlabBytes = SlabPages * WordsPerPage * 8;
 
     private readonly PageEntry* _pages;
     private readonly nuint _directoryBytes;
     private readonly PageFlags _initialFlags;
     private List<long> _dirty = new(256);
     private List<long> _spareDirty = new(256);
-    private readonly List<long> _stale = new(256);
     private readonly BufferPool _buffers;
     private readonly List<NativeBuffer> _slabs = new(64);
     private int _slabFree;
@@ -35,7 +40,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     public ChunkMap(Geometry geometry, bool startsEmpty, BufferPool buffers)
     {
         (Geometry, _buffers) = (geometry, buffers);
-        PageCount = MapFormat.PagesFor(geometry.ChunkCount);
+        PageCount = PagesFor(geometry.ChunkCount);
         _initialFlags = startsEmpty ? PageFlags.Loaded : PageFlags.None;
         // Address space only: a page of the directory takes memory when one of its entries is first used.
         _directoryBytes = (nuint)(PageCount * sizeof(PageEntry) + 4095) & ~(nuint)4095;
@@ -52,22 +57,25 @@ internal sealed unsafe class ChunkMap : IDisposable
 
     public bool IsDamaged(long page) => (_pages[page].Flags & PageFlags.Damaged) != 0;
 
-    public int SlotOf(long page) => _pages[page].Slot;
+    /// <summary>The page that a chunk is in.</summary>
+    public static long PageOf(long chunk) => (long)((ulong)chunk / ChunksPerPage);
 
-    /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content. False, with nothing changed, for want of memory.</summary>
-    public bool TryLoad(long page, PageVerdict verdict, ReadOnlySpan<byte> image)
+    public static long PagesFor(long chunkCount) => (long)(((ulong)chunkCount + ChunksPerPage - 1) / ChunksPerPage);
+
+    /// <summary>A page is known from now on. False, with nothing changed, for want of memory.</summary>
+    /// <param name="page">The page.</param>
+    /// <param name="isDamaged">Its states are lost.</param>
+    /// <param name="hasContent">False when every chunk is below.</param>
+    /// <param name="words">With content: its states, for the caller to fill in.</param>
+    public bool TryLoad(long page, bool isDamaged, bool hasContent, out Span<ulong> words)
     {
         ref var entry = ref _pages[page];
-        if (!image.IsEmpty && !TryAllocateWords(ref entry))
+        words = default;
+        if (hasContent && !TryAllocateWords(ref entry))
             return false;
-        entry.Flags |= PageFlags.Loaded | (verdict.IsDamaged ? PageFlags.Damaged : 0);
-        entry.Sequence = verdict.Sequence;
-        entry.HighestSequence = verdict.HighestSequence;
-        entry.Slot = (sbyte)verdict.Slot;
-        if (!image.IsEmpty)
-            MapFormat.CopyStates(image, new Span<ulong>(entry.Words, MapFormat.WordsPerPage));
-        if (verdict.TwinIsStale && !verdict.IsDamaged)
-            MarkTwinStale(page);
+        entry.Flags |= PageFlags.Loaded | (isDamaged ? PageFlags.Damaged : 0);
+        if (hasContent)
+            words = new Span<ulong>(entry.Words, WordsPerPage);
         return true;
     }
 
@@ -79,8 +87,8 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// <param name="state">The only state that is set. Whatever has it already stays as it is. Null if there are several.</param>
     public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
-        var lastPage = MapFormat.PageOf(end.Value - 1);
-        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        var lastPage = PageOf(end.Value - 1);
+        for (var page = PageOf(first.Value); page <= lastPage; page++)
         {
             if (!TryPrepare(page, whole, state))
                 return false;
@@ -90,12 +98,12 @@ internal sealed unsafe class ChunkMap : IDisposable
 
     /// <summary>The end of the page that a chunk is in, at most an end: what can be set in one go.</summary>
     public static ChunkIndex EndOfPage(ChunkIndex chunk, ChunkIndex end) =>
-        new(Math.Min((MapFormat.PageOf(chunk.Value) + 1) * MapFormat.ChunksPerPage, end.Value));
+        new(Math.Min((PageOf(chunk.Value) + 1) * ChunksPerPage, end.Value));
 
     private bool TryPrepare(long page, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
-        var pageStart = page * MapFormat.ChunksPerPage;
-        var pageEnd = Math.Min(pageStart + MapFormat.ChunksPerPage, Geometry.ChunkCount);
+        var pageStart = page * ChunksPerPage;
+        var pageEnd = Math.Min(pageStart + ChunksPerPage, Geometry.ChunkCount);
         if (whole.First.Value <= pageStart && whole.End.Value >= pageEnd)
             return true;
         ref var entry = ref _pages[page];
@@ -105,11 +113,11 @@ internal sealed unsafe class ChunkMap : IDisposable
 
     public ChunkState StateOf(ChunkIndex chunk)
     {
-        var page = MapFormat.PageOf(chunk.Value);
+        var page = PageOf(chunk.Value);
         ref var entry = ref _pages[page];
         if (entry.Words is null)
             return entry.Uniform;
-        var inPage = (int)(chunk.Value - page * MapFormat.ChunksPerPage);
+        var inPage = (int)(chunk.Value - page * ChunksPerPage);
         return (ChunkState)((entry.Words[inPage >> 5] >> ((inPage & 31) * 2)) & 3);
     }
 
@@ -118,9 +126,9 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// </summary>
     public (ChunkState State, long ChunkCount) RunAt(ChunkIndex chunk, long maxChunks)
     {
-        var page = MapFormat.PageOf(chunk.Value);
-        var inPage = (int)(chunk.Value - page * MapFormat.ChunksPerPage);
-        var limit = (int)Math.Min(maxChunks, MapFormat.ChunksPerPage - inPage);
+        var page = PageOf(chunk.Value);
+        var inPage = (int)(chunk.Value - page * ChunksPerPage);
+        var limit = (int)Math.Min(maxChunks, ChunksPerPage - inPage);
         ref var entry = ref _pages[page];
         if (entry.Words is null)
             return (entry.Uniform, limit);
@@ -152,9 +160,9 @@ internal sealed unsafe class ChunkMap : IDisposable
         var end = chunk + chunkCount;
         while (chunk < end)
         {
-            var page = MapFormat.PageOf(chunk);
-            var pageStart = page * MapFormat.ChunksPerPage;
-            var upTo = Math.Min(end, pageStart + MapFormat.ChunksPerPage);
+            var page = PageOf(chunk);
+            var pageStart = page * ChunksPerPage;
+            var upTo = Math.Min(end, pageStart + ChunksPerPage);
             if (SetInPage(page, (int)(chunk - pageStart), (int)(upTo - pageStart), state))
                 MarkDirty(page);
             chunk = upTo;
@@ -169,27 +177,21 @@ internal sealed unsafe class ChunkMap : IDisposable
         return _spareDirty;
     }
 
-    /// <summary>
-    /// Writes a page's image as the next version, for the slot that is not the current one; changes from here on make it dirty again. A version
-    /// that is never written is never used again: two images of one version could be torn into something that looks whole.
-    /// </summary>
-    public int Snapshot(long page, Span<byte> image, Guid overlay, ulong generation)
+    /// <summary>The states of a page, for an image of it; changes from here on make it dirty again.</summary>
+    public void TakeStates(long page, Span<ulong> words)
     {
-        ref var entry = ref _pages[page];
-        entry.Flags &= ~PageFlags.Dirty;
-        // mutation: version-used-twice
-        EncodeInto(page, image, overlay, ++entry.HighestSequence, generation);
-        // mutation: overwrite-current-slot
-        return entry.Slot == 0 ? 1 : 0;
+        _pages[page].Flags &= ~PageFlags.Dirty;
+        CopyStates(page, words);
     }
 
-    /// <summary>The image that was last snapshotted is on stable storage: its slot is the current one.</summary>
-    public void Committed(long page, int slot)
+    /// <summary>The states of a page.</summary>
+    public void CopyStates(long page, Span<ulong> words)
     {
         ref var entry = ref _pages[page];
-        entry.Sequence = entry.HighestSequence;
-        entry.Slot = (sbyte)slot;
-        MarkTwinStale(page);
+        if (entry.Words is not null)
+            new ReadOnlySpan<ulong>(entry.Words, WordsPerPage).CopyTo(words);
+        else
+            words.Fill((ulong)entry.Uniform * EachChunk);
     }
 
     /// <summary>Puts a page that was taken for a round but not snapshotted back on the dirty list.</summary>
@@ -205,23 +207,6 @@ internal sealed unsafe class ChunkMap : IDisposable
         _dirty.Add(page);
     }
 
-    /// <summary>Pages whose two slots differ: a clean close makes them equal.</summary>
-    public ReadOnlySpan<long> StaleTwins => CollectionsMarshal.AsSpan(_stale);
-
-    /// <summary>The current version's image once more, for the slot that differs; a page without one gets its first.</summary>
-    public void EncodeTwin(long page, Span<byte> image, Guid overlay, ulong generation)
-    {
-        ref var entry = ref _pages[page];
-        EncodeInto(page, image, overlay, entry.Slot >= 0 ? entry.Sequence : entry.HighestSequence + 1, generation);
-    }
-
-    public void TwinsAreEqual()
-    {
-        foreach (var page in _stale)
-            _pages[page].Flags &= ~PageFlags.TwinStale;
-        _stale.Clear();
-    }
-
     /// <summary>Forgets every page, as if the map had just been made. No flush round is running.</summary>
     public void Forget()
     {
@@ -229,7 +214,6 @@ internal sealed unsafe class ChunkMap : IDisposable
         FreeSlabs();
         _dirty.Clear();
         _spareDirty.Clear();
-        _stale.Clear();
     }
 
     public void Dispose()
@@ -246,19 +230,6 @@ internal sealed unsafe class ChunkMap : IDisposable
         _slabFree = 0;
     }
 
-    private void EncodeInto(long page, Span<byte> image, Guid overlay, ulong sequence, ulong generation)
-    {
-        ref var entry = ref _pages[page];
-        if (entry.Words is not null)
-        {
-            MapFormat.Encode(image, new ReadOnlySpan<ulong>(entry.Words, MapFormat.WordsPerPage), overlay, page, sequence, generation);
-            return;
-        }
-        Span<ulong> words = stackalloc ulong[MapFormat.WordsPerPage];
-        words.Fill((ulong)entry.Uniform * EachChunk);
-        MapFormat.Encode(image, words, overlay, page, sequence, generation);
-    }
-
     private bool SetInPage(long page, int from, int to, ChunkState state)
     {
         ref var entry = ref _pages[page];
@@ -266,7 +237,7 @@ internal sealed unsafe class ChunkMap : IDisposable
         {
             if (entry.Uniform == state)
                 return false;
-            var pageChunks = Math.Min(MapFormat.ChunksPerPage, Geometry.ChunkCount - page * MapFormat.ChunksPerPage);
+            var pageChunks = Math.Min(ChunksPerPage, Geometry.ChunkCount - page * ChunksPerPage);
             if (from == 0 && to >= pageChunks)
             {
                 entry.Uniform = state;
@@ -291,14 +262,6 @@ internal sealed unsafe class ChunkMap : IDisposable
         return changed != 0;
     }
 
-    private void MarkTwinStale(long page)
-    {
-        if ((_pages[page].Flags & PageFlags.TwinStale) != 0)
-            return;
-        _pages[page].Flags |= PageFlags.TwinStale;
-        _stale.Add(page);
-    }
-
     /// <summary>Gives a page words, all of the state that it has; false for want of memory.</summary>
     private bool TryAllocateWords(ref PageEntry entry)
     {
@@ -309,21 +272,16 @@ internal sealed unsafe class ChunkMap : IDisposable
             _slabs.Add(slab);
             _slabFree = SlabPages;
         }
-        entry.Words = (ulong*)_slabs[^1].Address + MapFormat.WordsPerPage * --_slabFree;
-        new Span<ulong>(entry.Words, MapFormat.WordsPerPage).Fill((ulong)entry.Uniform * EachChunk);
+        entry.Words = (ulong*)_slabs[^1].Address + WordsPerPage * --_slabFree;
+        new Span<ulong>(entry.Words, WordsPerPage).Fill((ulong)entry.Uniform * EachChunk);
         return true;
     }
 
-    /// <summary>All zeroes means: not loaded, no version on disk that counts.</summary>
+    /// <summary>All zeroes means: not loaded.</summary>
     private struct PageEntry
     {
         public ulong* Words;
-        public ulong Sequence;
-        public ulong HighestSequence;
         public PageFlags Flags;
-
-        /// <summary>The current slot plus one, so that 0 means none.</summary>
-        private sbyte _slotPlusOne;
 
         /// <summary>The state of every chunk while there are no words.</summary>
         public ChunkState Uniform
@@ -333,12 +291,6 @@ internal sealed unsafe class ChunkMap : IDisposable
         }
 
         private byte _uniform;
-
-        public sbyte Slot
-        {
-            readonly get => (sbyte)(_slotPlusOne - 1);
-            set => _slotPlusOne = (sbyte)(value + 1);
-        }
     }
 
     [Flags]
@@ -348,6 +300,5 @@ internal sealed unsafe class ChunkMap : IDisposable
         Loaded = 1,
         Damaged = 2,
         Dirty = 4,
-        TwinStale = 8,
     }
 }

@@ -52,16 +52,6 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     }
 
     /// <summary>
-    /// It doesn't hold what it should, and never will: every request fails from now on, and the store says so on disk as far as it can. Calls back when that has been
-    /// written, or can't be.
-    /// </summary>
-    public virtual void GiveUpForGood(string reason, Action written)
-    {
-        Fail(reason);
-        written();
-    }
-
-    /// <summary>
     /// True when the states of a run of chunks are in memory. Otherwise starts reading what is missing and false: the request is resumed when
     /// something has come.
     /// </summary>
@@ -117,6 +107,15 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     /// </summary>
     /// <param name="reclaimed">What an earlier generation left behind has all been given back.</param>
     public abstract void CloseCleanly(bool reclaimed);
+
+    /// <summary>
+    /// It is no snapshot of its origin any more, for good: the origin is about to change, and what it was couldn't be kept. Calls back when that is on stable storage.
+    /// </summary>
+    public virtual void GiveUpForGood(string reason, Action written)
+    {
+        Fail(reason);
+        written();
+    }
 
     public abstract void Dispose();
 }

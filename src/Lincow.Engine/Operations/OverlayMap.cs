@@ -39,7 +39,7 @@ public static class OverlayMap
         switch (source)
         {
             case RunSource.Data:
-                var place = stack.Overlay.LocateNow(start, start + length);
+                var place = stack.Top.LocateNow(start, start + length);
                 return new MapRange(start, place.ByteLength, 0, true, false, true, place.DataOffset, stack.Data.Name);
             case RunSource.Zero:
                 return new MapRange(start, length, 0, true, true, false, null, null);

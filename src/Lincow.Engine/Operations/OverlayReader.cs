@@ -61,7 +61,7 @@ internal sealed unsafe class OverlayReader : IStoreDevice
 
     public Geometry Geometry => Device.Geometry;
 
-    public ExceptionStore Store => Device.Stack.Overlay;
+    public ExceptionStore Store => Device.Stack.Top;
 
     public void Flush() => Session.Flush();
 

@@ -101,7 +101,7 @@ public sealed class OverlaySession
         {
             if (error is null)
             {
-                _reclaimer = new Reclaimer(Device, _store.Data, _store.ReclaimShift);
+                _reclaimer ??= new Reclaimer(Device, _store.Data, _store.ReclaimShift);
                 _reclaimer.Start();
             }
             done(error);
@@ -117,7 +117,7 @@ public sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
-            while (!Device.IsIdle)
+            while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.
             if (!Device.IsReadOnly && !_store.IsGivenUp)

@@ -7,25 +7,47 @@ namespace Lincow.Operations;
 /// <summary>
 /// Gives back, in the background, the space that a reset left behind: walks over what the data file has allocated, window by window, with
 /// requests that lock their range like any other and punch what the overlay doesn't hold.
+///
+///     search --> window --> window --> search --> ... --> done
+///
+/// Invariant: while it isn't idle, either one search or one window is in flight.
 /// </summary>
-internal sealed class Reclaimer(CowDevice device, IBlob data, long shift) : BlockRequest
+internal sealed class Reclaimer : BlockRequest
 {
     /// <summary>Bytes of the device that one request locks: small enough that clients hardly wait.</summary>
     private const long WindowBytes = 16 << 20;
 
-    private long _cursor, _dataEnd;
-    private bool _isStopping, _isSubmitting, _hasEnded = true;
+    private readonly CowDevice _device;
+    private readonly IBlob _data;
+    private readonly long _shift;
+    private readonly Search _search;
+    private readonly BlobRuns _runs = new();
+    private long _cursor;
+    private int _run;
+    private bool _isStopping, _isSubmitting, _hasEnded = true, _isSearching, _isStale;
+
+    public Reclaimer(CowDevice device, IBlob data, long shift)
+    {
+        (_device, _data, _shift) = (device, data, shift);
+        _search = new Search(this);
+    }
 
     /// <summary>Everything has been walked over.</summary>
     public bool IsDone { get; private set; }
 
+    /// <summary>Nothing of it is in flight.</summary>
+    public bool IsIdle => _hasEnded && !_isSearching;
+
+    /// <summary>Begins, or begins again: for a device that was reset meanwhile.</summary>
     public void Start()
     {
         Operation = BlockOperation.Reclaim;
+        (_cursor, _run, _isStopping, IsDone, _isStale) = (0, 0, false, false, _isSearching);
+        _runs.Clear(0);
         Advance();
     }
 
-    /// <summary>No further window is begun; the one in flight ends like any request.</summary>
+    /// <summary>Nothing further is begun; what is in flight ends like any request.</summary>
     public void Stop() => _isStopping = true;
 
     protected internal override void OnCompleted(int result)
@@ -38,31 +60,52 @@ internal sealed class Reclaimer(CowDevice device, IBlob data, long shift) : Bloc
             Advance();
     }
 
-    private bool TryFindData()
+    private void OnFound(int result)
     {
-        if (!data.TryFindData(shift + _cursor, shift + device.SizeBytes, out var start, out var end))
-            return false;
-        (_cursor, _dataEnd) = (start - shift, end - shift);
-        return true;
+        _isSearching = false;
+        if (_isStale)
+            _runs.Clear(0);
+        else if (result < 0)
+            _isStopping = true;
+        (_isStale, _run) = (false, 0);
+        Advance();
     }
 
     // A loop, not recursion: a window with nothing to give back completes inside Submit, unless the turn has done enough (TurnWork).
     private void Advance()
     {
-        while (_hasEnded && !_isStopping && !IsDone)
+        while (IsIdle && !_isStopping && !IsDone)
         {
-            // To find where data ends, a file system walks over all of it: once, not for each window.
-            if (_cursor >= _dataEnd && !TryFindData())
+            while (_run < _runs.Count && (!_runs.IsData(_run) || _shift + _cursor >= _runs.EndOf(_run)))
+                _cursor = _runs.EndOf(_run++) - _shift;
+            if (_cursor >= _device.SizeBytes)
             {
                 IsDone = true;
-                return;
             }
-            ByteOffset = _cursor;
-            ByteLength = Math.Min(_dataEnd - _cursor, WindowBytes);
-            _cursor += ByteLength;
-            (_hasEnded, _isSubmitting) = (false, true);
-            device.Submit(this);
-            _isSubmitting = false;
+            else if (_run == _runs.Count)
+            {
+                _isSearching = true;
+                _data.FindRuns(_shift + _cursor, _shift + _device.SizeBytes, _runs, _search);
+            }
+            else
+            {
+                SubmitWindow(_runs.EndOf(_run) - _shift - _cursor);
+            }
         }
+    }
+
+    private void SubmitWindow(long byteCount)
+    {
+        ByteOffset = _cursor;
+        ByteLength = Math.Min(byteCount, WindowBytes);
+        _cursor += ByteLength;
+        (_hasEnded, _isSubmitting) = (false, true);
+        _device.Submit(this);
+        _isSubmitting = false;
+    }
+
+    private sealed class Search(Reclaimer owner) : BlobOperation
+    {
+        public override void End(int result) => owner.OnFound(result);
     }
 }

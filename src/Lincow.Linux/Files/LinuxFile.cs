@@ -292,7 +292,7 @@ public unsafe class LinuxFile : IDisposable
 
     /// <summary>
     /// The next range that may hold data, at or after <paramref name="byteOffset"/> and before <paramref name="byteEnd"/> (SEEK_DATA, SEEK_HOLE).
-    /// False when there is none. A file system without holes answers with the whole rest.
+    /// False when there is none. A file system without holes answers with the whole rest, and so do we for one whose answer can't be true.
     /// </summary>
     public virtual bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
@@ -301,18 +301,27 @@ public unsafe class LinuxFile : IDisposable
             return false;
         if (Facts.Kind != FileKind.Regular)
             return true;
-        var start = Libc.lseek(Descriptor, byteOffset, Libc.SeekData);
-        if (start < 0)
-        {
-            const int noSuchDevice = 6;
-            return Libc.LastError != noSuchDevice;
-        }
+        var start = SeekData(byteOffset);
+        // No data before the end of the file. There are file systems that say so of data as well, but not that a hole begins there.
+        if (start == -Errno.NoSuchAddress)
+            // mutation: data-denied-is-hole
+            return SeekHole(byteOffset) is var hole && hole != byteOffset && hole != -Errno.NoSuchAddress;
+        // mutation: data-before-the-offset
+        if (start < byteOffset)
+            return true;
         if (start >= byteEnd)
             return false;
-        var end = Libc.lseek(Descriptor, start, Libc.SeekHole);
-        (dataStart, dataEnd) = (start, end < 0 ? byteEnd : Math.Min(end, byteEnd));
+        var end = SeekHole(start);
+        // Data that is empty: we would look for it for ever.
+        (dataStart, dataEnd) = (start, end <= start ? byteEnd : Math.Min(end, byteEnd));
         return true;
     }
+
+    /// <summary>lseek(2) with SEEK_DATA: an offset, or a negative errno. Tests lie here as file systems have done.</summary>
+    protected virtual long SeekData(long byteOffset) => Seek(byteOffset, Libc.SeekData);
+
+    /// <inheritdoc cref="SeekData"/>
+    protected virtual long SeekHole(long byteOffset) => Seek(byteOffset, Libc.SeekHole);
 
     /// <summary>Takes an open-file-description lock on one byte; false when another description holds it (fcntl(2), OFD locks).</summary>
     public virtual bool TryLock(long byteOffset, bool exclusive)
@@ -368,6 +377,12 @@ public unsafe class LinuxFile : IDisposable
             result = call();
         while (result < 0 && Libc.LastError == Errno.Interrupted);
         return result;
+    }
+
+    private long Seek(long byteOffset, int whence)
+    {
+        var result = Libc.lseek(Descriptor, byteOffset, whence);
+        return result >= 0 ? result : -Libc.LastError;
     }
 
     private LinuxException Fail(string call) => new(call, Path, Libc.LastError);

@@ -116,6 +116,15 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Adds 1 to an eventfd, or writes 8 bytes to a pipe or socket, without holding up the loop if its owner has filled it.</summary>
     public abstract void Signal(int descriptor, IoCompletion completion);
 
+    /// <summary>File operations are blocking system calls on this thread, so what else waits for a disk may be one too.</summary>
+    public virtual bool BlocksOnFiles => false;
+
+    /// <summary>Work that was started elsewhere and has not come back.</summary>
+    internal int WorkElsewhere { get; set; }
+
+    /// <summary>Does work on a thread of the pool, and completes on this one with what it returned. Nothing is allocated.</summary>
+    public virtual void RunElsewhere(LoopWork work, IoCompletion completion) => work.Start(this, completion);
+
     /// <summary>Completes with 0 after the given time.</summary>
     public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 
@@ -240,8 +249,12 @@ public abstract unsafe class IoLoop : IDisposable
         if (IsDisposed)
             return;
         IsDisposed = true;
-        Buffers.Dispose();
-        _ = Libc.close(WakeDescriptor);
+        // Work that never came back may still do so, with what it was lent: that is left to the end of the process.
+        if (WorkElsewhere == 0)
+        {
+            Buffers.Dispose();
+            _ = Libc.close(WakeDescriptor);
+        }
         GC.SuppressFinalize(this);
     }
 

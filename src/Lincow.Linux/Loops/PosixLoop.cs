@@ -11,6 +11,8 @@ public sealed unsafe class PosixLoop : IoLoop
 
     public override string Name => "posix";
 
+    public override bool BlocksOnFiles => true;
+
     public override void Read(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion) =>
         Finish(Libc.pread(descriptor, buffer, byteCount, byteOffset), completion);
 

@@ -28,12 +28,13 @@ internal sealed class MapTarget : IFuzzTarget
         Judge(first, second, verdict, wasClean);
         using var buffers = new BufferPool();
         using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false, buffers);
-        map.TryLoad(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
+        using var pages = new MapPages(map);
+        pages.TryLoad(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
         Walk(map);
         var start = new ChunkIndex(Page * MapFormat.ChunksPerPage + input.U16() % 8192);
         map.Set(start, 1 + input.U16() % 4096, (ChunkState)(input.U8() % 3));
         Walk(map);
-        var target = map.Snapshot(Page, _pair.AsSpan(0, MapFormat.PageBytes), Overlay, Generation);
+        var target = pages.Encode(Page, _pair.AsSpan(0, MapFormat.PageBytes), Overlay, Generation);
         Require(target != verdict.Slot, "the slot that counts is never overwritten");
         var written = MapFormat.Inspect(_pair.AsSpan(0, MapFormat.PageBytes), Overlay, Page);
         var newest = first.Newest > second.Newest ? first.Newest : second.Newest;

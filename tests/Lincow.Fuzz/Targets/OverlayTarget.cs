@@ -88,7 +88,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         if (Open(image, loop, isReadOnly) is not { } session)
             return;
         var device = session.Device;
-        var shift = device.Stack.Overlay.LocateNow(0, 1).DataOffset;
+        var shift = device.Stack.Top.LocateNow(0, 1).DataOffset;
         _deviceEnd = shift + device.SizeBytes;
         for (var operations = 0; operations < 24 && !input.IsEmpty; operations++)
         {

@@ -1,5 +1,5 @@
 using Lincow.SystemTests.Harness;
-using Lincow.Tests.VhostUser;
+using Lincow.Tests.Serving.Frontends.VhostUser;
 
 namespace Lincow.SystemTests.VhostUser;
 

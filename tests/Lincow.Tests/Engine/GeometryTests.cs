@@ -1,4 +1,4 @@
-namespace Lincow.Tests;
+namespace Lincow.Tests.Engine;
 
 public class GeometryTests
 {

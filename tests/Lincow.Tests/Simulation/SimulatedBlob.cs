@@ -106,6 +106,12 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void Reserve(long byteOffset, long byteLength, BlobOperation operation) =>
         _world.Add(() => { }, operation, () => Fault(FileCall.Reserve, byteOffset));
 
+    public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
+    {
+        Looks++;
+        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () => Fault(FileCall.FindRuns, byteOffset));
+    }
+
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         Looks++;

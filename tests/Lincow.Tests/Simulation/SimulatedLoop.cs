@@ -46,6 +46,9 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
             machine.Files[descriptor], (nint)byteLength, 0, byteOffset));
     }
 
+    public override void RunElsewhere(LoopWork work, IoCompletion completion) =>
+        _pending.Add(new Pending(Call.Elsewhere, SimulationSite.Search, completion, null, 0, 0, 0, work));
+
     public override void CompleteSoon(IoCompletion completion, int result) =>
         _pending.Add(new Pending(Call.Known, completion is BlobOperation { Call: FileCall.Yield } ? SimulationSite.Gather : SimulationSite.Result, completion, null, 0, result, 0));
 
@@ -91,6 +94,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     {
         if (pending.Call == Call.Known)
             return pending.ByteCount;
+        if (pending.Call == Call.Elsewhere)
+            return DoElsewhere(pending);
         var (file, disk) = (pending.File!, pending.File!.Disk);
         if (machine.Interruption() is var interruption && interruption < 0 && (interruption == -Errno.Interrupted || pending.Call is Call.Read or Call.Write))
             return interruption;
@@ -120,6 +125,13 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         }
     }
 
+    private int DoElsewhere(Pending pending)
+    {
+        if (machine.Interruption() == -Errno.Interrupted)
+            return -Errno.Interrupted;
+        return machine.Fault(pending.Site) is var fault && fault < 0 ? fault : pending.Work!.Run();
+    }
+
     private enum Call
     {
         /// <summary>Done already; its result is in the byte count.</summary>
@@ -129,10 +141,12 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         Sync,
         Punch,
         Reserve,
+        Elsewhere,
     }
 
     /// <summary>For a sync, the offset is the time at which it began; for an allocation, the buffer is the length.</summary>
-    private readonly record struct Pending(Call Call, SimulationSite Site, IoCompletion Completion, SimulatedFile? File, nint Buffer, int ByteCount, long ByteOffset)
+    private readonly record struct Pending(Call Call, SimulationSite Site, IoCompletion Completion, SimulatedFile? File, nint Buffer, int ByteCount, long ByteOffset,
+        LoopWork? Work = null)
     {
         public ReadOnlySpan<byte> Content => new((void*)Buffer, ByteCount);
     }

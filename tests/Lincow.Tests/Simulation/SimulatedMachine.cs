@@ -19,6 +19,9 @@ internal enum SimulationSite
 {
     /// <summary>Handing over a result that is there.</summary>
     Result,
+
+    /// <summary>Looking for data and holes.</summary>
+    Search,
     Read,
     Gather,
     Reserve,

@@ -72,7 +72,7 @@ internal sealed class SimulationRun : IDisposable
     public void Dispose()
     {
         // Whatever state a failed run was in.
-        _session?.Device.Stack.Overlay.Dispose();
+        _session?.Device.Stack.Top.Dispose();
         _client.Dispose();
         _machine.Loop!.Dispose();
     }

@@ -48,7 +48,7 @@ public class SimulationTests
     [
         (SimulationPhase.Create, [SimulationSite.Length, SimulationSite.Clear, SimulationSite.ClearSync, SimulationSite.DataSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
         (SimulationPhase.Open, [SimulationSite.Read, SimulationSite.DataSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
-        (SimulationPhase.Serve, [SimulationSite.Read, SimulationSite.DataWrite, SimulationSite.PunchData, SimulationSite.Reserve]),
+        (SimulationPhase.Serve, [SimulationSite.Search, SimulationSite.Read, SimulationSite.DataWrite, SimulationSite.PunchData, SimulationSite.Reserve]),
         (SimulationPhase.Serve, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync, SimulationSite.Reply]),
         (SimulationPhase.Close, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
         (SimulationPhase.Reset, [SimulationSite.Superblock, SimulationSite.SuperblockSync, SimulationSite.PunchMap, SimulationSite.PunchData, SimulationSite.Discard, SimulationSite.MapSync]),

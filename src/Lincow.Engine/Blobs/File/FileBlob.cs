@@ -33,16 +33,20 @@ public sealed class FileBlob : IBlob
     private readonly LinuxFile _file;
     private readonly IoLoop _loop;
     private readonly Stack<WritePiece> _idlePieces = new();
+    private readonly Stack<RunSearch> _idleSearches = new();
+    private readonly DataSearch _findData;
     private readonly Queue<BlobOperation> _withoutWorker = new();
     private readonly bool _isBlockDevice;
     private bool? _readsWithoutWorker;
-    private int _workerCount;
+    private int _workerCount, _searchCount;
+    private bool _isDisposed;
     private long _unsyncedBytes, _syncStarted, _lastSyncTicks = long.MaxValue;
 
     public FileBlob(LinuxFile file, IoLoop loop)
     {
         _file = file;
         _loop = loop;
+        _findData = file.TryFindData;
         AlignmentBytes = file.IsDirect ? file.LogicalBlockBytes : 1;
         _isBlockDevice = file.Facts.Kind == FileKind.BlockDevice;
         // Direct reads wait for the device, not in a thread.
@@ -90,6 +94,13 @@ public sealed class FileBlob : IBlob
     public void Reserve(long byteOffset, long byteLength, BlobOperation operation) =>
         Start(FileCall.Reserve, byteOffset, byteLength, operation);
 
+    public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
+    {
+        operation.Runs = runs;
+        _searchCount++;
+        Start(FileCall.FindRuns, byteOffset, byteEnd - byteOffset, operation);
+    }
+
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
         _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
 
@@ -97,7 +108,13 @@ public sealed class FileBlob : IBlob
 
     public void Turn() => _loop.RunOnce();
 
-    public void Dispose() => _file.Dispose();
+    /// <summary>A search that is on its way keeps the descriptor: its number could be another file's.</summary>
+    public void Dispose()
+    {
+        _isDisposed = true;
+        if (_searchCount == 0)
+            _file.Dispose();
+    }
 
     private void Start(FileCall call, long byteOffset, long byteLength, BlobOperation operation)
     {
@@ -128,7 +145,7 @@ public sealed class FileBlob : IBlob
     // Buffered writes to a file take turns by themselves (the kernel lets one worker do all of an inode's), and there is one sync at a time.
     private bool TakesWorker(FileCall call) => call switch
     {
-        FileCall.PunchHole or FileCall.Reserve => true,
+        FileCall.PunchHole or FileCall.Reserve or FileCall.FindRuns => true,
         FileCall.WritePiece => _isBlockDevice,
         FileCall.Read => _readsWithoutWorker == false,
         _ => false,
@@ -162,10 +179,27 @@ public sealed class FileBlob : IBlob
             case FileCall.PunchHole:
                 _loop.Allocate(descriptor, IoLoop.KeepSize | IoLoop.PunchHole, operation.ByteOffset, operation.ByteLength, operation);
                 break;
+            case FileCall.FindRuns:
+                StartSearch(operation);
+                break;
             default:
                 _loop.Allocate(descriptor, IoLoop.KeepSize, operation.ByteOffset, operation.ByteLength, operation);
                 break;
         }
+    }
+
+    // SEEK_DATA may read a file system's map from the disk, and walk over all of it; no ring knows it.
+    private void StartSearch(BlobOperation operation)
+    {
+        if (!_idleSearches.TryPop(out var search))
+            search = new RunSearch(_findData);
+        search.Set(operation.ByteOffset, operation.ByteOffset + operation.ByteLength, operation.Runs!);
+        operation.Search = search;
+        // mutation: search-on-the-loop
+        if (_loop.BlocksOnFiles)
+            _loop.CompleteSoon(operation, search.Run());
+        else
+            _loop.RunElsewhere(search, operation);
     }
 
     // io_uring hands a sync to a worker thread: two wake-ups, which take as long as the sync of a little data on a fast disk. So a sync that
@@ -264,6 +298,9 @@ public sealed class FileBlob : IBlob
                 _lastSyncTicks = _loop.Timestamp - _syncStarted;
                 End(operation, 0);
                 return;
+            case FileCall.FindRuns:
+                EndSearch(operation, result);
+                return;
             case FileCall.Flush or FileCall.PunchHole or FileCall.Reserve when result == -Errno.Interrupted:
                 // mutation: interrupted-sync-is-success (2 lines)
                 // A signal is no answer: for a sync too, it says nothing of the data.
@@ -273,6 +310,21 @@ public sealed class FileBlob : IBlob
                 End(operation, Math.Min(result, 0));
                 return;
         }
+    }
+
+    private void EndSearch(BlobOperation operation, int result)
+    {
+        _idleSearches.Push(operation.Search!);
+        operation.Search = null;
+        if (result == -Errno.Interrupted)
+        {
+            Submit(operation);
+            return;
+        }
+        operation.Runs = null;
+        if (--_searchCount == 0 && _isDisposed)
+            _file.Dispose();
+        End(operation, result);
     }
 
     private void End(BlobOperation operation, int result)

@@ -31,6 +31,14 @@ internal sealed class NothingBlob : IBlob
 
     public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => _pending.Enqueue(operation);
 
+    public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
+    {
+        runs.Clear(byteOffset);
+        if (byteOffset < byteEnd)
+            runs.TryAdd(byteEnd, isData: true);
+        _pending.Enqueue(operation);
+    }
+
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         (dataStart, dataEnd) = (byteOffset, byteEnd);

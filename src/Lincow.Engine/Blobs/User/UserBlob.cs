@@ -30,6 +30,14 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
 
     public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
 
+    public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
+    {
+        operation.Blob = null;
+        var search = new RunSearch(origin.TryFindData);
+        search.Set(byteOffset, byteEnd, runs);
+        loop.RunElsewhere(search, operation);
+    }
+
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => origin.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
 
     public void WillNeed(long byteOffset, long byteLength)

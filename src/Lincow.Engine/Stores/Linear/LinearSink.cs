@@ -60,7 +60,7 @@ internal sealed class LinearSink : IChangeSink
                 _page = page;
             }
             var index = (int)(chunk - page * MapFormat.ChunksPerPage);
-            _words[index / MapFormat.ChunksPerWord] |= (ulong)state << (2 * (index % MapFormat.ChunksPerWord));
+            _words[index / ChunkMap.ChunksPerWord] |= (ulong)state << (2 * (index % ChunkMap.ChunksPerWord));
         }
     }
 

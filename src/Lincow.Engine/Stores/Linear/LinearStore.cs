@@ -18,6 +18,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private readonly BufferPool _buffers;
     private readonly List<PageLoad> _loads = new(MaxLoads);
     private readonly Stack<PageLoad> _idleLoads = new(MaxLoads);
+    private readonly MapPages _pages;
     private bool _wasClean;
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
@@ -30,6 +31,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         Superblock = superblock;
         _buffers = buffers;
+        _pages = new MapPages(Map);
         _wasClean = !superblock.InUse;
         for (var i = 0; i < MaxLoads; i++)
             _idleLoads.Push(new PageLoad(this));
@@ -101,7 +103,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             if (end > _blankEnd)
                 return false;
         }
-        return Map.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
+        return _pages.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
     }
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
@@ -161,12 +163,12 @@ internal sealed unsafe class LinearStore : ExceptionStore
         image.Page = _roundPages[_nextPage++];
         image.Image = buffer;
         image.ImageBytes = MapFormat.PageBytes;
-        image.Slot = Map.Snapshot(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+        image.Slot = _pages.Encode(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
         image.TargetOffset = PageOffset(image.Page, image.Slot);
         return true;
     }
 
-    public override void Committed(MetadataImage image) => Map.Committed(image.Page, image.Slot);
+    public override void Committed(MetadataImage image) => _pages.Committed(image.Page, image.Slot);
 
     // The slots that were written to are not the current ones, so nothing is lost.
     public override void KeepForLater(List<MetadataImage> batch)
@@ -216,7 +218,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
         {
             _buffers.Return(buffer);
         }
-        Map.TwinsAreEqual();
+        _pages.TwinsAreEqual();
         Check(MetadataBlob.FlushNow());
         var flags = Superblock.Flags;
         if (isSound && !_hasDamage)
@@ -229,13 +231,13 @@ internal sealed unsafe class LinearStore : ExceptionStore
     // False when there is no space for a second copy.
     private bool TryEvenTwins(NativeBuffer buffer)
     {
-        foreach (var page in Map.StaleTwins)
+        foreach (var page in _pages.StaleTwins)
         {
-            Map.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+            _pages.EncodeTwin(page, new Span<byte>((void*)buffer.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
             // Without a current slot the page is empty whichever way it is cut, so both may be written.
             for (var slot = 0; slot < 2; slot++)
             {
-                var result = Map.SlotOf(page) == slot ? 0 : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                var result = _pages.SlotOf(page) == slot ? 0 : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
                     Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
@@ -292,6 +294,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
         }
         Superblock = next;
         Map.Forget();
+        _pages.Forget();
         _hasDamage = false;
         (_blankStart, _blankEnd) = (0, 0);
     }
@@ -302,6 +305,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     public override void Dispose()
     {
         Map.Dispose();
+        _pages.Dispose();
         foreach (var load in _idleLoads)
             _buffers.Return(load.Buffer);
         MetadataBlob?.Dispose();
@@ -362,7 +366,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         var pair = new ReadOnlySpan<byte>((void*)buffer.Address, MapFormat.PairBytes);
         var verdict = MapPageJudge.Judge(pair, Superblock, page, _wasClean);
-        if (!Map.TryLoad(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
+        if (!_pages.TryLoad(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
             return false;
         _hasDamage |= verdict.IsDamaged;
         if (verdict.Finding is not null)

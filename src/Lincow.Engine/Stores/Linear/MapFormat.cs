@@ -1,3 +1,4 @@
+using Lincow.Layers;
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.InteropServices;
@@ -20,8 +21,7 @@ internal static class MapFormat
     public const int SectorHeaderBytes = 24;
     public const int WordsPerSector = (SectorBytes - SectorHeaderBytes) / 8;
     public const int WordsPerPage = WordsPerSector * SectorsPerPage;
-    public const int ChunksPerWord = 32;
-    public const int ChunksPerPage = WordsPerPage * ChunksPerWord;
+    public const int ChunksPerPage = ChunkMap.ChunksPerPage;
 
     /// <summary>A page's two slots lie side by side, so one read brings both.</summary>
     public const int PairBytes = 2 * PageBytes;
@@ -29,9 +29,9 @@ internal static class MapFormat
     private const uint Magic = 0x314d434c;
     private const ulong LowBits = 0x5555555555555555;
 
-    public static long PageOf(long chunk) => (long)((ulong)chunk / ChunksPerPage);
+    public static long PageOf(long chunk) => ChunkMap.PageOf(chunk);
 
-    public static long PagesFor(long chunkCount) => (long)(((ulong)chunkCount + ChunksPerPage - 1) / ChunksPerPage);
+    public static long PagesFor(long chunkCount) => ChunkMap.PagesFor(chunkCount);
 
     /// <summary>The byte offset of a page's pair of slots from the start of the map.</summary>
     public static long PairOffset(long page) => page * PairBytes;

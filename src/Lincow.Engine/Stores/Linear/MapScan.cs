@@ -1,4 +1,5 @@
 using System.Numerics;
+using Lincow.Layers;
 using Lincow.Linux;
 
 namespace Lincow.Stores.Linear;
@@ -47,10 +48,10 @@ internal static class MapScan
         var chunks = Math.Min(MapFormat.ChunksPerPage, geometry.ChunkCount - page * MapFormat.ChunksPerPage);
         const ulong low = 0x5555555555555555;
         long data = 0, zero = 0;
-        for (var i = 0; i * MapFormat.ChunksPerWord < chunks; i++)
+        for (var i = 0; i * ChunkMap.ChunksPerWord < chunks; i++)
         {
-            var rest = chunks - i * MapFormat.ChunksPerWord;
-            var word = rest >= MapFormat.ChunksPerWord ? words[i] : words[i] & ((1UL << (int)(rest * 2)) - 1);
+            var rest = chunks - i * ChunkMap.ChunksPerWord;
+            var word = rest >= ChunkMap.ChunksPerWord ? words[i] : words[i] & ((1UL << (int)(rest * 2)) - 1);
             data += BitOperations.PopCount(word & low);
             zero += BitOperations.PopCount((word >> 1) & low);
         }

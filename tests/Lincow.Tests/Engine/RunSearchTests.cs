@@ -1,0 +1,232 @@
+using Lincow.Blobs;
+using Lincow.Linux;
+
+namespace Lincow.Tests.Engine;
+
+/// <summary>Data and holes of a blob: found truly, whoever is asked; and without keeping anybody's loop or allocating.</summary>
+public sealed class RunSearchTests : IDisposable
+{
+    private const long Block = 64 << 10;
+    private const int Blocks = 40;
+
+    private readonly string _path = Path.Combine(Path.GetTempPath(), $"lincow-runs-{Guid.NewGuid():N}");
+    private readonly List<IDisposable> _open = [];
+
+    public RunSearchTests()
+    {
+        using var file = LinuxFile.CreateNew(_path);
+        file.SetLength(Blocks * Block);
+        // Blocks 3, 7, 8 and 20 hold data, 7 from its start to its end.
+        file.Write(Enumerable.Repeat((byte)7, (int)Block).ToArray(), 7 * Block);
+        foreach (var block in new[] { 3, 8, 20 })
+            file.Write(new byte[] { 1, 2, 3 }, block * Block + 5);
+    }
+
+    public void Dispose()
+    {
+        _open.Reverse();
+        _open.ForEach(one => one.Dispose());
+        File.Delete(_path);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_runs_of_a_file_hold_its_data_and_say_no_hole_of_it(bool posix)
+    {
+        var blob = Open(posix, LinuxFile.Open(_path, writable: false));
+        var runs = new BlobRuns();
+        Assert.Equal(0, blob.FindRunsNow(0, Blocks * Block, runs));
+        Assert.Equal((0L, Blocks * Block), (runs.ByteOffset, runs.ByteEnd));
+        RequireTruth(runs);
+        Assert.Equal(7, runs.Count);
+        // From the middle of a hole to the middle of data.
+        Assert.Equal(0, blob.FindRunsNow(5 * Block, 7 * Block + 9, runs));
+        Assert.Equal((5 * Block, 7 * Block + 9), (runs.ByteOffset, runs.ByteEnd));
+        RequireTruth(runs);
+        Assert.Equal(0, blob.FindRunsNow(Block, Block, runs));
+        Assert.Equal((0, Block), (runs.Count, runs.ByteEnd));
+    }
+
+    [Fact]
+    public void A_search_goes_on_where_there_was_no_room_for_more()
+    {
+        var blob = Open(posix: false, LinuxFile.Open(_path, writable: false));
+        var (runs, cursor) = (new BlobRuns(capacity: 2), 0L);
+        for (var batches = 0; cursor < Blocks * Block; batches++)
+        {
+            Assert.True(batches < 10);
+            Assert.Equal(0, blob.FindRunsNow(cursor, Blocks * Block, runs));
+            Assert.True(runs.ByteEnd > cursor);
+            RequireTruth(runs);
+            cursor = runs.ByteEnd;
+        }
+    }
+
+    public static TheoryData<string> Lies =>
+    [
+        "data is denied", "data is denied, and everything is invalid", "invalid", "not supported", "data before the offset", "data at 0", "data that is empty",
+        "data that ends before it begins", "holes of a byte", "the end is beyond the end", "data at the end",
+    ];
+
+    /// <summary>A file system whose SEEK_DATA doesn't tell the truth costs reads, never content, and never a search without end.</summary>
+    [Theory]
+    [MemberData(nameof(Lies))]
+    public void What_cannot_be_true_is_data(string lie)
+    {
+        var file = new LyingFile(_path, lie);
+        var blob = Open(posix: true, file);
+        var (runs, cursor) = (new BlobRuns(), 0L);
+        while (cursor < Blocks * Block)
+        {
+            var calls = file.Calls;
+            Assert.Equal(0, blob.FindRunsNow(cursor, Blocks * Block, runs));
+            Assert.InRange(file.Calls - calls, 1, 2 * runs.Capacity);
+            Assert.True(runs.ByteEnd > cursor);
+            RequireTruth(runs);
+            cursor = runs.ByteEnd;
+        }
+        Assert.InRange(file.Calls, 1, Blocks * Block / 512 * 2);
+    }
+
+    [Fact]
+    public void A_search_completes_after_the_call_on_the_loop_and_waits_on_another_thread()
+    {
+        using var gate = new ManualResetEventSlim();
+        var file = new LyingFile(_path, "") { BeforeSeek = () => gate.Wait(TimeSpan.FromSeconds(20)) };
+        var blob = Open(posix: false, file, out var loop);
+        if (loop.BlocksOnFiles)
+            Assert.Skip("needs io_uring");
+        var search = new Ended();
+        blob.FindRuns(0, Blocks * Block, new BlobRuns(), search);
+        // The loop serves others while the file system thinks.
+        var buffer = loop.Buffers.Rent(512);
+        Assert.Equal(0, blob.ReadNow(0, buffer, 512));
+        Assert.Null(search.Result);
+        // A closed file keeps its descriptor until the search that uses it has ended.
+        blob.Dispose();
+        Assert.True(file.Descriptor >= 0);
+        gate.Set();
+        while (search.Result is null)
+            loop.RunOnce();
+        Assert.Equal(0, search.Result);
+        Assert.Throws<ObjectDisposedException>(() => file.Descriptor);
+    }
+
+    [Fact]
+    public void A_search_allocates_nothing()
+    {
+        var blob = Open(posix: false, LinuxFile.Open(_path, writable: false), out var loop);
+        var (runs, search) = (new BlobRuns(), new Ended());
+        Search(1000);
+        var least = long.MaxValue;
+        for (var attempt = 0; attempt < 3 && least > 0; attempt++)
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            Search(1000);
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+        Assert.Equal(0, least);
+
+        void Search(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                search.Ends = 0;
+                blob.FindRuns(0, Blocks * Block, runs, search);
+                while (search.Ends == 0)
+                    loop.RunOnce();
+            }
+        }
+    }
+
+    private FileBlob Open(bool posix, LinuxFile file) => Open(posix, file, out _);
+
+    private FileBlob Open(bool posix, LinuxFile file, out IoLoop loop)
+    {
+        loop = posix ? new PosixLoop() : IoLoop.Create(out _);
+        var blob = new FileBlob(file, loop);
+        _open.AddRange([loop, blob]);
+        return blob;
+    }
+
+    private void RequireTruth(BlobRuns runs)
+    {
+        var content = File.ReadAllBytes(_path);
+        for (var i = 0; i < runs.Count; i++)
+        {
+            if (!runs.IsData(i))
+                Assert.Equal(-1, content.AsSpan((int)runs.StartOf(i)..(int)runs.EndOf(i)).IndexOfAnyExcept((byte)0));
+            Assert.True(runs.EndOf(i) > runs.StartOf(i));
+        }
+    }
+
+    private sealed class Ended : BlobOperation
+    {
+        public int? Result { get; private set; }
+
+        public int Ends { get; set; }
+
+        public override void End(int result)
+        {
+            Ends++;
+            Result ??= result;
+        }
+    }
+
+    private sealed class LyingFile(string path, string lie) : LinuxFile(path, FactsOf(path), false)
+    {
+        private readonly LinuxFile _file = Open(path, writable: false);
+
+        public int Calls { get; private set; }
+
+        public Action? BeforeSeek { get; init; }
+
+        public override int Descriptor => _file.Descriptor;
+
+        public override int TryReadCached(nint buffer, int byteCount, long byteOffset) => -Errno.Again;
+
+        public override void Dispose() => _file.Dispose();
+
+        protected override long SeekData(long byteOffset)
+        {
+            Calls++;
+            BeforeSeek?.Invoke();
+            if (lie == "")
+                return base.SeekData(byteOffset);
+            var truth = base.SeekData(byteOffset);
+            return lie switch
+            {
+                "data is denied" when truth == byteOffset => -Errno.NoSuchAddress,
+                "data is denied, and everything is invalid" => -Errno.NoSuchAddress,
+                "invalid" => -Errno.Invalid,
+                "not supported" => -Errno.NotSupported,
+                "data before the offset" => byteOffset - 1,
+                "data at 0" => 0,
+                "holes of a byte" => byteOffset,
+                "data at the end" => truth < 0 ? Blocks * Block : truth,
+                _ => truth,
+            };
+        }
+
+        protected override long SeekHole(long byteOffset)
+        {
+            Calls++;
+            return lie switch
+            {
+                "data is denied, and everything is invalid" or "invalid" => -Errno.Invalid,
+                "data that is empty" => byteOffset,
+                "data that ends before it begins" => byteOffset - 4096,
+                "holes of a byte" => byteOffset + 1,
+                "the end is beyond the end" => base.SeekHole(byteOffset) + (1L << 50),
+                _ => base.SeekHole(byteOffset),
+            };
+        }
+
+        private static FileFacts FactsOf(string path)
+        {
+            using var file = Open(path, writable: false);
+            return file.Facts;
+        }
+    }
+}

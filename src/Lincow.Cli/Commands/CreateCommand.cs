@@ -42,11 +42,11 @@ internal static class CreateCommand
             if (!traits.CanBeFull && options.StoreBytes is not null)
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
-            OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
             if (result.GetValue(json))
-                Json.Write(OverlayDescription.Read(options.Overlay, options.Map), Json.Default.OverlayInfo);
+                Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))
-                Report(OverlayDescription.Read(options.Overlay, options.Map));
+                Report(info);
             return 0;
         });
         return command.WithExamples("""

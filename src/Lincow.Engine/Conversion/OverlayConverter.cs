@@ -1,4 +1,5 @@
 using Lincow.Linux;
+using Lincow.Operations;
 using Lincow.Stores;
 
 namespace Lincow.Conversion;
@@ -42,9 +43,9 @@ public sealed record ConvertReport(string Source, string SourceFormat, string De
 
 /// <summary>Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.</summary>
 /// <param name="formats">The formats there are; content decides which a source is of, in this order.</param>
-/// <param name="progress">Told what is being done and the fraction of it that is done, from 0 to 1.</param>
+/// <param name="progress">Told how far it is.</param>
 /// <param name="stop">Ends the conversion between two pieces; nothing is left then.</param>
-public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Action<string, double>? progress = null, CancellationToken stop = default)
+public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
 {
     /// <summary>What formats with a choice begin at, for many disks have blocks of this size.</summary>
     internal const int UsualChunkBytes = 4096;
@@ -65,6 +66,9 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place" : e.Message, e);
         }
     }
+
+    /// <inheritdoc cref="Run"/>
+    public Task<ConvertReport> RunAsync(ConvertOptions options) => Operation.Start(() => Run(options), stop);
 
     private ConvertReport Convert(ConvertOptions options)
     {
@@ -144,14 +148,14 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             CopyData(zeroEnd, end);
             written = end;
         }
-        progress?.Invoke("copying", 1);
+        progress?.Report(new OperationProgress("copying", 1));
 
         void CopyData(long from, long to)
         {
             for (; from < to; from += buffer.Length)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("copying", (double)from / size);
+                progress?.Report(new OperationProgress("copying", (double)from / size));
                 var piece = buffer.AsSpan(0, (int)Math.Min(buffer.Length, to - from));
                 source.Read(from, piece);
                 sink.Write(from, piece);
@@ -171,7 +175,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             for (var cursor = start; cursor < end; cursor += PieceBytes)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("reading back", (double)cursor / source.DeviceBytes);
+                progress?.Report(new OperationProgress("reading back", (double)cursor / source.DeviceBytes));
                 var count = (int)Math.Min(PieceBytes, end - cursor);
                 source.Read(cursor, first.AsSpan(0, count));
                 written.Read(cursor, second.AsSpan(0, count));
@@ -182,7 +186,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
                 _verifiedBytes += count;
             }
         }
-        progress?.Invoke("reading back", 1);
+        progress?.Report(new OperationProgress("reading back", 1));
     }
 
     /// <summary>The ranges that are in either of two ordered lists, each once.</summary>

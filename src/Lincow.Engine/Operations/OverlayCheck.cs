@@ -1,4 +1,3 @@
-using Lincow.Linux;
 using Lincow.Stores;
 
 namespace Lincow.Operations;
@@ -11,19 +10,18 @@ public static class OverlayCheck
     /// <param name="map">Its map, if it isn't found by itself.</param>
     /// <param name="repair">Replace what is damaged by its twin.</param>
     /// <param name="acceptMap">Use a map that names another data file.</param>
-    /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
     /// <param name="origin">For a snapshot store that lincow has no note of: its origin, so that chunks beyond its end are found.</param>
-    public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, Action<double>? progress = null, string? origin = null)
+    /// <param name="progress">Told how far it is.</param>
+    /// <param name="stop">Ends it between two pages; what has been repaired until then stays.</param>
+    public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, string? origin = null,
+        IProgress<OperationProgress>? progress = null, CancellationToken stop = default) => Operation.Guard(() =>
     {
-        try
-        {
-            var options = new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
-            using var files = StoreFormats.Of(overlay, map).Open(options, repair ? OverlayAccess.Write : OverlayAccess.Read);
-            return files.Check(StoreOrigin.DeviceBytes(files, origin), repair, progress);
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException(e.Message, e);
-        }
-    }
+        var options = new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
+        using var files = StoreFormats.Of(overlay, map).Open(options, repair ? OverlayAccess.Write : OverlayAccess.Read);
+        return files.Check(StoreOrigin.DeviceBytes(files, origin), repair, Operation.Observe("map pages", progress, stop));
+    });
+
+    /// <inheritdoc cref="Run"/>
+    public static Task<CheckReport> RunAsync(string overlay, string? map = null, bool repair = false, bool acceptMap = false, string? origin = null,
+        IProgress<OperationProgress>? progress = null, CancellationToken stop = default) => Operation.Start(() => Run(overlay, map, repair, acceptMap, origin, progress, stop), stop);
 }

@@ -26,9 +26,9 @@ public static class OverlayCommit
 
     /// <summary>Commits an overlay that nobody serves, to an origin that nobody uses. Throws <see cref="LincowException"/>.</summary>
     /// <param name="options">The overlay, its map and its origin, as for a session.</param>
-    /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
+    /// <param name="progress">Told how far it is.</param>
     /// <param name="stop">Ends it between two batches; the commit can be run again.</param>
-    public static CommitReport Run(SessionOptions options, Action<double>? progress = null, CancellationToken stop = default)
+    public static CommitReport Run(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
     {
         try
         {
@@ -45,6 +45,10 @@ public static class OverlayCommit
             throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
         }
     }
+
+    /// <inheritdoc cref="Run(SessionOptions, IProgress{OperationProgress}?, CancellationToken)"/>
+    public static Task<CommitReport> RunAsync(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default) =>
+        Operation.Start(() => Run(options, progress, stop), CancellationToken.None);
 
     /// <summary>The overlay and its origin, looked at and recognised as by any reader; then the origin is opened for writing, alone, and the overlay marked as in use.</summary>
     private static ICommitSource Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
@@ -77,7 +81,7 @@ public static class OverlayCommit
         }
     }
 
-    internal static CommitReport Run(ICommitSource source, LinuxFile origin, Action<double>? progress = null, CancellationToken stop = default)
+    internal static CommitReport Run(ICommitSource source, LinuxFile origin, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
     {
         var runs = new List<CommitRun>();
         var buffer = new byte[CopyBytes];
@@ -99,7 +103,7 @@ public static class OverlayCommit
             // mutation: commit-without-origin-sync
             origin.Sync();
             source.Forget(runs);
-            progress?.Invoke(source.Progress);
+            progress?.Report(new OperationProgress("chunks", source.Progress));
         }
         source.Complete(OriginIdentity.Of(origin));
         return new CommitReport(source.Data.Path, origin.Path, chunks, bytes);

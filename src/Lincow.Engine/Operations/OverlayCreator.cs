@@ -7,8 +7,8 @@ namespace Lincow.Operations;
 /// <summary>Makes overlays. What makes a file an overlay is written last, so a creation that is cut off leaves something that isn't one.</summary>
 public static class OverlayCreator
 {
-    /// <summary>Makes the overlay. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
-    public static void Create(CreateOptions options)
+    /// <summary>Makes the overlay, and says what it is. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
+    public static OverlayInfo Create(CreateOptions options)
     {
         var format = StoreFormats.Named(options.Store);
         if (options.Map is not null && !format.Traits.TakesMap)
@@ -23,7 +23,7 @@ public static class OverlayCreator
             throw new LincowException($"--max-size {options.MaxSizeBytes} is smaller than the device's size, {size} bytes");
         DeviceSize.Require(maxSize, "--max-size");
         var plan = format.Plan(new StorePlanOptions(options, origin, size, maxSize, chunkShift));
-        Make(options, made =>
+        return Make(options, made =>
         {
             // mutation: create-clears-before-the-checks
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
@@ -34,8 +34,14 @@ public static class OverlayCreator
             if (separate is not null)
                 Clear(separate);
             plan.Lay(separate ?? data, data, options.Preallocate);
+            return plan.Take(separate ?? data, data).Describe(null);
         });
     }
+
+    /// <inheritdoc cref="Create"/>
+    /// <param name="options">What it is to be.</param>
+    /// <param name="stop">Has it not begin. To make an overlay takes as long as to sync a few pages; with <see cref="CreateOptions.Preallocate"/> as the file system takes.</param>
+    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) => Operation.Start(() => Create(options), stop);
 
     /// <summary>Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of an overlay that is made there.</summary>
     internal static void RequireFreeName(string path)
@@ -44,20 +50,21 @@ public static class OverlayCreator
             format.RequireFreeName(path);
     }
 
-    private static void Make(CreateOptions options, Action<List<string>> lay)
+    private static T Make<T>(CreateOptions options, Func<List<string>, T> lay)
     {
         if (options.Map is null)
             RequireFreeName(Path.GetFullPath(options.Overlay));
         var made = new List<string>();
         try
         {
-            lay(made);
+            var result = lay(made);
             // A new file's name is only safe when its directory is.
             foreach (var path in made)
             {
                 using var directory = LinuxFile.Open(Path.GetDirectoryName(path)!, writable: false);
                 directory.Sync();
             }
+            return result;
         }
         catch (Exception e)
         {

@@ -10,10 +10,15 @@ public static class OverlayDescription
     /// <param name="map">Its separate map, if it isn't found by itself.</param>
     /// <param name="acceptMap">Use a map that names another data file.</param>
     /// <param name="origin">For a snapshot store that lincow has no note of: its origin.</param>
-    public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false, string? origin = null)
+    /// <param name="stop">Ends it.</param>
+    public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false, string? origin = null, CancellationToken stop = default)
     {
         var options = new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
         using var files = StoreFormats.Of(overlay, map).Open(options, OverlayAccess.Peek);
-        return files.Describe(origin);
+        return files.Describe(origin, stop);
     }
+
+    /// <inheritdoc cref="Read"/>
+    public static Task<OverlayInfo> ReadAsync(string overlay, string? map = null, bool acceptMap = false, string? origin = null, CancellationToken stop = default) =>
+        Operation.Start(() => Read(overlay, map, acceptMap, origin, stop), stop);
 }

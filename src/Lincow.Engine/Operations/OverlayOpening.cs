@@ -49,6 +49,26 @@ public sealed class OverlayOpening : IDisposable
         }
     }
 
+    /// <summary>As <see cref="Begin"/>, from any thread but the loop's.</summary>
+    public async Task<OverlaySession> BeginAsync(IoLoop loop)
+    {
+        OverlaySession? session = null;
+        Exception? failure = null;
+        await loop.StartUntilEnded(ended =>
+        {
+            try
+            {
+                session = Begin(loop);
+            }
+            catch (LincowException e)
+            {
+                failure = e;
+            }
+            ended();
+        }).ConfigureAwait(false);
+        return session ?? throw failure!;
+    }
+
     /// <summary>Closes the files, unless a session has them.</summary>
     public void Dispose()
     {

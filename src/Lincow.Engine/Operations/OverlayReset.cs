@@ -18,18 +18,16 @@ public static class OverlayReset
         return Reset(files, loop, force);
     }
 
+    /// <inheritdoc cref="Reset(string, string?, bool, bool)"/>
+    /// <param name="stop">Has it not begin. One that has begun is short, and goes on to its end.</param>
+    public static Task<bool> ResetAsync(string overlay, string? map = null, bool acceptMap = false, bool force = false, CancellationToken stop = default) =>
+        Operation.Start(() => Reset(overlay, map, acceptMap, force), stop);
+
     internal static bool Reset(StoreFiles files, IoLoop loop, bool force = false)
     {
         // mutation: reset-after-a-cut-commit
         if (files.IsCommitUnfinished && !force)
             throw UnfinishedCommit.Refusal(files.Path);
-        try
-        {
-            return files.Reset(loop);
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException(e.Message, e);
-        }
+        return Operation.Guard(() => files.Reset(loop));
     }
 }

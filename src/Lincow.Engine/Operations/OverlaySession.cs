@@ -59,17 +59,12 @@ public sealed class OverlaySession
     public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
 
     /// <summary>The part of <see cref="Open"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.</summary>
-    public static OverlayOpening Prepare(SessionOptions options)
-    {
-        try
-        {
-            return options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options);
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException(e.Message, e);
-        }
-    }
+    public static OverlayOpening Prepare(SessionOptions options) => Operation.Guard(() => options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options));
+
+    /// <inheritdoc cref="Prepare"/>
+    /// <param name="options">What is opened, and how.</param>
+    /// <param name="stop">Has it not begin.</param>
+    public static Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) => Operation.Start(() => Prepare(options), stop);
 
     /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
     public void StartReclaiming() => _reclaimer?.Start();
@@ -107,6 +102,13 @@ public sealed class OverlaySession
             done(error);
         });
     }
+
+    /// <summary>As <see cref="Reset"/>, from any thread but the loop's. Throws <see cref="LincowException"/> when it can't be, or hasn't been, done.</summary>
+    /// <param name="force">Also where a commit was cut off (<see cref="IsCommitUnfinished"/>).</param>
+    public Task ResetAsync(bool force = false) => OnLoop(done => Reset(done, force));
+
+    /// <summary>As <see cref="CloseWhenPossible"/>, from any thread but the loop's. Throws <see cref="LincowException"/>; the files are closed all the same.</summary>
+    public Task CloseAsync() => OnLoop(CloseWhenPossible);
 
     /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
@@ -167,6 +169,18 @@ public sealed class OverlaySession
         var result = new FlushWaiter().Await(Device, _loop);
         if (result < 0)
             throw new LincowException($"{_store.Data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
+    }
+
+    private async Task OnLoop(Action<Action<LincowException?>> start)
+    {
+        LincowException? failure = null;
+        await _loop.StartUntilEnded(ended => start(error =>
+        {
+            failure = error;
+            ended();
+        })).ConfigureAwait(false);
+        if (failure is not null)
+            throw failure;
     }
 
     private static OverlayOpening PreparePersistent(SessionOptions options, string overlay)

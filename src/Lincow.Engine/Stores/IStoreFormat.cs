@@ -89,4 +89,7 @@ internal interface IStorePlan
 
     /// <summary>Lays it into files that are empty or to be overwritten, so that a cut leaves what is no store.</summary>
     void Lay(LinuxFile metadata, LinuxFile data, bool preallocate);
+
+    /// <summary>What has been laid, as it would be opened; its files are the caller's.</summary>
+    StoreFiles Take(LinuxFile metadata, LinuxFile data);
 }

@@ -49,12 +49,13 @@ internal abstract class StoreFiles : IDisposable
 
     /// <summary>Describes it, also while it is served.</summary>
     /// <param name="origin">Its origin, for what it doesn't remember itself.</param>
-    public abstract OverlayInfo Describe(string? origin);
+    /// <param name="stop">Ends it.</param>
+    public abstract OverlayInfo Describe(string? origin, CancellationToken stop = default);
 
     /// <summary>Examines all of its metadata.</summary>
     /// <param name="deviceBytes">The device's size, if it is known.</param>
     /// <param name="repair">Replace what a sound twin can replace, and clear what a cut has left; the files are open for writing.</param>
-    /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
+    /// <param name="progress">Told of the fraction done, from 0 to 1, where the check may end: it throws when it is to.</param>
     public abstract CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress);
 
     /// <summary>Empties it: the origin shows again. True when all space has been given back.</summary>

@@ -16,6 +16,7 @@ internal static class SnapshotCheck
             return new CheckReport(path, repair, false, 0, 0, findings);
         }
         var chunks = device is { } bytes ? new Geometry(bytes, store.Header.ChunkShift).ChunkCount : (long?)null;
+        progress?.Invoke(0);
         var scan = SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), chunks, null, progress);
         foreach (var finding in scan.Findings)
         {
@@ -28,6 +29,7 @@ internal static class SnapshotCheck
             store.ClearLeftOver(scan);
             isClean = true;
         }
+        progress?.Invoke(1);
         return new CheckReport(path, isClean, store.Header.IsCommitUnfinished, scan.AreaCount, 0, findings);
     }
 }

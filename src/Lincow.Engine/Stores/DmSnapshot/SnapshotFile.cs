@@ -122,7 +122,7 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop) => SnapshotInUse.Begin(this, origin, options, loop);
 
-    public override OverlayInfo Describe(string? origin) => SnapshotInfo.Of(this, origin);
+    public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => SnapshotInfo.Of(this, origin, stop);
 
     public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) => SnapshotCheck.Run(this, deviceBytes, repair, progress);
 

@@ -6,12 +6,12 @@ namespace Lincow.Stores.DmSnapshot;
 /// <summary>Describes a store, also while it is served. Without a note, and without the origin being named, the device's size isn't known.</summary>
 internal static class SnapshotInfo
 {
-    public static OverlayInfo Of(SnapshotFile store, string? origin)
+    public static OverlayInfo Of(SnapshotFile store, string? origin, CancellationToken stop)
     {
         var device = StoreOrigin.DeviceBytes(store, origin);
         var chunks = device is { } bytes ? new Geometry(bytes, store.Header.ChunkShift).ChunkCount : (long?)null;
         var size = store.ReadSizeBytes();
-        var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, size, chunks);
+        var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, size, chunks, progress: _ => stop.ThrowIfCancellationRequested());
         var facts = store.File.ReadFacts();
         var reference = OriginReference.Parse(origin ?? store.Note?.OriginUri ?? "");
         var uri = reference.Text;

@@ -12,6 +12,8 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
 
     public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) => Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate);
 
+    public StoreFiles Take(LinuxFile metadata, LinuxFile data) => SnapshotFile.Take(data, OverlayAccess.Peek, rescue: false);
+
     /// <summary>Lays an empty store into a file or device that is open: the list's first area, then the header, so that a cut leaves no store.</summary>
     /// <param name="file">The target.</param>
     /// <param name="storeBytes">Its size to be; null for what keeps every chunk of the device. A device has the size that it has.</param>

@@ -14,7 +14,8 @@ namespace Lincow.Stores.Linear;
 /// </summary>
 internal sealed class LinearFiles : StoreFiles
 {
-    private LinearFiles(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading)
+    /// <summary>Files that were just laid: nothing of them has to be checked.</summary>
+    public LinearFiles(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading)
     {
         (Path, MapFile, DataFile, Reading) = (path, mapFile, dataFile, reading);
     }
@@ -128,7 +129,7 @@ internal sealed class LinearFiles : StoreFiles
         }
     }
 
-    public override OverlayInfo Describe(string? origin) => LinearInfo.Of(this);
+    public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => LinearInfo.Of(this, stop);
 
     public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) => LinearCheck.Run(this, repair, progress);
 

@@ -6,12 +6,13 @@ namespace Lincow.Stores.Linear;
 /// <summary>Describes a linear overlay; counts the chunks of every map page.</summary>
 internal static class LinearInfo
 {
-    public static OverlayInfo Of(LinearFiles files)
+    public static OverlayInfo Of(LinearFiles files, CancellationToken stop)
     {
         var superblock = files.Superblock;
         long data = 0, zero = 0, damaged = 0;
         MapScan.ForEach(files.MapFile, superblock, (page, pair) =>
         {
+            stop.ThrowIfCancellationRequested();
             var verdict = MapPageJudge.Judge(pair, superblock, page, !superblock.InUse);
             // A page that is being written while we look may be seen half done.
             for (var attempt = 0; verdict.IsDamaged && attempt < 3; attempt++)

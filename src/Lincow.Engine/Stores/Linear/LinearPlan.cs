@@ -29,6 +29,8 @@ internal sealed class LinearPlan : IStorePlan
 
     public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) => Lay(_superblock, metadata, data, preallocate);
 
+    public StoreFiles Take(LinuxFile metadata, LinuxFile data) => new LinearFiles(data.Path, metadata, data, LinearFiles.ReadSuperblock(metadata));
+
     /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
     /// <param name="separateData">Where the data lies, if not behind the map.</param>
     internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData) => new()

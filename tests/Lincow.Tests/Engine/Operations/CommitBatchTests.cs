@@ -61,20 +61,20 @@ public sealed class CommitBatchTests : IDisposable
     public void Who_ends_it_between_two_batches_has_an_overlay_that_says_so_and_goes_on(string store)
     {
         var expected = MakeInterrupted(store);
-        Assert.True(OverlayDescription.Read(At("work"), null).UnfinishedCommit);
-        var check = OverlayCheck.Run(At("work"), null, repair: false);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
+        var check = OverlayCheck.Run(At("work"), null, repair: false, stop: TestContext.Current.CancellationToken);
         Assert.True(check is { UnfinishedCommit: true, IsDamaged: false });
         Assert.Equal(expected, Read());
         // Neither a writer nor a repair forgets it.
         Change(_ => { });
-        OverlayCheck.Run(At("work"), null, repair: true);
-        Assert.True(OverlayDescription.Read(At("work"), null).UnfinishedCommit);
+        OverlayCheck.Run(At("work"), null, repair: true, stop: TestContext.Current.CancellationToken);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
         Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null)).Message);
         Assert.Equal(expected, Read());
 
         Commit();
 
-        Assert.False(OverlayDescription.Read(At("work"), null).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
         Assert.Equal(expected, File.ReadAllBytes(At("origin")));
         OverlayReset.Reset(At("work"), null);
         Assert.Equal(expected, Read());
@@ -95,7 +95,7 @@ public sealed class CommitBatchTests : IDisposable
         OverlayCreator.Create(new CreateOptions { Overlay = At("source"), Origin = At("second") });
         AssertRefused(() => converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
         AssertRefused(() => OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" }).Dispose());
-        Assert.True(OverlayDescription.Read(At("work"), null).UnfinishedCommit);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
 
         OverlayReset.Reset(At("work"), null, force: true);
 
@@ -162,7 +162,7 @@ public sealed class CommitBatchTests : IDisposable
             stop.Cancel();
             Assert.Contains("interrupted", Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
         }
-        Assert.False(OverlayDescription.Read(At("work"), null).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
         Assert.Equal(1 << 20, new FileInfo(At("origin")).Length);
         File.WriteAllBytes(At("origin"), new byte[1 << 20]);
         Assert.Contains("is not the origin", Assert.Throws<LincowException>(Read).Message);
@@ -297,7 +297,7 @@ public sealed class CommitBatchTests : IDisposable
         new Random(2).NextBytes(content);
         Change(device => Assert.Equal(0, device.Write(0, content)));
         using var stop = new CancellationTokenSource();
-        var error = Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, _ => stop.Cancel(), stop.Token));
+        var error = Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
         Assert.Contains("interrupted", error.Message);
         Assert.NotEqual(content, File.ReadAllBytes(At("origin")));
         return content;

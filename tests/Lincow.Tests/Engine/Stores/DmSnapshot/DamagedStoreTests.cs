@@ -45,8 +45,8 @@ public class DamagedStoreTests
         var before = File.ReadAllBytes(store.Path);
 
         Assert.Contains(store.Findings(), finding => finding.Contains(problem, StringComparison.Ordinal));
-        Assert.NotEmpty(OverlayCheck.Run(store.Path, null, repair: true, origin: store.OriginPath).Findings);
-        Assert.NotEqual(0, OverlayDescription.Read(store.Path, null, origin: store.OriginPath).DamagedPages);
+        Assert.NotEmpty(OverlayCheck.Run(store.Path, null, repair: true, origin: store.OriginPath, stop: TestContext.Current.CancellationToken).Findings);
+        Assert.NotEqual(0, OverlayDescription.Read(store.Path, null, origin: store.OriginPath, stop: TestContext.Current.CancellationToken).DamagedPages);
         foreach (var readOnly in new[] { false, true })
         {
             store.Options = new SessionOptions { ReadOnly = readOnly };

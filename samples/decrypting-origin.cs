@@ -1,8 +1,8 @@
 #:project ../src/Lincow.Serving/Lincow.Serving.csproj
 #:property AllowUnsafeBlocks=true
 
-// An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay that
-// takes every write. What dm-userspace did for mappings, in C#.
+// An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay
+// that takes every write. What dm-userspace did for mappings, in C#.
 //
 //   dotnet run samples/decrypting-origin.cs -- make plain.img image.enc KEY      encrypts an image
 //   dotnet run samples/decrypting-origin.cs -- serve image.enc KEY nbd.sock      serves it, writable, until Ctrl-C; writes are forgotten
@@ -45,7 +45,8 @@ static void Serve(UserOrigin origin, string socket)
     // A device belongs to one loop; everything that touches it runs there.
     var thread = LoopThread.Start("sample");
     var session = thread.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { UserOrigin = origin }, thread.Loop));
-    var server = new NbdServer(thread.Loop, new NbdExports([new NbdExport("decrypted", session.Device, thread.Loop, origin.Name)]), null, Console.Error.WriteLine);
+    var server = new NbdServer(thread.Loop, new NbdExports([new NbdExport("decrypted", session.Device, thread.Loop, origin.Name)]), null,
+        Console.Error.WriteLine);
     var listener = LinuxSocket.ListenUnix(socket);
     thread.Loop.Post(() => server.Listen(listener));
     Console.WriteLine($"ready nbd+unix:///decrypted?socket={socket}");
@@ -71,7 +72,8 @@ internal sealed class DecryptingOrigin(string path, string key) : UserOrigin
     public override void Read(long byteOffset, Span<byte> target)
     {
         for (var done = 0; done < target.Length;)
-            done += RandomAccess.Read(_file, target[done..], byteOffset + done) is > 0 and var count ? count : throw new EndOfStreamException(path);
+            done += RandomAccess.Read(_file, target[done..], byteOffset + done) is > 0 and var count
+                ? count : throw new EndOfStreamException(path);
         _cipher.Apply(byteOffset, target);
     }
 

@@ -3,7 +3,9 @@ using System.Globalization;
 
 namespace Lincow.Bench.Running;
 
-/// <summary>A server under test, from its start to its end. Dispose kills it if it wasn't stopped, so that a failed cell leaves nothing running.</summary>
+/// <summary>
+/// A server under test, from its start to its end. Dispose kills it if it wasn't stopped, so that a failed cell leaves nothing running.
+/// </summary>
 internal sealed class ServerProcess : IDisposable
 {
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(60);
@@ -104,7 +106,8 @@ internal sealed class ServerProcess : IDisposable
     private long StatusKiB(string field)
     {
         var line = ReadProc("status").Split('\n').FirstOrDefault(line => line.StartsWith(field, StringComparison.Ordinal));
-        return line is null ? 0 : long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
+        return line is null ? 0 : long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal),
+            CultureInfo.InvariantCulture);
     }
 
     private string ReadProc(string name)

@@ -15,6 +15,9 @@ public interface IBlob : IDisposable
     /// <summary>What offsets, lengths and addresses must be multiples of, in bytes: 1 unless direct I/O is used.</summary>
     int AlignmentBytes { get; }
 
+    /// <summary>Told of what the blob's owner should know, a sentence each.</summary>
+    Action<string>? Report { get; set; }
+
     /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
     void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
 
@@ -46,6 +49,12 @@ public interface IBlob : IDisposable
     /// for the control plane; on a loop that serves others there is <see cref="FindRuns"/>.
     /// </summary>
     bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
+
+    /// <summary>
+    /// Nobody waits for reads and searches any longer, and none will be started: those in flight end as soon as they can, at the latest after a time that
+    /// the implementation names. What can't wait for long has nothing to do here.
+    /// </summary>
+    void CancelReads();
 
     /// <summary>A hint that a range will be read soon.</summary>
     void WillNeed(long byteOffset, long byteLength);

@@ -19,11 +19,14 @@ internal sealed class RunSearch(DataSearch find) : LoopWork
 
     public void Set(long byteOffset, long byteEnd, BlobRuns runs) => (_byteOffset, _byteEnd, _runs) = (byteOffset, byteEnd, runs);
 
-    public override int Run()
+    /// <summary>The search itself, for a thread that may wait.</summary>
+    public int Run()
     {
         Fill(find, _byteOffset, _byteEnd, _runs!);
         return 0;
     }
+
+    protected override void Begin() => End(Run());
 
     public static void Fill(DataSearch find, long byteOffset, long byteEnd, BlobRuns runs)
     {

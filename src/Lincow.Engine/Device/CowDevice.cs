@@ -226,7 +226,13 @@ public sealed class CowDevice : BlockDevice
             Refuse(request, -Errno.IO);
             return;
         }
-        _edges.Plan(request);
+        if (!_edges.TryPlan(request))
+            return;
+        if (request.Error < 0)
+        {
+            Refuse(request, request.Error);
+            return;
+        }
         if (!TryLock(request))
             return;
         request.Started = true;

@@ -23,8 +23,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
 
     private readonly Geometry _geometry = stack.Geometry;
 
-    /// <summary>Sets the range to lock and the body. The map pages of both edges are loaded.</summary>
-    public void Plan(BlockRequest request)
+    /// <summary>Sets the range to lock and the body. The map pages of both edges are loaded. False when the request has to wait until it is known what an edge holds.</summary>
+    public bool TryPlan(BlockRequest request)
     {
         if (!request.IsWrite)
         {
@@ -32,7 +32,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
             request.LockStart = Down(request.ByteOffset, unit);
             request.LockEnd = Math.Min(Down(request.End + unit - 1, unit), _geometry.DeviceBytes);
             request.BodyStart = request.BodyEnd = request.LockEnd;
-            return;
+            return true;
         }
         var isZeroing = request.Operation != BlockOperation.Write;
         var (start, end) = (request.ByteOffset, request.End);
@@ -44,7 +44,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         if (isZeroing)
         {
             PlanZeroing(request);
-            return;
+            return !request.IsWaiting;
         }
         request.BodyStart = request.LockStart == start ? start : Math.Min(request.LockStart + headUnit, request.LockEnd);
         request.BodyEnd = request.LockEnd == end ? end : Down(end - 1, tailUnit);
@@ -53,6 +53,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
             request.BodyStart = request.LockEnd;
         if (request.BodyEnd <= request.BodyStart)
             request.BodyStart = request.BodyEnd = request.LockEnd;
+        return !request.IsWaiting;
     }
 
     /// <summary>Takes the next step with the edge piece at the cursor: choose it, read what it holds now, merge and write it.</summary>
@@ -123,6 +124,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
             return true;
         var chunk = _geometry.ChunkAt(byteOffset);
         var (start, end) = (Math.Max(request.ByteOffset, _geometry.StartOf(chunk)), Math.Min(request.End, _geometry.EndOf(chunk)));
+        // It waits for the other edge, and both are looked at again.
+        if (request.IsWaiting)
+            return false;
         var run = stack.Look(request, start, end);
         var isHole = run.Source is RunSource.Zero or RunSource.OriginHole;
         // mutation: zeroes-over-half-a-hole-forgotten, zeroes-over-a-hole-fetch-the-chunk

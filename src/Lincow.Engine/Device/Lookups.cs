@@ -52,7 +52,7 @@ internal sealed class Lookups(LayerStack stack, TurnWork turns)
                 return false;
             var run = stack.Look(request, request.Cursor, request.End);
             // A hint isn't worth a look at a list.
-            if (run.Source is RunSource.Origin || (run.Source is RunSource.Data && stack.KnowsZeroes))
+            if (run.ByteLength > 0 && (run.Source == RunSource.Origin || (run.Source == RunSource.Data && stack.KnowsZeroes)))
             {
                 var place = stack.Resolve(request, request.Cursor, request.Cursor + run.ByteLength);
                 run = run with { ByteLength = place.ByteLength };

@@ -50,7 +50,15 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turn
             if (turns.MustPause(this, mark))
                 return;
             turns.Spend(1);
-            var run = stack.Look(request, request.Cursor, request.End);
+            Error = 0;
+            var run = stack.Look(this, request.Cursor, request.End);
+            if (run.ByteLength == 0)
+            {
+                _result = Error;
+                if (Error < 0)
+                    break;
+                return;
+            }
             // mutation: holes-filled-with-zeroes
             var isZero = run.Source is RunSource.Zero or RunSource.OriginHole;
             // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with zeroes.

@@ -47,7 +47,7 @@ internal sealed class LayerStack
     public bool IsPersistent => _top.MetadataBlob is not null;
 
     /// <summary>Nothing is being loaded.</summary>
-    public bool IsIdle => _top.IsIdle;
+    public bool IsIdle => _top.IsIdle && _origin.IsIdle;
 
     /// <summary>The top layer, for the control plane.</summary>
     public ExceptionStore Top => _top;
@@ -58,7 +58,7 @@ internal sealed class LayerStack
     /// <summary>The device tells how requests are resumed, and what look-ups may cost in a turn.</summary>
     public void Serve(Action<BlockRequest> resume, TurnWork turns)
     {
-        _top.Resume = resume;
+        _origin.Resume = _top.Resume = resume;
         _origin.Turns = _top.Turns = turns;
     }
 
@@ -88,7 +88,7 @@ internal sealed class LayerStack
             return default;
         if (state == ChunkState.Origin)
         {
-            var below = Below(byteOffset, byteOffset + length);
+            var below = Below(request, byteOffset, byteOffset + length);
             return new BlockExtent(below.ByteLength, below.Source);
         }
         return new BlockExtent(length, state == ChunkState.Data ? RunSource.Data : RunSource.Zero);
@@ -99,7 +99,7 @@ internal sealed class LayerStack
     {
         var state = StateAt(request, byteOffset, byteEnd, out var length);
         if (state == ChunkState.Origin)
-            return length == 0 ? default : Below(byteOffset, byteOffset + length);
+            return length == 0 ? default : Below(request, byteOffset, byteOffset + length);
         if (state == ChunkState.Zero)
             return new Run(RunSource.Zero, null, 0, length);
         var place = _top.Locate(request, byteOffset, byteOffset + length);
@@ -121,9 +121,10 @@ internal sealed class LayerStack
         return state;
     }
 
-    private Run Below(long byteOffset, long byteEnd)
+    private Run Below(BlockRequest request, long byteOffset, long byteEnd)
     {
-        var (isHole, length) = _origin.RunAt(byteOffset, byteEnd);
+        if (!_origin.TryRunAt(request, byteOffset, byteEnd, out var isHole, out var length))
+            return default;
         return isHole ? new Run(RunSource.OriginHole, null, 0, length) : new Run(RunSource.Origin, _origin.Blob, byteOffset, length);
     }
 

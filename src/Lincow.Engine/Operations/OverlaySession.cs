@@ -40,7 +40,7 @@ public sealed class OverlaySession
     public Action<string>? Report
     {
         get => _store.Exceptions.Report;
-        set => _store.Exceptions.Report = value;
+        set => _store.Exceptions.Report = _origin.Report = value;
     }
 
     /// <summary>Why the device answers everything with EIO; null while it is well.</summary>
@@ -111,6 +111,12 @@ public sealed class OverlaySession
     public Task CloseAsync() => OnLoop(CloseWhenPossible);
 
     /// <summary>
+    /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are cancelled, and in about a
+    /// second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to end.
+    /// </summary>
+    public void CancelReads() => _origin.CancelReads();
+
+    /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
     /// <see cref="LincowException"/> when that fails; the files are closed all the same.
     /// </summary>
@@ -119,6 +125,7 @@ public sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
+            CancelReads();
             while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.

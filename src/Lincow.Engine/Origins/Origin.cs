@@ -1,24 +1,28 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Requests;
 
 namespace Lincow.Origins;
 
 /// <summary>
-/// What lies below the overlay: a file, a block device or nothing. Opened read-only and never written. Its holes are found with SEEK_DATA as
-/// they are met and remembered, since the origin doesn't change while it is open.
+/// What lies below the overlays: a file, a block device, a program's code or nothing. Opened read-only and never written. Its holes are found as
+/// requests come to them, some hundred at a time, without holding up the loop, and remembered, since the origin doesn't change while it is open.
 /// </summary>
 public sealed class Origin : IDisposable
 {
-    /// <summary>Remembered extents; beyond it the memory is emptied. 24 bytes each.</summary>
-    private const int MaxExtents = 1 << 20;
+    /// <summary>Searches on their way at once; who needs another one waits for one of these.</summary>
+    private const int MaxSearches = 4;
 
-    /// <summary>Remembered extents that are moved aside for a unit of work.</summary>
+    /// <summary>Remembered runs that are moved aside for a unit of work.</summary>
     private const int MovedPerUnit = 64;
 
+    /// <summary>Where a search fails, so much is taken for data; then it is tried again.</summary>
+    private const long UnsearchableBytes = 64 << 20;
+
     private readonly IBlob? _blob;
-    private long[] _starts = new long[64], _ends = new long[64];
-    private bool[] _isHole = new bool[64];
-    private int _count;
+    private readonly KnownRuns _known = new();
+    private readonly List<Search> _searches = new(MaxSearches);
+    private RequestQueue _waiting;
 
     public Origin(string uri, OriginIdentity identity, IBlob? blob)
     {
@@ -36,62 +40,131 @@ public sealed class Origin : IDisposable
     /// <summary>Bytes that can be read from it: 0 for an origin of nothing, whose every byte is beyond the end.</summary>
     public long SizeBytes { get; }
 
-    /// <summary>What the device that looks may do in a turn: to look for a hole is a call or two, and to remember it may move many others.</summary>
-    internal TurnWork? Turns { get; set; }
+    public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
 
-    public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no storage");
+    /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
+    internal Action<string>? Report
+    {
+        set
+        {
+            if (_blob is not null)
+                _blob.Report = value;
+        }
+    }
+
+    /// <inheritdoc cref="IBlob.CancelReads"/>
+    internal void CancelReads() => _blob?.CancelReads();
 
     public int AlignmentBytes => _blob?.AlignmentBytes ?? 1;
 
-    /// <summary>Whether the bytes from an offset on are a hole, and for how long, up to <paramref name="byteEnd"/>.</summary>
-    public (bool IsHole, long ByteLength) RunAt(long byteOffset, long byteEnd)
+    /// <summary>No search is on its way.</summary>
+    internal bool IsIdle => _searches.Count == 0;
+
+    /// <summary>The device's, to be told what look-ups cost.</summary>
+    internal TurnWork? Turns { get; set; }
+
+    /// <summary>Called when what a request waited for is known.</summary>
+    internal Action<BlockRequest>? Resume { get; set; }
+
+    /// <summary>Whether the bytes from an offset on are a hole, and for how long, up to an end. False when the request has to wait for that.</summary>
+    internal bool TryRunAt(BlockRequest request, long byteOffset, long byteEnd, out bool isHole, out long byteLength)
     {
+        (isHole, byteLength) = (true, byteEnd - byteOffset);
         if (byteOffset >= SizeBytes)
-            return (true, byteEnd - byteOffset);
-        byteEnd = Math.Min(byteEnd, SizeBytes);
-        var index = Array.BinarySearch(_starts, 0, _count, byteOffset);
-        if (index < 0)
-            index = ~index - 1;
-        if (index >= 0 && byteOffset < _ends[index])
-            return (_isHole[index], Math.Min(_ends[index], byteEnd) - byteOffset);
-        index = Learn(byteOffset / AlignmentBytes * AlignmentBytes);
-        return (_isHole[index], Math.Min(_ends[index], byteEnd) - byteOffset);
+            return true;
+        if (_known.TryFind(byteOffset, out isHole, out var end))
+        {
+            byteLength = Math.Min(end, byteEnd) - byteOffset;
+            return true;
+        }
+        WaitFor(request, byteOffset / AlignmentBytes * AlignmentBytes);
+        return false;
     }
 
     public void Dispose() => _blob?.Dispose();
 
-    private int Learn(long byteOffset)
+    private void WaitFor(BlockRequest request, long byteOffset)
     {
-        var (start, end, hole) = (byteOffset, SizeBytes, true);
-        if (Blob.TryFindData(byteOffset, SizeBytes, out var dataStart, out var dataEnd))
-            (end, hole) = dataStart > byteOffset ? (dataStart, true) : (dataEnd, false);
-        // Reads that must be aligned must not be cut at an unaligned hole.
-        if (AlignmentBytes > 1 && end < SizeBytes)
-            end = hole ? Math.Max(end / AlignmentBytes * AlignmentBytes, start) : (end + AlignmentBytes - 1) / AlignmentBytes * AlignmentBytes;
-        if (end == start)
-            (end, hole) = (Math.Min(start + AlignmentBytes, SizeBytes), false);
-        return Insert(start, end, hole);
+        var search = FindSearch(byteOffset);
+        if (search is null && _searches.Count < MaxSearches)
+        {
+            // Not kept: most origins are known after a few, and there may be a thousand of them.
+            _searches.Add(search = new Search(this));
+            Turns?.Spend(TurnWork.UnitsPerCall);
+            search.Start(byteOffset);
+        }
+        // The end of its operations resumes it; by then this may be known.
+        if (request.Outstanding > 0)
+            return;
+        request.IsWaiting = true;
+        if (search is not null)
+            search.Waiters.Enqueue(request);
+        else
+            _waiting.Enqueue(request);
     }
 
-    private int Insert(long start, long end, bool hole)
+    private Search? FindSearch(long byteOffset)
     {
-        if (_count >= MaxExtents)
-            _count = 0;
-        if (_count == _starts.Length)
+        foreach (var search in _searches)
         {
-            Array.Resize(ref _starts, _count * 2);
-            Array.Resize(ref _ends, _count * 2);
-            Array.Resize(ref _isHole, _count * 2);
+            if (search.ByteOffset == byteOffset)
+                return search;
         }
-        var index = ~Array.BinarySearch(_starts, 0, _count, start);
-        Turns?.Spend((2 * TurnWork.UnitsPerCall) + ((_count - index) / MovedPerUnit));
-        if (index < _count)
-            end = Math.Min(end, _starts[index]);
-        Array.Copy(_starts, index, _starts, index + 1, _count - index);
-        Array.Copy(_ends, index, _ends, index + 1, _count - index);
-        Array.Copy(_isHole, index, _isHole, index + 1, _count - index);
-        (_starts[index], _ends[index], _isHole[index]) = (start, end, hole);
-        _count++;
-        return index;
+        return null;
+    }
+
+    private void Found(Search search, int result)
+    {
+        if (result < 0 || search.Runs.Count == 0)
+        {
+            search.Runs.Clear(search.ByteOffset);
+            search.Runs.TryAdd(Math.Min(search.ByteOffset + UnsearchableBytes, SizeBytes), isData: true);
+        }
+        var moved = _known.Add(AlignmentBytes == 1 ? search.Runs : InWholeBlocks(search.Runs));
+        Debug.Assert(_known.TryFind(search.ByteOffset, out _, out _), "what was searched is known");
+        Turns?.Spend(TurnWork.UnitsPerCall + (moved / MovedPerUnit) + search.Runs.Count);
+        _searches.Remove(search);
+        var waiters = search.Waiters;
+        search.Waiters = default;
+        // Those who found no search free: their places may be known now, and if not, one of them starts the next search.
+        waiters.TakeAll(ref _waiting);
+        while (waiters.Dequeue() is { } waiter)
+            Resume!(waiter);
+    }
+
+    /// <summary>Reads that must be aligned must not be cut at an unaligned hole: data grows to whole blocks, and holes shrink.</summary>
+    private BlobRuns InWholeBlocks(BlobRuns runs)
+    {
+        var whole = new BlobRuns(runs.Count + 1);
+        whole.Clear(runs.ByteOffset);
+        for (var i = 0; i < runs.Count; i++)
+        {
+            var end = runs.EndOf(i);
+            if (end < SizeBytes)
+                end = runs.IsData(i) ? Math.Min((end + AlignmentBytes - 1) / AlignmentBytes * AlignmentBytes, SizeBytes) : end / AlignmentBytes * AlignmentBytes;
+            if (end > whole.ByteEnd)
+                whole.TryAdd(end, runs.IsData(i));
+        }
+        if (whole.Count == 0)
+            whole.TryAdd(Math.Min(runs.ByteOffset + AlignmentBytes, SizeBytes), isData: true);
+        return whole;
+    }
+
+    /// <summary>A search on its way.</summary>
+    private sealed class Search(Origin origin) : BlobOperation
+    {
+        public RequestQueue Waiters;
+
+        public new BlobRuns Runs { get; } = new();
+
+        public new long ByteOffset { get; private set; }
+
+        public void Start(long byteOffset)
+        {
+            ByteOffset = byteOffset;
+            origin.Blob.FindRuns(byteOffset, origin.SizeBytes, Runs, this);
+        }
+
+        public override void End(int result) => origin.Found(this, result);
     }
 }

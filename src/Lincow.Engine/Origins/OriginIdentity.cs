@@ -40,11 +40,16 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
     }
 
     /// <summary>Looks at what a program makes.</summary>
-    internal static OriginIdentity Of(UserOrigin origin) => new(OriginKind.File, origin.SizeBytes, 0, 0, HashSamples(origin.SizeBytes, (sample, offset) =>
+    internal static OriginIdentity Of(UserOrigin origin)
     {
-        origin.Read(offset, sample);
-        return sample.Length;
-    }));
+        var bytes = new byte[SampleBytes];
+        return new OriginIdentity(OriginKind.File, origin.SizeBytes, 0, 0, HashSamples(origin.SizeBytes, (sample, offset) =>
+        {
+            origin.ReadAndWait(offset, bytes, sample.Length);
+            bytes.AsSpan(0, sample.Length).CopyTo(sample);
+            return sample.Length;
+        }));
+    }
 
     private delegate int SampleReader(Span<byte> sample, long byteOffset);
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Linux;
 
 namespace Lincow.Requests;
@@ -100,7 +101,6 @@ public abstract class BlockRequest
     // The device's own state, from Submit to OnCompleted.
     internal bool Started;
     internal bool IsLocked;
-    internal bool InFlushRound;
 
     /// <summary>Queued in the exception store until a place is known, or for the loop's next turn.</summary>
     internal bool IsWaiting;
@@ -125,6 +125,9 @@ public abstract class BlockRequest
     /// <summary>Links the request into the one queue that it waits in.</summary>
     internal BlockRequest? Next;
 
+    /// <summary>It is in a queue.</summary>
+    internal bool IsQueued;
+
     internal bool CanGoOn => Outstanding == 0 && Error == 0 && !IsWaiting;
 
     internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
@@ -133,7 +136,7 @@ public abstract class BlockRequest
 
     internal void ResetState()
     {
-        Started = IsLocked = InFlushRound = IsWaiting = HeadBecomesData = TailBecomesData = false;
+        Started = IsLocked = IsWaiting = HeadBecomesData = TailBecomesData = false;
         Outstanding = Error = 0;
         ReservedCount = 0;
         FilledExtents = 0;
@@ -170,6 +173,8 @@ internal struct RequestQueue
 
     public void Enqueue(BlockRequest request)
     {
+        Debug.Assert(!request.IsQueued, "a request waits in one queue at a time");
+        request.IsQueued = true;
         request.Next = null;
         if (_tail is null)
             _head = request;
@@ -200,6 +205,7 @@ internal struct RequestQueue
         if (_head is null)
             _tail = null;
         request.Next = null;
+        request.IsQueued = false;
         return request;
     }
 }

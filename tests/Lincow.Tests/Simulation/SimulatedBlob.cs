@@ -54,6 +54,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public string Name { get; }
 
+    public Action<string>? Report { get; set; }
+
     public int AlignmentBytes => 1;
 
     /// <summary>Decides whether an operation fails: 0, or a negative errno.</summary>
@@ -63,11 +65,14 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public int Flushes { get; private set; }
 
-    /// <summary>Searches for data: a system call each, in a file.</summary>
+    /// <summary>Reads and searches for data: a system call each, in a file.</summary>
     public int Looks { get; private set; }
 
-    public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation) =>
+    public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
+    {
+        Looks++;
         _world.Add(() => CopyOut(byteOffset, new Span<byte>((void*)buffer, byteCount)), operation, () => Fault(FileCall.Read, byteOffset));
+    }
 
     public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {
@@ -77,7 +82,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
             var fault = Fault(FileCall.Write, byteOffset);
             // A write that fails may have written any part of itself.
             if (fault < 0)
-                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer, _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
+                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer,
+                    _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
             return fault;
         });
     }
@@ -109,13 +115,18 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
     {
         Looks++;
-        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () => Fault(FileCall.FindRuns, byteOffset));
+        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () =>
+            Fault(FileCall.FindRuns, byteOffset));
     }
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         Looks++;
         return _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+    }
+
+    public void CancelReads()
+    {
     }
 
     public void WillNeed(long byteOffset, long byteLength)

@@ -10,7 +10,8 @@ namespace Lincow.Tests.Simulation;
 /// <summary>The product's own ways to make, open, reset and check an overlay of one kind, on files of the simulated machine.</summary>
 internal abstract class SimulatedOverlay(SimulationShape shape)
 {
-    public static SimulatedOverlay For(SimulationShape shape) => shape.Store == "snapshot" ? new SimulatedSnapshot(shape) : new SimulatedLinear(shape);
+    public static SimulatedOverlay For(SimulationShape shape) =>
+        shape.Store == "snapshot" ? new SimulatedSnapshot(shape) : new SimulatedLinear(shape);
 
     protected SimulationShape Shape { get; } = shape;
 
@@ -114,10 +115,12 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
 
         public override bool ReplacesAtOnce => Shape.IsBlockDevice;
 
-        public override void Lay(LinuxFile map, LinuxFile data, OriginFile origin) => SnapshotPlan.Lay(map, null, _geometry, origin, preallocate: false);
+        public override void Lay(LinuxFile map, LinuxFile data, OriginFile origin) =>
+            SnapshotPlan.Lay(map, null, _geometry, origin, preallocate: false);
 
         public override OverlaySession? Open(LinuxFile map, LinuxFile data, OriginFile origin, IoLoop loop, int choice, bool mayBeOld) =>
-            OverlaySession.Open(SnapshotFile.Take(map, OverlayAccess.Write, rescue: false), origin, new SessionOptions { SizeBytes = Shape.DeviceBytes, AreaCacheBytes = choice % 2 == 0 ? 1 : 1 << 20 }, loop);
+            OverlaySession.Open(SnapshotFile.Take(map, OverlayAccess.Write, rescue: false), origin,
+                new SessionOptions { SizeBytes = Shape.DeviceBytes, AreaCacheBytes = choice % 2 == 0 ? 1 : 1 << 20 }, loop);
 
         public override void Reset(LinuxFile map, LinuxFile data, IoLoop loop, Action begun)
         {
@@ -127,6 +130,7 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         }
 
         public override CheckReport Check(LinuxFile map, LinuxFile data, bool repair) =>
-            SnapshotFile.Take(map, repair ? OverlayAccess.Write : OverlayAccess.Read, rescue: false).Check(Shape.DeviceBytes, repair, progress: null);
+            SnapshotFile.Take(map, repair ? OverlayAccess.Write : OverlayAccess.Read, rescue: false)
+                .Check(Shape.DeviceBytes, repair, progress: null);
     }
 }

@@ -36,7 +36,8 @@ internal enum SimulationAction
 }
 
 /// <summary>One thing to do. What makes no sense when it comes up is left out, so any subset of steps is a plan too.</summary>
-internal sealed record SimulationStep(int Id, SimulationAction Action, int Amount = 0, BlockOperation Operation = default, BlockFlags Flags = default, long ByteOffset = 0, long ByteLength = 0)
+internal sealed record SimulationStep(int Id, SimulationAction Action, int Amount = 0, BlockOperation Operation = default,
+    BlockFlags Flags = default, long ByteOffset = 0, long ByteLength = 0)
 {
     public override string ToString() => Action == SimulationAction.Submit
         ? $"{Id}: {Operation}{(Flags == 0 ? "" : $" {Flags}")} {ByteLength} bytes at {ByteOffset}"
@@ -45,7 +46,8 @@ internal sealed record SimulationStep(int Id, SimulationAction Action, int Amoun
 
 /// <summary>What the overlay and its disks are like.</summary>
 internal sealed record SimulationShape(
-    string Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes, int NuisanceOneIn, bool CanPunch)
+    string Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes,
+        int NuisanceOneIn, bool CanPunch)
 {
     /// <summary>Parts of the device that are written and compared: all of a small one, the ends of map pages of a large one.</summary>
     public (long Start, long End)[] Windows()
@@ -88,7 +90,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
         {
             var isLarge = _random.OneIn(8);
             var chunkShift = isLarge ? 9 : _random.Next(9, 17);
-            var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12) ? _random.Next(300, 900) : _random.Next(1, 130);
+            var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12)
+                ? _random.Next(300, 900) : _random.Next(1, 130);
             var device = sectors * 512;
             var origin = _random.Next(isLarge ? 2 : 6) switch
             {
@@ -179,7 +182,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
                 < 20 => BlockOperation.Cache,
                 _ => BlockOperation.Flush,
             };
-            var flags = operation is BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes && _random.OneIn(6) ? BlockFlags.ForceUnitAccess : BlockFlags.None;
+            var flags = operation is BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes && _random.OneIn(6)
+                ? BlockFlags.ForceUnitAccess : BlockFlags.None;
             if (operation == BlockOperation.WriteZeroes && _random.OneIn(3))
                 flags |= BlockFlags.NoHole;
             var (windowStart, windowEnd) = _windows[_random.Next(_windows.Length)];
@@ -197,7 +201,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
             var end = Math.Min(start + count * (long)_shape.CellBytes, windowEnd);
             if (operation is BlockOperation.Discard or BlockOperation.WriteZeroes && _windows.Length > 1 && _random.OneIn(2))
                 end = _windows[^1].End;
-            _steps.Add(new SimulationStep(_steps.Count, SimulationAction.Submit, 0, operation, flags, operation == BlockOperation.Flush ? 0 : start, operation == BlockOperation.Flush ? 0 : end - start));
+            _steps.Add(new SimulationStep(_steps.Count, SimulationAction.Submit, 0, operation, flags, operation == BlockOperation.Flush ? 0
+                : start, operation == BlockOperation.Flush ? 0 : end - start));
         }
 
         private void Add(SimulationAction action, int amount = 0) => _steps.Add(new SimulationStep(_steps.Count, action, amount));

@@ -55,6 +55,8 @@ public sealed class FileBlob : IBlob
 
     public string Name => _file.Path;
 
+    public Action<string>? Report { get; set; }
+
     public int AlignmentBytes { get; }
 
     /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>
@@ -103,6 +105,10 @@ public sealed class FileBlob : IBlob
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
         _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+
+    public void CancelReads()
+    {
+    }
 
     public void WillNeed(long byteOffset, long byteLength) => _file.WillNeed(byteOffset, byteLength);
 

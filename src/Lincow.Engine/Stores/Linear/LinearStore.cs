@@ -22,7 +22,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private bool _wasClean;
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
-    private long _blankStart, _blankEnd;
+    private long _blankStart, _blankEnd, _dataStart, _dataEnd;
+    private PageLoad? _searching;
     private List<long> _roundPages = [];
     private int _nextPage;
 
@@ -59,17 +60,21 @@ internal sealed unsafe class LinearStore : ExceptionStore
         {
             if (Map.IsLoaded(page) || TryTakeBlank(page))
                 continue;
-            var load = FindLoad(page);
+            // What a search finds may settle other pages, too, so there is one at a time.
+            var load = FindLoad(page) ?? (IsKnownData(page) ? null : _searching);
             if (load is null && TryTakeLoad(out load))
             {
-                load.Start(page);
                 _loads.Add(load);
                 Turns?.Spend(TurnWork.UnitsPerCall);
+                if (IsKnownData(page))
+                    load.StartRead(page);
+                else
+                    (_searching = load).StartSearch(page);
             }
             Turns?.Spend(1);
             if (isWaiting)
                 continue;
-            isWaiting = true;
+            request.IsWaiting = isWaiting = true;
             if (load is not null)
                 load.Waiters.Enqueue(request);
             else
@@ -88,23 +93,12 @@ internal sealed unsafe class LinearStore : ExceptionStore
     }
 
     // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
-    // pages is written, and by then that page is loaded; so the last hole is remembered.
-    private bool TryTakeBlank(long page)
-    {
-        var (start, end) = (PageOffset(page, 0), PageOffset(page + 1, 0));
-        if (start < _blankStart || end > _blankEnd)
-        {
-            if (FindLoad(page) is not null)
-                return false;
-            var mapEnd = PageOffset(Map.PageCount, 0);
-            Turns?.Spend(TurnWork.UnitsPerCall);
-            _blankStart = start;
-            _blankEnd = MetadataBlob!.TryFindData(start, mapEnd, out var dataStart, out _) ? dataStart : mapEnd;
-            if (end > _blankEnd)
-                return false;
-        }
-        return _pages.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
-    }
+    // pages is written, and by then that page is loaded; so the last hole is remembered. So is the last data, to be read without a search.
+    private bool TryTakeBlank(long page) => PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd && FindLoad(page) is null && TryLoadBlank(page);
+
+    private bool TryLoadBlank(long page) => _pages.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
+
+    private bool IsKnownData(long page) => PageOffset(page, 0) >= _dataStart && PageOffset(page, 0) < _dataEnd;
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
     public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
@@ -251,21 +245,34 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
     private bool LoadEveryPage(NativeBuffer buffer)
     {
-        var mapEnd = Superblock.MapOffsetBytes + Map.PageCount * MapFormat.PairBytes;
-        var cursor = Superblock.MapOffsetBytes;
-        while (MetadataBlob!.TryFindData(cursor, mapEnd, out var start, out var end))
+        var runs = new BlobRuns();
+        for (var page = 0L; page < Map.PageCount;)
         {
-            var page = (start - Superblock.MapOffsetBytes) / MapFormat.PairBytes;
-            for (; PageOffset(page, 0) < end; page++)
+            Check(MetadataBlob!.FindRunsNow(PageOffset(page, 0), PageOffset(Map.PageCount, 0), runs));
+            for (var i = 0; i < runs.Count; i++)
             {
-                if (Map.IsLoaded(page))
-                    continue;
-                Check(MetadataBlob.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
-                Check(TryTakePage(page, buffer) ? 0 : -Errno.NoMemory);
+                for (; runs.IsData(i) && PageOffset(page, 0) < runs.EndOf(i); page++)
+                    LoadNow(page, buffer);
+                // A page that begins in a hole may end in data.
+                page = Math.Max(page, (runs.EndOf(i) - Superblock.MapOffsetBytes) / MapFormat.PairBytes);
             }
-            cursor = PageOffset(page, 0);
         }
         return !_hasDamage;
+    }
+
+    private void LoadNow(long page, NativeBuffer buffer)
+    {
+        if (Map.IsLoaded(page))
+            return;
+        Check(MetadataBlob!.ReadNow(PageOffset(page, 0), buffer, MapFormat.PairBytes));
+        Check(TryTakePage(page, buffer) ? 0 : -Errno.NoMemory);
+    }
+
+    private bool IsBlank(long byteOffset, long byteEnd)
+    {
+        var runs = new BlobRuns(1);
+        Check(MetadataBlob!.FindRunsNow(byteOffset, byteEnd, runs));
+        return runs.Count == 1 && !runs.IsData(0) && runs.ByteEnd == byteEnd;
     }
 
     /// <summary>
@@ -289,14 +296,14 @@ internal sealed unsafe class LinearStore : ExceptionStore
             // Pages that stay are of an older generation and read as empty. But their twins differ, as they do in use, so that a clean close has to
             // look at every one of them.
             MetadataBlob.PunchHoleNow(PageOffset(0, 0), next.MapBytes);
-            if (MetadataBlob.TryFindData(PageOffset(0, 0), PageOffset(Map.PageCount, 0), out _, out _))
+            if (!IsBlank(PageOffset(0, 0), PageOffset(Map.PageCount, 0)))
                 _wasClean = false;
         }
         Superblock = next;
         Map.Forget();
         _pages.Forget();
         _hasDamage = false;
-        (_blankStart, _blankEnd) = (0, 0);
+        (_blankStart, _blankEnd, _dataStart, _dataEnd) = (0, 0, 0, 0);
     }
 
     /// <summary>The byte offset of a page's slot in the map storage.</summary>
@@ -327,10 +334,50 @@ internal sealed unsafe class LinearStore : ExceptionStore
         return null;
     }
 
-    private void Loaded(PageLoad load, int result)
+    private void Searched(PageLoad load, BlobRuns runs, int result)
+    {
+        _searching = null;
+        var page = load.Page;
+        if (result == 0)
+            Remember(runs);
+        var waiters = load.Waiters;
+        load.Waiters = default;
+        // mutation: written-page-taken-for-blank
+        if (PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd)
+        {
+            EndLoad(load);
+            TryLoadBlank(page);
+        }
+        else
+        {
+            load.StartRead(page);
+        }
+        // Also those who need other pages.
+        while (waiters.Dequeue() is { } waiter)
+            Resume!(waiter);
+        ResumeWaiting();
+    }
+
+    private void Remember(BlobRuns runs)
+    {
+        for (var i = 0; i < runs.Count; i++)
+        {
+            if (runs.IsData(i))
+                (_dataStart, _dataEnd) = (runs.StartOf(i), runs.EndOf(i));
+            else if (i == 0)
+                (_blankStart, _blankEnd) = (runs.StartOf(i), runs.EndOf(i));
+        }
+    }
+
+    private void EndLoad(PageLoad load)
     {
         _loads.Remove(load);
         _idleLoads.Push(load);
+    }
+
+    private void Loaded(PageLoad load, int result)
+    {
+        EndLoad(load);
         if (result < 0)
             Report?.Invoke($"{MetadataBlob!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
         else if (!TryTakePage(load.Page, load.Buffer))
@@ -374,8 +421,12 @@ internal sealed unsafe class LinearStore : ExceptionStore
         return true;
     }
 
+    /// <summary>Looks whether a page was ever written, unless that is known, and reads it.</summary>
     private sealed class PageLoad(LinearStore store) : BlobOperation
     {
+        private readonly BlobRuns _runs = new(2);
+        private bool _isSearching;
+
         public RequestQueue Waiters;
 
         public long Page { get; private set; }
@@ -390,13 +441,25 @@ internal sealed unsafe class LinearStore : ExceptionStore
             return !Buffer.IsEmpty;
         }
 
-        public void Start(long page)
+        public void StartSearch(long page)
         {
-            Page = page;
+            (Page, _isSearching) = (page, true);
+            store.MetadataBlob!.FindRuns(PageOffset(page, 0), PageOffset(store.Map.PageCount, 0), _runs, this);
+        }
+
+        public void StartRead(long page)
+        {
+            (Page, _isSearching) = (page, false);
             store.MetadataBlob!.Read(PageOffset(page, 0), Buffer.Address, MapFormat.PairBytes, this);
         }
 
-        public override void End(int result) => store.Loaded(this, result);
+        public override void End(int result)
+        {
+            if (_isSearching)
+                store.Searched(this, _runs, result);
+            else
+                store.Loaded(this, result);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-using Lincow.Layers;
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.InteropServices;
+using Lincow.Layers;
 
 namespace Lincow.Stores.Linear;
 

@@ -22,9 +22,12 @@ public sealed record NbdExport(string Name, BlockDevice Device, IoLoop Loop, str
     internal uint PreferredBlockBytes => (uint)Math.Clamp(Device.Geometry.ChunkBytes, 4096, 32 << 20);
 }
 
-/// <summary>What client and server have agreed on for the transmission phase; nothing but an export by default, with a client that has been let in.</summary>
+/// <summary>
+/// What client and server have agreed on for the transmission phase; nothing but an export by default, with a client that has been let in.
+/// </summary>
 internal sealed record NbdTerms(
-    NbdExport Export, bool StructuredReplies = false, bool ExtendedHeaders = false, bool BaseContext = false, bool OverlayContext = false, bool IsTrusted = true);
+    NbdExport Export, bool StructuredReplies = false, bool ExtendedHeaders = false, bool BaseContext = false, bool OverlayContext = false,
+        bool IsTrusted = true);
 
 /// <summary>The exports of a server.</summary>
 public sealed class NbdExports(IReadOnlyList<NbdExport> exports)

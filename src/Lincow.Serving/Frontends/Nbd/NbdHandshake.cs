@@ -23,7 +23,10 @@ internal enum HandshakeStep
     Close,
 }
 
-/// <summary>Whether TLS is offered, and whether it is insisted on (proto.md, "Server-side requirements": NOTLS, SELECTIVETLS without TLS-only exports, FORCEDTLS).</summary>
+/// <summary>
+/// Whether TLS is offered, and whether it is insisted on (proto.md, "Server-side requirements": NOTLS, SELECTIVETLS without TLS-only
+/// exports, FORCEDTLS).
+/// </summary>
 internal enum TlsMode
 {
     None,
@@ -32,8 +35,9 @@ internal enum TlsMode
 }
 
 /// <summary>
-/// The fixed newstyle handshake as a pure state machine: bytes in, bytes out, no socket. It never waits for more than one option and never keeps more
-/// than one; whatever breaks the protocol's framing closes the connection, everything else is answered with the error that proto.md names.
+/// The fixed newstyle handshake as a pure state machine: bytes in, bytes out, no socket. It never waits for more than one option and never
+/// keeps more than one; whatever breaks the protocol's framing closes the connection, everything else is answered with the error that
+/// proto.md names.
 /// </summary>
 internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
 {

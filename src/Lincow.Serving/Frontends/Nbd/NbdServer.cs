@@ -12,7 +12,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     private readonly List<Listener> _listeners = [];
     private readonly HashSet<NbdConnection> _shaking = [];
     private readonly Lock _gate = new();
-    private readonly Dictionary<IoLoop, Owner> _owners = exports.All.Select(export => export.Loop).Distinct().ToDictionary(owner => owner, owner => new Owner(owner));
+    private readonly Dictionary<IoLoop, Owner> _owners = exports.All.Select(export => export.Loop).Distinct()
+        .ToDictionary(owner => owner, owner => new Owner(owner));
     private NbdMemory? _memory;
     private int _connections, _strangers;
     private volatile bool _isStopping;
@@ -21,8 +22,6 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     internal IoLoop Loop => loop;
 
     internal NbdExports Exports => exports;
-
-    internal TlsSettings? Tls => tls;
 
     /// <summary>The memory of those who shake hands.</summary>
     internal NbdMemory Memory => _memory ??= _owners.TryGetValue(loop, out var owner) ? owner.Memory : new NbdMemory(loop);
@@ -48,8 +47,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     }
 
     /// <summary>
-    /// Accepts no more, ends handshakes, takes no further requests, and calls back (on the accepting loop) when every request in flight has been
-    /// answered and every connection is closed.
+    /// Accepts no more, ends handshakes, takes no further requests, and calls back (on the accepting loop) when every request in flight has
+    /// been answered and every connection is closed.
     /// </summary>
     public void Stop(Action stopped)
     {
@@ -101,7 +100,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
     {
         // A Unix socket is its owner's alone; a TCP port is everybody's.
         var isTrusted = LinuxSocket.IsUnix(socket);
-        if (_isStopping || _connections >= NbdProtocol.MaxConnections || (!isTrusted && Volatile.Read(ref _strangers) >= NbdProtocol.MaxStrangers))
+        if (_isStopping || _connections >= NbdProtocol.MaxConnections
+            || (!isTrusted && Volatile.Read(ref _strangers) >= NbdProtocol.MaxStrangers))
         {
             if (!_isStopping)
                 log($"more than {(isTrusted ? NbdProtocol.MaxConnections : NbdProtocol.MaxStrangers)} connections; a new one was closed");
@@ -124,7 +124,9 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
         connection.Start();
     }
 
-    /// <summary>Puts TLS between a client's socket and the one that speaks plain text from now on; false when there is no memory for that.</summary>
+    /// <summary>
+    /// Puts TLS between a client's socket and the one that speaks plain text from now on; false when there is no memory for that.
+    /// </summary>
     internal bool TryWrap(int socket, bool isTrusted, out int plain)
     {
         plain = -1;
@@ -180,7 +182,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
         void Begin()
         {
-            var transmission = NbdTransmission.TryOpen(owner.Loop, owner.Memory, socket, handshake.Terms with { IsTrusted = isTrusted }, rest, () => Leave());
+            var transmission = NbdTransmission.TryOpen(owner.Loop, owner.Memory, socket, handshake.Terms with { IsTrusted = isTrusted },
+                rest, () => Leave());
             if (transmission is null)
             {
                 log("there is no memory for one more connection; one was closed after its handshake");
@@ -228,7 +231,8 @@ public sealed class NbdServer(IoLoop loop, NbdExports exports, TlsSettings? tls,
 
     private void ReportIfStopped()
     {
-        if (!_isStopping || Volatile.Read(ref _connections) > 0 || _listeners.Any(listener => !listener.IsStopped) || _stopped is not { } stopped)
+        if (!_isStopping || Volatile.Read(ref _connections) > 0 || _listeners.Any(listener => !listener.IsStopped)
+            || _stopped is not { } stopped)
             return;
         _stopped = null;
         stopped();

@@ -23,8 +23,8 @@ public sealed record VhostExport(string Name, BlockDevice Device, IoLoop Loop, i
 }
 
 /// <summary>
-/// Listens for front ends of one device: QEMU, Cloud Hypervisor, Firecracker. One at a time, for two guests with one disk would ruin it; the next
-/// is accepted when the first is gone. Listen and Stop run on the device's loop.
+/// Listens for front ends of one device: QEMU, Cloud Hypervisor, Firecracker. One at a time, for two guests with one disk would ruin it;
+/// the next is accepted when the first is gone. Listen and Stop run on the device's loop.
 /// </summary>
 public sealed class VhostServer(VhostExport export, int listener, Action<string> log) : IoCompletion
 {
@@ -53,7 +53,10 @@ public sealed class VhostServer(VhostExport export, int listener, Action<string>
         ReportIfStopped();
     }
 
-    /// <summary>The device's loop has been abandoned: the front end sees its connection end, and nobody is accepted. On the thread that ran the loop.</summary>
+    /// <summary>
+    /// The device's loop has been abandoned: the front end sees its connection end, and nobody is accepted. On the thread that ran the
+    /// loop.
+    /// </summary>
     public void LoseLoop()
     {
         LinuxSocket.Shutdown(listener, LinuxSocket.ShutdownBoth);

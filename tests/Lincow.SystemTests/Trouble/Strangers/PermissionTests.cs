@@ -11,7 +11,8 @@ public class PermissionTests
     public void Overlays_and_maps_are_made_0600()
     {
         using var scratch = new Scratch();
-        Shell($"umask 0; '{Cli.Binary}' create '{scratch["front.cow"]}' --origin zero:1M --quiet; '{Cli.Binary}' create '{scratch["a.img"]}' --map '{scratch["a.map"]}' --origin zero:1M --quiet");
+        Shell($"umask 0; '{Cli.Binary}' create '{scratch["front.cow"]}' --origin zero:1M --quiet; '{Cli.Binary}' create "
+            + $"'{scratch["a.img"]}' --map '{scratch["a.map"]}' --origin zero:1M --quiet");
         foreach (var path in new[] { scratch["front.cow"], scratch["a.img"], scratch["a.map"] })
             Assert.Equal(Mode0600, Mode(path));
     }

@@ -15,7 +15,8 @@ public sealed unsafe class FileBlobTests
             foreach (var loop in new[] { "io_uring", "posix" })
             {
                 // Around the piece, around what is still done in place, and several pieces with a rest.
-                foreach (var length in new[] { 1, FileBlob.PieceBytes - 1, FileBlob.PieceBytes + 1, 128 << 10, (128 << 10) + 1, (1 << 20) + 12_345 })
+                foreach (var length in new[] { 1, FileBlob.PieceBytes - 1, FileBlob.PieceBytes + 1, 128 << 10, (128 << 10) + 1,
+                    (1 << 20) + 12_345 })
                     data.Add(loop, length);
             }
             return data;

@@ -32,10 +32,12 @@ public sealed class ConverterTests : IDisposable
                 var format = Formats[random.Next(Formats.Length)];
                 long? chunk = format is UmlCowFormat || random.Next(3) == 0 ? null : 512L << random.Next(9);
                 var next = At($"next{turn}.{step}");
-                var report = new OverlayConverter(Formats).Run(new ConvertOptions { Source = path, Destination = next, Origin = origin, To = format.Name, ChunkBytes = chunk });
+                var report = new OverlayConverter(Formats)
+                    .Run(new ConvertOptions { Source = path, Destination = next, Origin = origin, To = format.Name, ChunkBytes = chunk });
                 Assert.Equal(chunk ?? report.ChunkSize, report.ChunkSize);
                 using var source = format.Open(new ChangeSourceOptions { Path = next, Origin = origin });
-                model.AssertReadBy(source, $"seed {seed}, turn {turn}, step {step}: {path} to {format.Name} with chunks of {report.ChunkSize}");
+                model.AssertReadBy(source,
+                    $"seed {seed}, turn {turn}, step {step}: {path} to {format.Name} with chunks of {report.ChunkSize}");
                 path = next;
             }
         }
@@ -56,8 +58,15 @@ public sealed class ConverterTests : IDisposable
     [Fact]
     public void A_header_of_User_mode_Linux_has_its_fields_where_the_kernel_has_them()
     {
-        var block = new UmlCowHeader { DeviceBytes = 0x0102030405060800, ModifiedSeconds = 0x11223344, Alignment = 8192, BackingPath = "/a" }.Encode();
-        Assert.Equal("4f4f4f4d0000000311223344" + "0102030405060800" + "00000200" + "00002000" + "00000000" + "2f6100", System.Convert.ToHexStringLower(block.AsSpan(0, 35)));
+        var block = new UmlCowHeader
+        {
+            DeviceBytes = 0x0102030405060800,
+            ModifiedSeconds = 0x11223344,
+            Alignment = 8192,
+            BackingPath = "/a"
+        }.Encode();
+        Assert.Equal("4f4f4f4d0000000311223344" + "0102030405060800" + "00000200" + "00002000" + "00000000" + "2f6100",
+            System.Convert.ToHexStringLower(block.AsSpan(0, 35)));
         Assert.Equal(4128, block.Length);
         var small = new UmlCowHeader { DeviceBytes = 16 << 20, ModifiedSeconds = 1, BackingPath = "/a" };
         Assert.Equal((8192, 4096, 12288), (small.BitmapOffset, small.BitmapBytes, small.DataOffset));
@@ -120,7 +129,8 @@ public sealed class ConverterTests : IDisposable
         public void WriteTo(string path, string origin)
         {
             using var file = LinuxFile.CreateNew(path);
-            using var sink = StoreChangeFormat.Of("linear").Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
+            using var sink = StoreChangeFormat.Of("linear")
+                .Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
             sink.Begin();
             foreach (var range in _ranges)
             {
@@ -137,7 +147,8 @@ public sealed class ConverterTests : IDisposable
             Assert.Equal(_content.Length, source.DeviceBytes);
             var read = new byte[_content.Length];
             source.Read(0, read);
-            Assert.True(read.AsSpan().SequenceEqual(_content), $"{where}: differs from byte {read.AsSpan().CommonPrefixLength(_content)} on");
+            Assert.True(read.AsSpan().SequenceEqual(_content),
+                $"{where}: differs from byte {read.AsSpan().CommonPrefixLength(_content)} on");
             var isChanged = new bool[_content.Length / 512];
             long end = 0;
             foreach (var range in source.Changes())
@@ -147,7 +158,8 @@ public sealed class ConverterTests : IDisposable
                 Array.Fill(isChanged, true, (int)(range.Start / 512), (int)(range.Length / 512));
             }
             foreach (var range in _ranges)
-                Assert.True(!isChanged.AsSpan((int)(range.Start / 512), (int)(range.Length / 512)).Contains(false), $"{where}: {range} is no change any more");
+                Assert.True(!isChanged.AsSpan((int)(range.Start / 512), (int)(range.Length / 512)).Contains(false),
+                    $"{where}: {range} is no change any more");
         }
     }
 

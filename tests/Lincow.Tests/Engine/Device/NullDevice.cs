@@ -12,8 +12,9 @@ using Lincow.Stores.Linear;
 namespace Lincow.Tests.Engine.Device;
 
 /// <summary>
-/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a <see cref="NothingBlob"/>, kept busy with requests of 4 KiB: the engine by itself.
-/// For the test of allocations and for the benchmark, which must not measure different things.
+/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a
+/// <see cref="NothingBlob"/>, kept busy with requests of 4 KiB: the engine by itself. For the test of allocations and for the benchmark,
+/// which must not measure different things.
 /// </summary>
 internal sealed class NullDevice : IDisposable
 {
@@ -36,7 +37,8 @@ internal sealed class NullDevice : IDisposable
     {
         _nextOffset = nextOffset;
         var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
-        _device = new CowDevice(new LayerStack(kind == "linear" ? Linear() : Snapshot(), _blob, origin), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(kind == "linear" ? Linear() : Snapshot(), _blob, origin), _buffers,
+            isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);
     }
@@ -50,6 +52,17 @@ internal sealed class NullDevice : IDisposable
             request.Operation = operation;
             Next(request);
         }
+        while (_blob.TryEndOne())
+        {
+        }
+    }
+
+    /// <summary>Has the device find out, once and for all, that the origin has no holes.</summary>
+    public void LearnOrigin()
+    {
+        var request = _requests[0];
+        (_left, request.Operation, request.ByteOffset, request.ByteLength) = (0, BlockOperation.Read, 0, 512);
+        _device.Submit(request);
         while (_blob.TryEndOne())
         {
         }
@@ -84,7 +97,8 @@ internal sealed class NullDevice : IDisposable
     {
         var geometry = new Geometry(SizeBytes, 12);
         var bytes = new SnapshotLayout(12).StoreBytesFor(geometry.ChunkCount);
-        return new SnapshotStore(geometry, _blob, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites), () => bytes, _buffers);
+        return new SnapshotStore(geometry, _blob, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites),
+            () => bytes, _buffers);
     }
 
     private void Next(Request request)

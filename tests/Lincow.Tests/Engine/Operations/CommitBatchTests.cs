@@ -16,6 +16,8 @@ public sealed class CommitBatchTests : IDisposable
 
     private readonly string _directory = Directory.CreateTempSubdirectory("lincow-b").FullName;
 
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Theory]
@@ -61,20 +63,20 @@ public sealed class CommitBatchTests : IDisposable
     public void Who_ends_it_between_two_batches_has_an_overlay_that_says_so_and_goes_on(string store)
     {
         var expected = MakeInterrupted(store);
-        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
-        var check = OverlayCheck.Run(At("work"), null, repair: false, stop: TestContext.Current.CancellationToken);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
+        var check = OverlayCheck.Run(At("work"), null, repair: false, stop: Stop);
         Assert.True(check is { UnfinishedCommit: true, IsDamaged: false });
         Assert.Equal(expected, Read());
         // Neither a writer nor a repair forgets it.
         Change(_ => { });
-        OverlayCheck.Run(At("work"), null, repair: true, stop: TestContext.Current.CancellationToken);
-        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
+        OverlayCheck.Run(At("work"), null, repair: true, stop: Stop);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null)).Message);
         Assert.Equal(expected, Read());
 
         Commit();
 
-        Assert.False(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Equal(expected, File.ReadAllBytes(At("origin")));
         OverlayReset.Reset(At("work"), null);
         Assert.Equal(expected, Read());
@@ -88,14 +90,18 @@ public sealed class CommitBatchTests : IDisposable
         MakeInterrupted(store);
         var converter = new OverlayConverter([.. StoreChangeFormat.All, new UmlCowFormat()]);
         AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = "zero:1M", Force = true }));
-        AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("other"), Map = At("work"), Origin = "zero:1M", Force = true }));
+        AssertRefused(() =>
+            OverlayCreator.Create(new CreateOptions { Overlay = At("other"), Map = At("work"), Origin = "zero:1M", Force = true }));
         AssertRefused(() => converter.Run(new ConvertOptions { Source = At("work"), Destination = At("new"), To = "uml" }));
         Assert.False(File.Exists(At("new")));
         File.WriteAllBytes(At("second"), new byte[1 << 20]);
         OverlayCreator.Create(new CreateOptions { Overlay = At("source"), Origin = At("second") });
-        AssertRefused(() => converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
-        AssertRefused(() => OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" }).Dispose());
-        Assert.True(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
+        AssertRefused(() =>
+            converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
+        AssertRefused(() =>
+            OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" })
+            .Dispose());
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
 
         OverlayReset.Reset(At("work"), null, force: true);
 
@@ -114,7 +120,8 @@ public sealed class CommitBatchTests : IDisposable
         var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
         using (var merge = LinearMerge.Open(files, Target(files, true), unread => OverlayReader.Over(files, unread)))
             merge.Begin();
-        AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Map = At("map2"), Origin = "zero:1M", Force = true }));
+        AssertRefused(() =>
+            OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Map = At("map2"), Origin = "zero:1M", Force = true }));
         AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("map"), Origin = "zero:1M", Force = true }));
         Assert.False(File.Exists(At("map2")));
     }
@@ -160,9 +167,11 @@ public sealed class CommitBatchTests : IDisposable
         using (var stop = new CancellationTokenSource())
         {
             stop.Cancel();
-            Assert.Contains("interrupted", Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
+            Assert.Contains("interrupted",
+                Assert.Throws<LincowException>(() =>
+                OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
         }
-        Assert.False(OverlayDescription.Read(At("work"), null, stop: TestContext.Current.CancellationToken).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Equal(1 << 20, new FileInfo(At("origin")).Length);
         File.WriteAllBytes(At("origin"), new byte[1 << 20]);
         Assert.Contains("is not the origin", Assert.Throws<LincowException>(Read).Message);
@@ -175,7 +184,8 @@ public sealed class CommitBatchTests : IDisposable
         var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
         var before = files.Superblock;
         // Another origin that the user accepted.
-        using (var merge = LinearMerge.Open(files, Target(files, true) with { Uri = At("other"), Identity = before.Origin with { SampleHash = 1 } }, unread => OverlayReader.Over(files, unread)))
+        var target = Target(files, true) with { Uri = At("other"), Identity = before.Origin with { SampleHash = 1 } };
+        using (var merge = LinearMerge.Open(files, target, unread => OverlayReader.Over(files, unread)))
             AssertCanNotGrow(merge);
         using var after = LinearFiles.Open(At("work"), null, OverlayAccess.Read);
         Assert.Equal(before, after.Superblock with { Sequence = before.Sequence });
@@ -218,7 +228,8 @@ public sealed class CommitBatchTests : IDisposable
         {
             var options = new SessionOptions { Overlay = At("work"), Origin = At(name) };
             var content = File.ReadAllBytes(At(name));
-            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () => new OverlayReader(options).Dispose()])
+            foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () =>
+                new OverlayReader(options).Dispose()])
             {
                 var message = Assert.Throws<LincowException>(use).Message;
                 Assert.Contains(At("origin"), message);
@@ -269,12 +280,15 @@ public sealed class CommitBatchTests : IDisposable
     private static void AssertCanNotGrow(ICommitSource merge)
     {
         var full = new FullFile(new FileFacts(FileKind.Regular, 1 << 20, 0, 0, 0, default, 0));
-        Assert.Contains("Nothing was committed", Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
+        Assert.Contains("Nothing was committed",
+            Assert.Throws<LincowException>(() => OverlayCommit.Run(merge, full, stop: TestContext.Current.CancellationToken)).Message);
     }
 
-    private static void AssertRefused(Action action) => Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
+    private static void AssertRefused(Action action) =>
+        Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
 
-    private CommitTarget Target(LinearFiles files, bool zeroesAreHoles) => new(At("origin"), files.Superblock.Origin, zeroesAreHoles, files.Superblock.DeviceBytes);
+    private CommitTarget Target(LinearFiles files, bool zeroesAreHoles) =>
+        new(At("origin"), files.Superblock.Origin, zeroesAreHoles, files.Superblock.DeviceBytes);
 
     private void Commit() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
 
@@ -285,7 +299,16 @@ public sealed class CommitBatchTests : IDisposable
         var content = new byte[originBytes];
         new Random(1).NextBytes(content);
         File.WriteAllBytes(At("origin"), content);
-        OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = At("origin"), ChunkBytes = chunk, Map = map, Store = store, SizeBytes = size, StoreBytes = storeBytes });
+        OverlayCreator.Create(new CreateOptions
+        {
+            Overlay = At("work"),
+            Origin = At("origin"),
+            ChunkBytes = chunk,
+            Map = map,
+            Store = store,
+            SizeBytes = size,
+            StoreBytes = storeBytes
+        });
     }
 
     /// <summary>An overlay of more than one batch whose commit ended behind the first; returns what its device reads.</summary>
@@ -297,7 +320,8 @@ public sealed class CommitBatchTests : IDisposable
         new Random(2).NextBytes(content);
         Change(device => Assert.Equal(0, device.Write(0, content)));
         using var stop = new CancellationTokenSource();
-        var error = Assert.Throws<LincowException>(() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
+        var error = Assert.Throws<LincowException>(() =>
+            OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
         Assert.Contains("interrupted", error.Message);
         Assert.NotEqual(content, File.ReadAllBytes(At("origin")));
         return content;
@@ -333,12 +357,18 @@ public sealed class CommitBatchTests : IDisposable
 
         public int Write(long byteOffset, byte[] content)
         {
-            using var request = new TestRequest { Operation = Requests.BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length };
+            using var request = new TestRequest
+            {
+                Operation = Requests.BlockOperation.Write,
+                ByteOffset = byteOffset,
+                ByteLength = content.Length
+            };
             content.CopyTo(request.Content);
             return Run(request);
         }
 
-        public int Zero(long byteOffset, long byteLength) => Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
+        public int Zero(long byteOffset, long byteLength) =>
+            Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = byteOffset, ByteLength = byteLength });
 
         public void Dispose()
         {

@@ -66,7 +66,8 @@ public class CommitTests
     {
         var random = new SimulationRandom(seed, 1);
         var machine = new SimulatedMachine(new SimulationCoverage()) { Random = new SimulationRandom(seed, 2) };
-        CommitLife life = kind == "linear" ? LinearCommitLife.Make(machine, ref random) : SnapshotCommitLife.Make(machine, ref random);
+        CommitLife life = kind == "linear"
+            ? LinearCommitLife.Make(machine, ref random) : SnapshotCommitLife.Make(machine, ref random);
         var (cuts, before) = (0, Content(life.Origin));
         while (true)
         {
@@ -84,7 +85,9 @@ public class CommitTests
                 machine.Boot();
                 Assert.True(life.Show().AsSpan().SequenceEqual(life.Expected), $"after {cuts} cuts the device shows something else");
                 var origin = Content(life.Origin);
-                Assert.True(life.IsUnfinished || origin.AsSpan().SequenceEqual(before) || origin.AsSpan().SequenceEqual(life.Expected), $"after {cuts} cuts the origin has changed, and the overlay doesn't say so");
+                Assert.True(life.IsUnfinished || origin.AsSpan().SequenceEqual(before)
+                    || origin.AsSpan().SequenceEqual(life.Expected),
+                    $"after {cuts} cuts the origin has changed, and the overlay doesn't say so");
                 if (!life.IsUnfinished || !random.OneIn(2))
                     continue;
                 Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => life.Reset(force: false)).Message);

@@ -11,7 +11,9 @@ using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Engine.Operations;
 
-/// <summary>A linear overlay that is committed: filled by the product itself, over an origin that may have to grow, and sometimes not closed before.</summary>
+/// <summary>
+/// A linear overlay that is committed: filled by the product itself, over an origin that may have to grow, and sometimes not closed before.
+/// </summary>
 internal sealed class LinearCommitLife : CommitLife
 {
     private SimulatedDisk _overlay = null!;
@@ -36,18 +38,28 @@ internal sealed class LinearCommitLife : CommitLife
             Origin = default,
             OriginUri = "/origin",
         };
-        var overlay = new SimulatedDisk("overlay", kind, 4096) { CanPunch = !random.OneIn(4), MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes };
+        var overlay = new SimulatedDisk("overlay", kind,
+            4096)
+        { CanPunch = !random.OneIn(4), MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes };
         var origin = new SimulatedDisk("origin", kind, 4096) { CanPunch = !random.OneIn(4) };
         overlay.Blank(superblock.MapFileBytes);
         origin.Blank(kind == FileKind.Regular && random.OneIn(2) ? 512 * random.Next(1, (int)(deviceBytes / 512)) : deviceBytes);
         machine.Disks.AddRange([overlay, origin]);
-        var life = new LinearCommitLife { Machine = machine, Origin = origin, _overlay = overlay, Expected = new byte[deviceBytes], _batchBytes = random.OneIn(2) ? 1 << 14 : 1 << 20 };
+        var life = new LinearCommitLife
+        {
+            Machine = machine,
+            Origin = origin,
+            _overlay = overlay,
+            Expected = new byte[deviceBytes],
+            _batchBytes = random.OneIn(2) ? 1 << 14 : 1 << 20
+        };
         for (var at = 0; at < origin.Length; at += 512)
             BinaryPrimitives.WriteInt64LittleEndian(life.Expected.AsSpan(at), 0x1000000L + at);
         origin.Write(0, life.Expected.AsSpan(0, (int)origin.Length));
         origin.Sync(long.MaxValue);
         var file = new SimulatedFile(machine, overlay);
-        LinearPlan.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file, preallocate: false);
+        LinearPlan.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file,
+            preallocate: false);
         life.Fill(ref random);
         return life;
     }
@@ -58,7 +70,8 @@ internal sealed class LinearCommitLife : CommitLife
         // Without a look at its content, on which most cuts would fall.
         var seen = new OriginIdentity(Origin.Kind == FileKind.Regular ? OriginKind.File : OriginKind.BlockDevice, Origin.Length, 0, 0, 0);
         var files = Files(OverlayAccess.Write);
-        using var merge = LinearMerge.Open(files, new CommitTarget("/origin", seen, Origin.Kind == FileKind.Regular, Expected.Length), unread => OverlayReader.Over(files, unread, NewLoop()), _batchBytes);
+        var target = new CommitTarget("/origin", seen, Origin.Kind == FileKind.Regular, Expected.Length);
+        using var merge = LinearMerge.Open(files, target, unread => OverlayReader.Over(files, unread, NewLoop()), _batchBytes);
         OverlayCommit.Run(merge, origin);
     }
 
@@ -77,7 +90,8 @@ internal sealed class LinearCommitLife : CommitLife
     public override void AssertEmpty()
     {
         using (var reader = Read())
-            Assert.All(reader.Extents(), extent => Assert.True(extent.Source is RunSource.Origin or RunSource.OriginHole, $"{extent} is in the overlay"));
+            Assert.All(reader.Extents(), extent =>
+                Assert.True(extent.Source is RunSource.Origin or RunSource.OriginHole, $"{extent} is in the overlay"));
         Assert.Equal(Expected.Length, Origin.Length);
         var files = Files(OverlayAccess.Read);
         Assert.Equal(OriginIdentity.Of(new SimulatedFile(Machine, Origin)), files.Superblock.Origin);
@@ -96,7 +110,12 @@ internal sealed class LinearCommitLife : CommitLife
             var length = Math.Min(Expected.Length - start, (long)unit * random.Next(1, random.OneIn(8) ? 500 : 6));
             if (length == 0)
                 continue;
-            using var request = new TestRequest { Operation = random.OneIn(4) ? BlockOperation.WriteZeroes : BlockOperation.Write, ByteOffset = start, ByteLength = length };
+            using var request = new TestRequest
+            {
+                Operation = random.OneIn(4) ? BlockOperation.WriteZeroes : BlockOperation.Write,
+                ByteOffset = start,
+                ByteLength = length
+            };
             if (request.Operation == BlockOperation.Write)
             {
                 request.Content.Clear();
@@ -157,6 +176,7 @@ internal sealed class LinearCommitLife : CommitLife
     private OverlayReader Read()
     {
         var loop = NewLoop();
-        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), new SessionOptions { ReadOnly = true }, loop), loop);
+        var options = new SessionOptions { ReadOnly = true };
+        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), options, loop), loop);
     }
 }

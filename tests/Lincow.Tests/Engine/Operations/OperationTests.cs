@@ -48,11 +48,13 @@ public sealed class OperationTests : IDisposable
         Assert.False((await OverlayCheck.RunAsync(At("work"), progress: progress, stop: Stop)).IsDamaged);
         Assert.NotEmpty(told);
         Assert.All(told, report => Assert.Equal("map pages", report.Stage));
-        var ranges = await OverlayMap.ReadAsync(new SessionOptions { Overlay = At("work") }, Stop).Where(range => range.Depth == 0).ToListAsync(Stop);
+        var options = new SessionOptions { Overlay = At("work") };
+        var ranges = await OverlayMap.ReadAsync(options, Stop).Where(range => range.Depth == 0).ToListAsync(Stop);
         Assert.Equal(4096, ranges.Sum(range => range.Length));
         told.Clear();
         var converter = new OverlayConverter(StoreChangeFormat.All, progress, Stop);
-        await converter.RunAsync(new ConvertOptions { Source = At("work"), Destination = At("other"), To = store == "linear" ? "snapshot" : "linear" });
+        var to = store == "linear" ? "snapshot" : "linear";
+        await converter.RunAsync(new ConvertOptions { Source = At("work"), Destination = At("other"), To = to });
         Assert.Equal(["copying", "reading back"], told.Select(report => report.Stage).Distinct());
         told.Clear();
         var report = await OverlayCommit.RunAsync(new SessionOptions { Overlay = At("work") }, progress, Stop);
@@ -77,7 +79,10 @@ public sealed class OperationTests : IDisposable
     {
         await OverlayCreator.CreateAsync(Options("snapshot"), Stop);
         await Use(At("work"), async (session, _) =>
-            Assert.Contains("can't be reset while it is served", (await Assert.ThrowsAsync<LincowException>(() => session.ResetAsync())).Message, StringComparison.Ordinal));
+        {
+            var error = await Assert.ThrowsAsync<LincowException>(() => session.ResetAsync());
+            Assert.Contains("can't be reset while it is served", error.Message, StringComparison.Ordinal);
+        });
     }
 
     [Theory]
@@ -95,8 +100,10 @@ public sealed class OperationTests : IDisposable
                 stop.Cancel();
         });
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => OverlayDescription.ReadAsync(At("work"), stop: stop.Token));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => OverlayCheck.RunAsync(At("work"), repair: true, progress: stopping, stop: stop.Token));
-        Assert.Throws<OperationCanceledException>(() => OverlayCheck.Run(At("work"), null, repair: true, progress: stopping, stop: stop.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() =>
+            OverlayCheck.RunAsync(At("work"), repair: true, progress: stopping, stop: stop.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            OverlayCheck.Run(At("work"), null, repair: true, progress: stopping, stop: stop.Token));
         await OverlayReset.ResetAsync(At("work"), stop: Stop);
     }
 
@@ -105,9 +112,11 @@ public sealed class OperationTests : IDisposable
     {
         var error = await Assert.ThrowsAsync<LincowException>(() => OverlayDescription.ReadAsync(At("nothing"), stop: Stop));
         Assert.Contains("there is no such file", error.Message, StringComparison.Ordinal);
-        error = await Assert.ThrowsAsync<LincowException>(() => OverlayCreator.CreateAsync(Options("linear") with { Store = "shelf" }, Stop));
+        var unknown = Options("linear") with { Store = "shelf" };
+        error = await Assert.ThrowsAsync<LincowException>(() => OverlayCreator.CreateAsync(unknown, Stop));
         Assert.Contains("use linear or snapshot", error.Message, StringComparison.Ordinal);
-        error = await Assert.ThrowsAsync<LincowException>(() => OverlayCreator.CreateAsync(Options("snapshot") with { Map = At("map") }, Stop));
+        var mapped = Options("snapshot") with { Map = At("map") };
+        error = await Assert.ThrowsAsync<LincowException>(() => OverlayCreator.CreateAsync(mapped, Stop));
         Assert.Contains("has no map of its own", error.Message, StringComparison.Ordinal);
         Assert.False(File.Exists(At("work")));
     }

@@ -32,7 +32,8 @@ internal abstract class OverlayOnLoop : IDisposable
             file.SetLength(size);
         }
         (_thread, Loop) = TestLoop.Start(loop);
-        Session = Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly, Store = store }, Loop));
+        Session = Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly, Store = store },
+            Loop));
     }
 
     /// <summary>What the device holds at first.</summary>

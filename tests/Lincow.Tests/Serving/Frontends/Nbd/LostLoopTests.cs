@@ -7,7 +7,9 @@ using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
 
-/// <summary>Two devices on two loops, one of which meets an exception: what that does to the other's clients, and to the server's end.</summary>
+/// <summary>
+/// Two devices on two loops, one of which meets an exception: what that does to the other's clients, and to the server's end.
+/// </summary>
 public sealed class LostLoopTests : IDisposable
 {
     private readonly LoopThread _front = LoopThread.StartWithoutRing("front");
@@ -27,7 +29,9 @@ public sealed class LostLoopTests : IDisposable
         });
         _lost = _bad.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _bad.Loop));
         _kept = _good.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _good.Loop));
-        _server = new NbdServer(_front.Loop, new NbdExports([new NbdExport("lost", _lost.Device, _bad.Loop, ""), new NbdExport("kept", _kept.Device, _good.Loop, "")]), null, _ => { });
+        _server = new NbdServer(_front.Loop,
+            new NbdExports([new NbdExport("lost", _lost.Device, _bad.Loop, ""), new NbdExport("kept", _kept.Device, _good.Loop, "")]), null,
+            _ => { });
         var listener = LinuxSocket.ListenUnix(_path);
         _front.Loop.Invoke(() => _server.Listen(listener));
     }
@@ -57,7 +61,8 @@ public sealed class LostLoopTests : IDisposable
         Assert.Equal(0u, kept.Write(0, new byte[4096]));
         await Break();
         await _front.Loop.StartUntilEnded(_server.Stop).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
-        await Task.WhenAll(_server.Drained(_bad.Loop), _server.Drained(_good.Loop)).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await Task.WhenAll(_server.Drained(_bad.Loop), _server.Drained(_good.Loop))
+            .WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
         Assert.Equal(0, _server.ConnectionCount);
     }
 
@@ -94,7 +99,8 @@ public sealed class LostLoopTests : IDisposable
     private async Task Break()
     {
         _bad.Loop.Post(() => throw new InvalidOperationException("broken on purpose"));
-        Assert.Equal("broken on purpose", (await _fault.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken)).Message);
+        Assert.Equal("broken on purpose",
+            (await _fault.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken)).Message);
         Assert.True(_bad.Loop.IsAbandoned);
     }
 

@@ -9,6 +9,7 @@
 //
 // KEY is any text. The cipher is AES-256 in counter mode: enough for a sample, not for your secrets (nothing authenticates the image).
 
+using Lincow;
 using Lincow.Blobs;
 using System.Buffers.Binary;
 using System.Security.Cryptography;

@@ -51,7 +51,7 @@ internal sealed class Demo
 
         Title("2. lincow create: an overlay over it");
         OverlayCreator.Create(new CreateOptions { Overlay = Overlay, Origin = Origin });
-        var info = OverlayInfo.Read(Overlay, null);
+        var info = OverlayDescription.Read(Overlay, null);
         Say($"work.cow: {SizeText.Format(info.Size)} device, map {SizeText.Format(info.MapBytes)}, data at shift {SizeText.Format(info.DataOffset)}, {SizeText.Format(info.AllocatedBytes ?? 0)} on disk");
 
         Title("3. lincow serve: change files through a real NBD client");
@@ -68,7 +68,7 @@ internal sealed class Demo
         Title("6. lincow reset: back to the image");
         var reset = Stopwatch.StartNew();
         OverlayReset.Reset(Overlay, null);
-        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayInfo.Read(Overlay, null).AllocatedBytes ?? 0)} on disk now");
+        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayDescription.Read(Overlay, null).AllocatedBytes ?? 0)} on disk now");
         Serve(uri =>
         {
             var copy = Path.Combine(_directory, "after-reset.img");

@@ -158,7 +158,7 @@ internal sealed class SessionArguments
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
-    private readonly Option<StoreKind> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
+    private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
     private readonly Option<long?> _areaCache = Options.Size("--area-cache", "dm-snapshot stores: memory for areas of the list [default: 16M]");
     private readonly Option<bool> _giveUp = new("--give-up-when-full") { Description = "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on" };
     private readonly Option<double> _stopTimeout = new("--stop-timeout") { Description = "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]", HelpName = "SECONDS", DefaultValueFactory = _ => HostOptions.DefaultStopSeconds };
@@ -189,7 +189,7 @@ internal sealed class SessionArguments
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
             TransientData = result.GetValue(_overlayData),
-            Store = result.GetValue(_store),
+            Store = result.GetValue(_store) ?? StoreTraits.DefaultName,
             AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,
             GiveUpWhenFull = result.GetValue(_giveUp),
             Rescue = result.GetValue(_rescue),
@@ -208,21 +208,21 @@ internal sealed class SessionArguments
     // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
     private static SessionOptions FromTable(DmTable table, SessionOptions common)
     {
-        common = common with { Origin = table.Origin, Store = table.Store, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store == StoreKind.Snapshot && table.Kind != "PO") };
+        common = common with { Origin = table.Origin, Store = table.Store.Name, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store.CanBeFull && table.Kind != "PO") };
         if (!table.IsPersistent)
             return common with { TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
         if (IsBlank(table.Map ?? table.Overlay))
         {
             // An empty file of a given size is a store of that size.
-            var room = table.Store == StoreKind.Snapshot && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
+            var room = table.Store.CanBeFull && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
             OverlayCreator.Create(CreateCommand.FromTable(table) with { StoreBytes = room > 0 ? room : null, Force = room > 0 });
         }
-        var info = OverlayInfo.Read(table.Overlay, table.Map, origin: table.Origin);
-        if (table.Store == StoreKind.Snapshot)
+        var info = OverlayDescription.Read(table.Overlay, table.Map, origin: table.Origin);
+        if (table.Store.CanBeFull)
         {
             // The header's chunk size counts, as in the kernel.
-            return info.Store != "snapshot"
-                ? throw new LincowException($"{table.Overlay}: is a linear overlay; its target is 'cow'")
+            return info.Store != table.Store.Name
+                ? throw new LincowException($"{table.Overlay}: is a {info.Store} overlay; its target is '{StoreTraits.Of(info.Store).DmTarget}'")
                 : common with { Overlay = table.Overlay, SizeBytes = table.SizeBytes };
         }
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)

@@ -72,7 +72,7 @@ internal static class StatusCommand
         var words = report.LiveOrigin is not null ? report.Counters?.FailedBecause is null ? "snapshot-origin" : "snapshot-origin Invalid"
             : report.Counters?.DmStatus is { } status ? "snapshot " + status
             : report.Counters?.FailedBecause is not null ? "cow Invalid"
-            : report.Overlay is not null && OverlayInfo.Read(report.Overlay, null) is var info
+            : report.Overlay is not null && OverlayDescription.Read(report.Overlay, null) is var info
                 ? info.DmStatus is { } last ? "snapshot " + last
                 : string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
             : "cow Unknown";

@@ -292,7 +292,7 @@ internal sealed class SimulationRun : IDisposable
         {
             session.Close();
             // A snapshot store with nothing to commit has nothing to write either.
-            if (_shape.Store == StoreKind.Linear)
+            if (_shape.Store == "linear")
                 throw new SimulationFailure("a clean close without power");
         }
         catch (LincowException)

@@ -1,7 +1,6 @@
 using Lincow.Linux;
-using Lincow.Origins;
 
-namespace Lincow.Operations;
+namespace Lincow.Origins;
 
 /// <summary>
 /// An origin that is open for writing, and that nobody else uses under any of its names: as it is, as the file behind loop devices, as a loop device over a

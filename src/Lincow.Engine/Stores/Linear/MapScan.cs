@@ -1,9 +1,8 @@
 using System.Numerics;
 using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Stores.Linear;
 
-namespace Lincow.Operations;
+namespace Lincow.Stores.Linear;
 
 /// <summary>Walks over the map pages on disk that were ever written; holes of the map are pages without content.</summary>
 internal static class MapScan

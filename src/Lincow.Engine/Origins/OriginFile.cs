@@ -1,12 +1,9 @@
 using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Origins;
-using Lincow.Stores.DmSnapshot;
-using Lincow.Stores.Linear;
 
-namespace Lincow.Operations;
+namespace Lincow.Origins;
 
-/// <summary>Finds, opens and recognises an origin. Opened read-only; a shared lock keeps overlays that are being written from serving as one.</summary>
+/// <summary>An origin that is open. Opened read-only; a shared lock keeps overlays that are being written from serving as one.</summary>
 internal sealed class OriginFile : IDisposable
 {
     /// <summary>The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.</summary>
@@ -15,21 +12,25 @@ internal sealed class OriginFile : IDisposable
     /// <summary>The byte that a process holds exclusively while it serves the origin itself, for writing, with snapshots of it.</summary>
     public const long LiveByte = LockByte + 1;
 
-    private const string ZeroPrefix = "zero:";
-
     private readonly LinuxFile? _file;
     private readonly UserOrigin? _user;
 
-    internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file) => (Uri, Identity, _file) = (uri, identity, file);
+    internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file) : this(OriginReference.Parse(uri), identity, file)
+    {
+    }
+
+    private OriginFile(OriginReference reference, OriginIdentity identity, LinuxFile? file) => (Reference, Identity, _file) = (reference, identity, file);
 
     private OriginFile(UserOrigin user)
     {
-        OverlayCreator.RequireSize(user.SizeBytes, user.Name);
-        (Uri, Identity, _user) = ("user:" + user.Name, OriginIdentity.Of(user), user);
+        DeviceSize.Require(user.SizeBytes, user.Name);
+        (Reference, Identity, _user) = (OriginReference.Program(user.Name), OriginIdentity.Of(user), user);
     }
 
-    /// <summary>An absolute path, zero:SIZE, or user:NAME.</summary>
-    public string Uri { get; }
+    public OriginReference Reference { get; }
+
+    /// <summary>The reference's text: an absolute path, zero:SIZE, or user:NAME.</summary>
+    public string Uri => Reference.Text;
 
     public OriginIdentity Identity { get; }
 
@@ -37,29 +38,20 @@ internal sealed class OriginFile : IDisposable
 
     public FileFacts? Facts => _file?.Facts;
 
-    /// <summary>The form in which an origin is remembered: zero:SIZE as it is, a path made absolute (links are kept).</summary>
-    public static string Normalize(string uri) => IsPath(uri) ? Path.GetFullPath(uri) : uri;
-
-    /// <summary>Whether it leads to a file.</summary>
-    public static bool IsPath(string uri) => !uri.StartsWith(ZeroPrefix, StringComparison.Ordinal);
-
     /// <summary>Opens it. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.</summary>
-    /// <param name="uri">A path, or zero:SIZE.</param>
+    /// <param name="reference">What the user named, or an overlay remembers.</param>
+    /// <param name="refuse">Told of the open file; throws when this one can't be an origin, for it is an overlay's.</param>
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
-    public static OriginFile Open(string uri, bool direct = false, bool isLive = false)
+    public static OriginFile Open(OriginReference reference, Action<LinuxFile> refuse, bool direct = false, bool isLive = false)
     {
-        if (!IsPath(uri))
-        {
-            var bytes = SizeText.Parse(uri[ZeroPrefix.Length..], "origin");
-            return new OriginFile(uri, new OriginIdentity(OriginKind.Zero, bytes, 0, 0, 0), null);
-        }
-        if (uri.Length == 0)
+        if (reference.IsNothing)
+            return new OriginFile(reference, new OriginIdentity(OriginKind.Zero, reference.ParseSizeBytes(), 0, 0, 0), null);
+        if (reference.Text.Length == 0)
             throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
-        var scheme = uri.IndexOf("://", StringComparison.Ordinal);
-        if (scheme > 0)
-            throw new LincowException($"{uri}: origins of the kind '{uri[..scheme]}' are not there yet. Give a file, a block device or zero:SIZE");
-        var path = Path.GetFullPath(uri);
+        if (reference.Kind == OriginReferenceKind.Remote)
+            throw new LincowException($"{reference}: origins of the kind '{reference.Scheme}' are not there yet. Give a file, a block device or zero:SIZE");
+        var path = reference.Text;
         var file = OpenPath(path);
         try
         {
@@ -74,8 +66,8 @@ internal sealed class OriginFile : IDisposable
                 throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
             if (!isLive && file.IsLockedElsewhere(LiveByte))
                 throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves it with snapshots of it. Serve this overlay there, too, or stop that process first");
-            RequireNoOverlay(file);
-            return new OriginFile(path, identity, file);
+            refuse(file);
+            return new OriginFile(reference, identity, file);
         }
         catch
         {
@@ -84,8 +76,8 @@ internal sealed class OriginFile : IDisposable
         }
     }
 
-    /// <summary>The origin that a program gives, or else the one of that name.</summary>
-    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null ? Open(uri, direct, isLive) : new OriginFile(user);
+    /// <summary>The origin that a program gives.</summary>
+    public static OriginFile Of(UserOrigin user) => new(user);
 
     /// <summary>The very same file or block device, for writing; a block device is claimed. Throws <see cref="LinuxException"/>.</summary>
     public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file")).Reopen(writable: true, exclusiveDevice: true);
@@ -103,18 +95,6 @@ internal sealed class OriginFile : IDisposable
     {
         _file?.Dispose();
         _user?.Dispose();
-    }
-
-    // Its raw bytes, superblock and map in front, are not what anybody means by an origin.
-    private static void RequireNoOverlay(LinuxFile file)
-    {
-        using var head = new AlignedBytes(2 * Superblock.SizeBytes);
-        var bytes = file.Read(head.Span, 0);
-        var isOverlay = bytes == head.Span.Length && SuperblockFile.Decode(head.Span, file.Path).Current is not null;
-        isOverlay |= bytes >= SnapshotHeader.SizeBytes && SnapshotHeader.Decode(head.Span[..SnapshotHeader.SizeBytes], out _) is not null;
-        // mutation: overlay-as-origin-without-cache
-        if (isOverlay)
-            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
     }
 
     private static void Require(LinuxFile file)

@@ -2,9 +2,8 @@ using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Origins;
 using Lincow.Requests;
-using Lincow.Stores.Linear;
 
-namespace Lincow.Operations;
+namespace Lincow.Stores.Linear;
 
 /// <summary>
 /// A linear overlay being committed. Chunks are forgotten by an ordinary flush round of an open session, so a cut leaves the map with or without a
@@ -22,7 +21,7 @@ internal sealed class LinearMerge : ICommitSource
     /// <summary>Zeroes that become a hole of the origin cost no more than their states in the map, so this many bytes of them count as one.</summary>
     private const int HoleBytesAsOne = 1024;
 
-    private readonly OverlayReader _reader;
+    private readonly IStoreDevice _device;
     private readonly IEnumerator<PlacedExtent> _extents;
     private readonly long _batchBytes;
     private readonly Superblock _before;
@@ -30,54 +29,28 @@ internal sealed class LinearMerge : ICommitSource
     private long _position;
     private PlacedExtent _rest;
 
-    private LinearMerge(OverlayReader reader, Superblock before, LinuxFile data, bool zeroesAreHoles, long batchBytes)
+    private LinearMerge(IStoreDevice device, Superblock before, LinuxFile data, bool zeroesAreHoles, long batchBytes)
     {
-        (_reader, _before, Data, _batchBytes, _zeroBytesAsOne) = (reader, before, data, batchBytes, zeroesAreHoles ? HoleBytesAsOne : 1);
-        _extents = reader.Extents().GetEnumerator();
+        (_device, _before, Data, _batchBytes, _zeroBytesAsOne) = (device, before, data, batchBytes, zeroesAreHoles ? HoleBytesAsOne : 1);
+        _extents = device.Extents().GetEnumerator();
     }
 
     public LinuxFile Data { get; }
 
-    public long DeviceBytes => _reader.Device.SizeBytes;
+    public long DeviceBytes => _device.Geometry.DeviceBytes;
 
-    public int ChunkBytes => (int)_reader.Device.Geometry.ChunkBytes;
+    public int ChunkBytes => (int)_device.Geometry.ChunkBytes;
 
     public double Progress => (double)_position / DeviceBytes;
 
-    private LinearStore Store => (LinearStore)_reader.Device.Stack.Top;
-
-    /// <summary>Looks at the overlay and its origin first, as any reader does, so that what is damaged or isn't the origin is refused before anything is written.</summary>
-    public static LinearMerge Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
-    {
-        using (var look = new OverlayReader(options))
-        {
-            foreach (var _ in look.Extents())
-                OverlayCommit.RequireWanted(options.Overlay!, stop);
-        }
-        var files = OverlayFiles.Open(options.Overlay!, options.Map, OverlayAccess.Write, acceptMap: options.AcceptMap);
-        OriginClaim? origin = null;
-        try
-        {
-            var seen = OverlaySession.OpenOrigin(files, options);
-            claim = origin = OverlayCommit.Claim(seen);
-            // mutation: commit-recorded-before-the-checks (2 lines)
-            OverlayCommit.RequireReady(files.Path, origin.File, files.Superblock.DeviceBytes, stop);
-            return Open(files, seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular, new PosixLoop());
-        }
-        catch
-        {
-            origin?.Dispose();
-            files.Dispose();
-            throw;
-        }
-    }
+    private LinearStore Store => (LinearStore)_device.Store;
 
     /// <summary>Marks the overlay as in use.</summary>
-    internal static LinearMerge Open(OverlayFiles files, string originUri, OriginIdentity identity, bool zeroesAreHoles, IoLoop loop, long batchBytes = BatchBytes)
+    public static LinearMerge Open(LinearFiles files, CommitTarget target, Func<OriginFile, IStoreDevice> open, long batchBytes = BatchBytes)
     {
         // No origin that could be read: what it would show is changing.
-        var session = OverlaySession.Open(files, new OriginFile(originUri, identity, null), readOnly: false, "commit", loop);
-        return new LinearMerge(new OverlayReader(session, loop), files.Superblock, files.DataFile, zeroesAreHoles, batchBytes);
+        var device = open(new OriginFile(target.Uri, target.Identity, null));
+        return new LinearMerge(device, files.Superblock, files.DataFile, target.ZeroesAreHoles, batchBytes);
     }
 
     public bool TryTake(List<CommitRun> runs)
@@ -120,7 +93,7 @@ internal sealed class LinearMerge : ICommitSource
 
     public void Forget(List<CommitRun> runs)
     {
-        var geometry = _reader.Device.Geometry;
+        var geometry = _device.Geometry;
         foreach (var run in runs)
         {
             var first = geometry.ChunkAt(run.ByteOffset);
@@ -130,7 +103,7 @@ internal sealed class LinearMerge : ICommitSource
             Store.Map.Set(first, end - first, ChunkState.Origin);
         }
         // mutation: commit-gives-space-back-before-flush
-        _reader.Session.Flush();
+        _device.Flush();
         if (Data.Facts.Kind != FileKind.Regular)
             return;
         foreach (var run in runs)
@@ -166,6 +139,6 @@ internal sealed class LinearMerge : ICommitSource
     public void Dispose()
     {
         _extents.Dispose();
-        _reader.Dispose();
+        _device.Dispose();
     }
 }

@@ -1,40 +1,10 @@
 using Lincow.Linux;
-using Lincow.Operations;
 using Lincow.Origins;
-using Lincow.Stores.DmSnapshot;
 
-namespace Lincow.Conversion;
-
-/// <summary>
-/// Persistent exception stores of the kernel's dm-snapshot. Such a store names no origin and no size: where lincow has no note of them, the origin
-/// is the user's word, and the device is as large as it.
-/// </summary>
-public sealed class SnapshotStoreFormat : IChangeFormat
-{
-    public string Name => "snapshot";
-
-    public bool Recognises(LinuxFile file, ReadOnlySpan<byte> head) => SnapshotHeader.HasMagic(head);
-
-    public IChangeSource Open(ChangeSourceOptions options)
-    {
-        // A block device may be part of a snapshot of the kernel's at this moment; and a blank one, which the engine would take, holds no snapshot.
-        using (var store = StoreFile.Open(options.Path))
-        {
-            var head = new byte[SnapshotHeader.SizeBytes];
-            store.Read(head, 0);
-            if (!SnapshotHeader.HasMagic(head))
-                throw new LincowException($"{options.Path}: is not a dm-snapshot store: it doesn't begin with the magic number of one");
-        }
-        return new OverlaySource(options);
-    }
-
-    public int ChunkFor(long? wanted, int source, long deviceBytes) => 1 << OverlayCreator.ChunkShift(wanted ?? Math.Max(source, OverlayConverter.UsualChunkBytes));
-
-    public IChangeSink Create(ChangeSinkOptions options) => new SnapshotStoreSink(options);
-}
+namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>Chunks in the order in which they come, their areas behind them, the header last: until then it is no store.</summary>
-internal sealed class SnapshotStoreSink : IChangeSink
+internal sealed class SnapshotSink : IChangeSink
 {
     private readonly LinuxFile _file;
     private readonly SnapshotLayout _layout;
@@ -44,13 +14,13 @@ internal sealed class SnapshotStoreSink : IChangeSink
     private readonly OriginIdentity _origin;
     private long _count;
 
-    public SnapshotStoreSink(ChangeSinkOptions options)
+    public SnapshotSink(ChangeSinkOptions options)
     {
         (_options, _file) = (options, options.File);
         _isDevice = _file.Facts.Kind == FileKind.BlockDevice;
-        _layout = new SnapshotLayout(OverlayCreator.ChunkShift(options.ChunkBytes));
+        _layout = new SnapshotLayout(DeviceSize.ChunkShift(options.ChunkBytes));
         (_area, _zeroes) = (new byte[_layout.ChunkBytes], new byte[_layout.ChunkBytes]);
-        using var origin = OriginFile.Open(options.OriginUri);
+        using var origin = StoreOrigin.Open(options.OriginUri);
         _origin = origin.Identity;
         if (options.DeviceBytes != origin.Identity.SizeBytes)
             throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a dm-snapshot is as large as its origin. Convert to qcow2, which can be larger");

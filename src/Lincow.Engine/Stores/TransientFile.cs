@@ -1,6 +1,7 @@
 using Lincow.Linux;
+using Lincow.Origins;
 
-namespace Lincow.Operations;
+namespace Lincow.Stores;
 
 /// <summary>The data of a transient overlay: a file without a name, so that nothing is left behind even by kill -9, or a block device.</summary>
 internal static class TransientFile
@@ -36,7 +37,7 @@ internal static class TransientFile
         var path = Path.GetFullPath(place ?? DefaultDirectory());
         if (!File.Exists(path))
             return Open(place, sizeBytes, direct);
-        return Free(OverlayFiles.OpenLocked(path, OverlayAccess.Write, direct, path));
+        return Free(StorePath.OpenLocked(path, OverlayAccess.Write, direct, path));
     }
 
     private static LinuxFile OpenAt(string path, bool direct)
@@ -69,7 +70,7 @@ internal static class TransientFile
     {
         try
         {
-            UnfinishedCommit.RefuseToReplace(file);
+            CutCommit.RefuseToReplace(file);
             return file;
         }
         catch

@@ -1,25 +1,7 @@
 using Lincow.Layers;
 using Lincow.Linux;
-using Lincow.Operations;
-using Lincow.Stores.Linear;
 
-namespace Lincow.Conversion;
-
-/// <summary>lincow's own overlays.</summary>
-public sealed class LinearFormat : IChangeFormat
-{
-    public string Name => "linear";
-
-    // One whose map lies apart begins with the guest's bytes, which must not pass for another format.
-    public bool Recognises(LinuxFile file, ReadOnlySpan<byte> head) =>
-        Superblock.HasMagic(head) || Superblock.HasMagic(head[Superblock.SizeBytes..]) || file.GetAttribute(OverlayFiles.MapAttribute) is not null || OverlayFiles.FindBeside(file.Path) is not null;
-
-    public IChangeSource Open(ChangeSourceOptions options) => new OverlaySource(options);
-
-    public int ChunkFor(long? wanted, int source, long deviceBytes) => 1 << OverlayCreator.ChunkShift(wanted ?? Math.Max(source, OverlayConverter.UsualChunkBytes));
-
-    public IChangeSink Create(ChangeSinkOptions options) => new LinearSink(options);
-}
+namespace Lincow.Stores.Linear;
 
 /// <summary>
 /// Writes an overlay as it is after a clean close, in one pass: data at the shift, each map page once both its slots' content is known, and the
@@ -37,16 +19,14 @@ internal sealed class LinearSink : IChangeSink
     public LinearSink(ChangeSinkOptions options)
     {
         _file = options.File;
-        OverlayCreator.RequireSize(options.DeviceBytes, options.OriginUri);
-        using var origin = OriginFile.Open(options.OriginUri);
-        _superblock = OverlayCreator.Plan(origin, options.DeviceBytes, options.DeviceBytes, OverlayCreator.ChunkShift(options.ChunkBytes), separateData: null);
-        _superblock.Encode(new byte[Superblock.SizeBytes]);
-        _superblock = _superblock.Marked();
+        DeviceSize.Require(options.DeviceBytes, options.OriginUri);
+        using var origin = StoreOrigin.Open(options.OriginUri);
+        _superblock = new LinearPlan(LinearPlan.Plan(origin, options.DeviceBytes, options.DeviceBytes, DeviceSize.ChunkShift(options.ChunkBytes), separateData: null)).Superblock;
         _geometry = _superblock.Geometry;
-        OverlayCreator.RequireRoom(_superblock, _file, _file);
+        LinearPlan.RequireRoom(_superblock, _file, _file);
     }
 
-    public void Begin() => OverlayCreator.Prepare(_superblock, _file, _file, preallocate: false);
+    public void Begin() => LinearPlan.Prepare(_superblock, _file, _file, preallocate: false);
 
     public void Write(long byteOffset, ReadOnlySpan<byte> content)
     {

@@ -49,9 +49,14 @@ public sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, 
     /// <summary>Accepts no more. Calls back when the socket is closed.</summary>
     public void Stop(Action stopped)
     {
+        if (_state == State.Stopped)
+        {
+            stopped();
+            return;
+        }
         _stopped = stopped;
         LinuxSocket.Shutdown(descriptor, LinuxSocket.ShutdownBoth);
-        if (_state == State.Accepting)
+        if (_state is State.Accepting or State.Stopping)
             _state = State.Stopping;
         else
             Close();

@@ -1,10 +1,8 @@
-using System.Buffers.Binary;
-using System.Net.Sockets;
-using System.Text;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
+using Lincow.Tests.Serving.Hosting;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
 
@@ -120,19 +118,5 @@ public sealed class LostLoopTests : IDisposable
         Assert.True(_bad.Loop.IsAbandoned);
     }
 
-    private NbdTestClient Connect(string export)
-    {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 20_000 };
-        socket.Connect(new UnixDomainSocketEndPoint(_path));
-        var client = new NbdTestClient(socket, structured: false, extended: false);
-        client.ReceiveExactly(new byte[18]);
-        var option = new byte[20];
-        option[3] = 3;
-        "IHAVEOPT"u8.CopyTo(option.AsSpan(4));
-        BinaryPrimitives.WriteUInt32BigEndian(option.AsSpan(12), 1);
-        BinaryPrimitives.WriteUInt32BigEndian(option.AsSpan(16), (uint)export.Length);
-        client.Send([.. option, .. Encoding.UTF8.GetBytes(export)]);
-        client.ReceiveExactly(new byte[10]);
-        return client;
-    }
+    private NbdTestClient Connect(string export) => HostedOverlays.Connect(_path, export)!;
 }

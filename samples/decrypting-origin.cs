@@ -1,14 +1,15 @@
 #:project ../src/Lincow.Serving/Lincow.Serving.csproj
 #:property AllowUnsafeBlocks=true
 
-// An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay that
-// takes every write. What dm-userspace did for mappings, in C#.
+// An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay
+// that takes every write. What dm-userspace did for mappings, in C#.
 //
 //   dotnet run samples/decrypting-origin.cs -- make plain.img image.enc KEY      encrypts an image
 //   dotnet run samples/decrypting-origin.cs -- serve image.enc KEY nbd.sock      serves it, writable, until Ctrl-C; writes are forgotten
 //
 // KEY is any text. The cipher is AES-256 in counter mode: enough for a sample, not for your secrets (nothing authenticates the image).
 
+using Lincow;
 using Lincow.Blobs;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
@@ -58,7 +59,8 @@ internal sealed class DecryptingOrigin(string path, string key) : UserOrigin
     public override void Read(long byteOffset, Span<byte> target)
     {
         for (var done = 0; done < target.Length;)
-            done += RandomAccess.Read(_file, target[done..], byteOffset + done) is > 0 and var count ? count : throw new EndOfStreamException(path);
+            done += RandomAccess.Read(_file, target[done..], byteOffset + done) is > 0 and var count
+                ? count : throw new EndOfStreamException(path);
         _cipher.Apply(byteOffset, target);
     }
 

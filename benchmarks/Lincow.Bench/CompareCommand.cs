@@ -17,19 +17,47 @@ internal static class CompareCommand
 
     public static RootCommand Build()
     {
-        var quick = new Option<bool>("--quick") { Description = "One round of a second for each cell, and fewer subjects and rows: a look, not a result" };
-        var rows = new Option<string?>("--rows") { Description = "Only these rows: names with * and ?, or words of titles, separated by commas", HelpName = "PATTERN" };
-        var subjects = new Option<string?>("--subjects") { Description = "Only these subjects: names with * and ?, separated by commas", HelpName = "PATTERN" };
+        var quick = new Option<bool>("--quick")
+        {
+            Description = "One round of a second for each cell, and fewer subjects and rows: a look, not a "
+                + "result"
+        };
+        var rows = new Option<string?>("--rows")
+        {
+            Description = "Only these rows: names with * and ?, or words of titles, separated by commas",
+            HelpName = "PATTERN"
+        };
+        var subjects = new Option<string?>("--subjects")
+        {
+            Description = "Only these subjects: names with * and ?, separated by commas",
+            HelpName = "PATTERN"
+        };
         var rounds = new Option<int?>("--rounds") { Description = $"How often each cell is measured [default: {Rounds}]", HelpName = "N" };
-        var seconds = new Option<double?>("--seconds") { Description = $"How long each cell is measured [default: {Seconds}]", HelpName = "S" };
-        var output = new Option<string>("--output") { Description = "Where bench-results.json, .md and .svg go", HelpName = "DIR", DefaultValueFactory = _ => "." };
-        var work = new Option<string?>("--work") { Description = "A directory on the disk to measure, with 6 GiB free [default: $TMPDIR, or /var/tmp]", HelpName = "DIR" };
+        var seconds = new Option<double?>("--seconds")
+        {
+            Description = $"How long each cell is measured [default: {Seconds}]",
+            HelpName = "S"
+        };
+        var output = new Option<string>("--output")
+        {
+            Description = "Where bench-results.json, .md and .svg go",
+            HelpName = "DIR",
+            DefaultValueFactory = _ => "."
+        };
+        var work = new Option<string?>("--work")
+        {
+            Description = "A directory on the disk to measure, with 6 GiB free [default: $TMPDIR, or "
+                + "/var/tmp]",
+            HelpName = "DIR"
+        };
         var list = new Option<bool>("--list") { Description = "Name the rows and the subjects, and measure nothing" };
-        var command = new RootCommand("./bench: compare lincow with its peers: same origin, same disk, same client.") { quick, rows, subjects, rounds, seconds, output, work, list };
+        var command = new RootCommand("./bench: compare lincow with its peers: same origin, same disk, same client.") { quick, rows,
+            subjects, rounds, seconds, output, work, list };
         command.SetAction(result =>
         {
             var isQuick = result.GetValue(quick);
-            var settings = new BenchSettings(isQuick, result.GetValue(rounds) ?? (isQuick ? QuickRounds : Rounds), result.GetValue(seconds) ?? (isQuick ? QuickSeconds : Seconds),
+            var settings = new BenchSettings(isQuick, result.GetValue(rounds) ?? (isQuick ? QuickRounds : Rounds),
+                result.GetValue(seconds) ?? (isQuick ? QuickSeconds : Seconds),
                 result.GetValue(rows), result.GetValue(subjects));
             if (settings.Rounds < 1 || settings.Seconds <= 0)
                 return Fail("--rounds and --seconds have to be positive", status: 2);
@@ -81,11 +109,14 @@ internal static class CompareCommand
             results.Note(sentence);
         var summaries = shown.Select(row => RowSummary.Of(row, results)).ToList();
         var report = new Report(summaries, machine, results.Notes);
-        File.WriteAllText(Path.Combine(output, "bench-results.json"), JsonReport.Write(started, machine, settings, summaries, results.Notes));
+        File.WriteAllText(Path.Combine(output, "bench-results.json"),
+            JsonReport.Write(started, machine, settings, summaries, results.Notes));
         File.WriteAllText(Path.Combine(output, "bench-results.md"), report.ToMarkdown());
         File.WriteAllText(Path.Combine(output, "bench-results.svg"), SvgChart.Draw(summaries));
         report.WriteToConsole();
-        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"took {(DateTimeOffset.Now - started).TotalMinutes:0.0} minutes; bench-results.json, .md and .svg are in {Path.GetFullPath(output)}"));
+        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"took {(DateTimeOffset.Now - started).TotalMinutes:0.0} minutes; bench-results.json, .md and .svg are in "
+                + $"{Path.GetFullPath(output)}"));
         return summaries.Any(row => row.Cells.Any(cell => cell.Subject.Role == Role.Lincow && cell.Failure is not null)) ? 1 : 0;
     }
 

@@ -8,49 +8,55 @@ namespace Lincow.Cli;
 /// <summary>Options that several commands share, made anew for each.</summary>
 internal static class Options
 {
-    public static Argument<string> Overlay() => new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
+    public static Argument<string> Overlay() =>
+        new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
 
     public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
         new("--origin") { Description = description, HelpName = "ORIGIN" };
 
-    public static Option<string?> Map() => new("--map") { Description = "Path of the separate map, if it isn't found by itself", HelpName = "PATH" };
+    public static Option<string?> Map() =>
+        new("--map") { Description = "Path of the separate map, if it isn't found by itself", HelpName = "PATH" };
 
     public static Option<string?> Table() => new("--table")
     {
-        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'",
+        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS "
+            + "snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'",
         HelpName = "TABLE",
     };
 
     /// <summary>For commands that only look: a store of the kernel's doesn't say what its origin is.</summary>
     public static Option<string?> StoreOrigin() => Origin("The origin of a dm-snapshot store that lincow has no note of");
 
-    public static Option<StoreKind> Store(string description)
+    public static Option<string?> Store(string description)
     {
-        var option = new Option<StoreKind>("--store")
+        string[] names = [.. StoreTraits.All.Select(store => store.Name)];
+        return new Option<string?>("--store")
         {
             Description = description,
-            HelpName = "linear|snapshot",
-            CustomParser = result => result.Tokens.Single().Value switch
+            HelpName = string.Join('|', names),
+            CustomParser = result =>
             {
-                "linear" => StoreKind.Linear,
-                "snapshot" => StoreKind.Snapshot,
-                var other => Refuse(result, $"--store '{other}' is unknown; use linear or snapshot"),
+                var name = result.Tokens.Single().Value;
+                if (!names.Contains(name))
+                    result.AddError($"--store '{name}' is unknown; use {string.Join(" or ", names)}");
+                return name;
             },
         };
-        return option;
     }
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on standard output" };
 
     public static Option<bool> Quiet() => new("--quiet") { Description = "Say nothing but errors" };
 
-    public static Option<bool> AcceptOrigin() => new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
+    public static Option<bool> AcceptOrigin() =>
+        new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
 
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
 
     public static Option<string> Via() => new("--via")
     {
-        Description = $"How: {AttachWays.Automatic} (the best that works here), {string.Join(", ", AttachWays.All.Select(way => way.Name))}",
+        Description = $"How: {AttachWays.Automatic} (the best that works here), "
+            + $"{string.Join(", ", AttachWays.All.Select(way => way.Name))}",
         DefaultValueFactory = _ => AttachWays.Automatic,
         HelpName = "WAY",
     };
@@ -62,12 +68,6 @@ internal static class Options
         HelpName = "SIZE",
         CustomParser = result => ParseSize(result, name),
     };
-
-    private static StoreKind Refuse(ArgumentResult result, string error)
-    {
-        result.AddError(error);
-        return default;
-    }
 
     private static long? ParseSize(ArgumentResult result, string name)
     {

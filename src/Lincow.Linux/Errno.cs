@@ -20,7 +20,6 @@ public static class Errno
     public const int NoSuchDevice = 19;
     public const int NotDirectory = 20;
     public const int Invalid = 22;
-    public const int ProcessFiles = 24;
     public const int NotTypewriter = 25;
     public const int FileTooBig = 27;
     public const int NoSpace = 28;

@@ -11,7 +11,8 @@ internal static unsafe partial class Libc
     public const int ReadOnly = 0, ReadWrite = 2, Create = 0x40, Exclusive = 0x80, CloseOnExec = 0x80000;
     public const int SeekData = 3, SeekHole = 4;
     public const int FallocKeepSize = 1, FallocPunchHole = 2;
-    public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapFixed = 0x10, MapAnonymous = 0x20, MapNoReserve = 0x4000, MapPopulate = 0x8000;
+    public const int ProtRead = 1, ProtWrite = 2, MapShared = 1, MapPrivate = 2, MapFixed = 0x10, MapAnonymous = 0x20,
+        MapNoReserve = 0x4000, MapPopulate = 0x8000;
     public const int FcntlSetDescriptorFlags = 2, FcntlGetFlags = 3, FcntlSetFlags = 4, FcntlOfdGetLock = 36, FcntlOfdSetLock = 37;
     public const int NonBlock = 0x800;
     public const int AdviseWillNeed = 3;
@@ -91,9 +92,6 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc")]
     public static partial nint malloc(nuint size);
-
-    [LibraryImport("libc")]
-    public static partial nint calloc(nuint count, nuint size);
 
     [LibraryImport("libc")]
     public static partial void free(nint memory);
@@ -220,8 +218,10 @@ internal sealed record OpenFlags(int Direct, int Directory, int NoFollow)
     public int TemporaryFile => 0x400000 | Directory;
 
     public static OpenFlags Of(Architecture architecture) =>
-        // mutation: tmpfile-of-another-architecture
-        architecture is Architecture.Arm64 ? new OpenFlags(Direct: 0x10000, Directory: 0x4000, NoFollow: 0x8000) : new OpenFlags(Direct: 0x4000, Directory: 0x10000, NoFollow: 0x20000);
+        // mutation: tmpfile-of-another-architecture (3 lines)
+        architecture is Architecture.Arm64
+            ? new OpenFlags(Direct: 0x10000, Directory: 0x4000, NoFollow: 0x8000)
+            : new OpenFlags(Direct: 0x4000, Directory: 0x10000, NoFollow: 0x20000);
 }
 
 [StructLayout(LayoutKind.Sequential)]

@@ -15,7 +15,7 @@ public static class LinuxProcess
     {
         try
         {
-            // The second field is the program's name in parentheses and may hold anything; the fields behind it count from 3.
+            // The second field is the program's name in parentheses and may hold anything; the fields after it count from 3.
             var stat = File.ReadAllText($"/proc/{processId}/stat");
             var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields[0] is "Z" or "X" ? null : long.Parse(fields[19], CultureInfo.InvariantCulture);
@@ -62,8 +62,8 @@ public static class LinuxProcess
     }
 
     /// <summary>
-    /// Tells the kernel that the calling thread works for a block device, so that memory it asks for is not made free by writing to that very
-    /// device (PR_SET_IO_FLUSHER). Needs CAP_SYS_RESOURCE; false without.
+    /// Tells the kernel that the calling thread works for a block device, so that memory it asks for is not made free by writing to that
+    /// very device (PR_SET_IO_FLUSHER). Needs CAP_SYS_RESOURCE; false without.
     /// </summary>
     public static bool TryBecomeIoFlusher()
     {
@@ -71,7 +71,10 @@ public static class LinuxProcess
         return Libc.prctl(setIoFlusher, 1, 0, 0, 0) == 0;
     }
 
-    /// <summary>Lets the kernel end anybody else first when memory runs out: with this process the device would go, and what is dirty on it. For root; false without.</summary>
+    /// <summary>
+    /// Lets the kernel end anybody else first when memory runs out: with this process the device would go, and what is dirty on it. For
+    /// root; false without.
+    /// </summary>
     public static bool TryOutliveOthers()
     {
         try

@@ -31,8 +31,8 @@ internal ref struct FuzzInput(ReadOnlySpan<byte> rest)
     public ReadOnlySpan<byte> Rest() => Bytes(_rest.Length);
 
     /// <summary>
-    /// Changes bytes of a block in place, as many times as the input says: an offset, then how, then 1 to 8 bytes or a number. So an input of
-    /// a few bytes damages a block of kilobytes where the fuzzer wants it.
+    /// Changes bytes of a block in place, as many times as the input says: an offset, then how, then 1 to 8 bytes or a number. So an input
+    /// of a few bytes damages a block of kilobytes where the fuzzer wants it.
     /// </summary>
     public void Patch(scoped Span<byte> block)
     {

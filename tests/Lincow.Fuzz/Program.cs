@@ -29,7 +29,8 @@ switch (args[0])
     case "smoke":
         var (seconds, seed) = (int.Parse(args[2], CultureInfo.InvariantCulture), int.Parse(args[3], CultureInfo.InvariantCulture));
         var clock = Stopwatch.StartNew();
-        var runs = SmokeRun.Run(target.Value, Directory.GetFiles(args[4]).Order().Select(File.ReadAllBytes).ToList(), seed, () => clock.Elapsed.TotalSeconds < seconds);
+        var runs = SmokeRun.Run(target.Value, Directory.GetFiles(args[4]).Order().Select(File.ReadAllBytes).ToList(), seed, () =>
+            clock.Elapsed.TotalSeconds < seconds);
         Console.WriteLine($"{args[1]}: {runs} runs in {clock.Elapsed.TotalSeconds:0} s, seed {seed}");
         break;
     default:

@@ -3,7 +3,9 @@ using System.Numerics;
 
 namespace Lincow.Fuzz;
 
-/// <summary>Makes checksums right again after a block was changed, so that what lies behind them is reached. Written from docs/format.md alone.</summary>
+/// <summary>
+/// Makes checksums right again after a block was changed, so that what comes after them is reached. Written from docs/format.md alone.
+/// </summary>
 internal static class Seal
 {
     public const int SectorBytes = 512, PageBytes = 4096, SlotBytes = 4096;

@@ -50,6 +50,7 @@ internal sealed class BoundedTarget(IFuzzTarget target) : IFuzzTarget
 internal static class FuzzPlace
 {
     public static string NewPath() => Path.Combine(
-        Environment.GetEnvironmentVariable("LINCOW_FUZZ_DIRECTORY") is { Length: > 0 } named ? named : Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(),
+        Environment.GetEnvironmentVariable("LINCOW_FUZZ_DIRECTORY") is { Length: > 0 } named ? named : Directory.Exists("/dev/shm")
+            ? "/dev/shm" : Path.GetTempPath(),
         $"lincow-fuzz-{Guid.NewGuid():N}");
 }

@@ -13,8 +13,10 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     private const int WideTerminal = 200;
 
     private const string Legend =
-        "Figures are medians over the rounds. Ratios say how many times better lincow is, whichever way better is; 'raw' is the best server of a private copy without " +
-        "copy-on-write, 'ceiling' a server that stores nothing. Latencies are microseconds: p50 / p99 / p99.9, of the flush where each write is followed by one. " +
+        "Figures are medians over the rounds. Ratios say how many times better lincow is, whichever way better is; 'raw' is the best "
+            + "server of a private copy without " +
+        "copy-on-write, 'ceiling' a server that stores nothing. Latencies are microseconds: p50 / p99 / p99.9, of the flush where each "
+            + "write is followed by one. " +
         "nbdkit's cow filter answers flushes without syncing anything, so it is no peer in rows with flushes.";
 
     /// <summary>On a terminal a table with lines, otherwise text that a pipe can carry.</summary>
@@ -59,7 +61,8 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     private string Tally()
     {
         var outcomes = rows.SelectMany(row => row.Targets).ToList();
-        return $"{outcomes.Count(outcome => outcome.IsReached == true)} targets reached, {outcomes.Count(outcome => outcome.IsReached == false)} missed, " +
+        return $"{outcomes.Count(outcome => outcome.IsReached == true)} targets reached, "
+            + $"{outcomes.Count(outcome => outcome.IsReached == false)} missed, " +
             $"{outcomes.Count(outcome => outcome.IsReached is null)} not measured";
     }
 
@@ -78,7 +81,8 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
                 if (i > 0)
                     table.Add(["", "", "", "", "", "", .. middle.Select(_ => ""), .. outcome]);
                 else
-                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer), row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer),
+                    table.Add([row.Row.Title, row.Row.Unit, Figure(row, row.Lincow), Figure(row, row.BestPeer),
+                        row.BestPeer?.Subject.Name ?? "", Ratio(row.VersusPeer),
                         .. isNarrow ? [] : Middle(row), .. outcome]);
             }
         }
@@ -91,7 +95,8 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     private static TextTable Full(RowSummary row)
     {
         var unit = row.Row.Unit.Length > 0 ? row.Row.Unit : "count";
-        var table = new TextTable("subject", unit, "min", "max", $"x {row.Row.Candidate}", "p50 us", "p99 us", "p99.9 us", "server CPU s", "requests", "peak MiB", "remarks");
+        var table = new TextTable("subject", unit, "min", "max", $"x {row.Row.Candidate}", "p50 us", "p99 us", "p99.9 us", "server CPU s",
+            "requests", "peak MiB", "remarks");
         foreach (var cell in row.Cells)
         {
             if (!cell.HasFigure)
@@ -101,7 +106,8 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
             }
             var relative = row.Versus(cell) is { } versus ? 1 / versus : (double?)null;
             table.Add(cell.Subject.Name, row.Row.Format(cell.Median), row.Row.Format(cell.Min), row.Row.Format(cell.Max), Ratio(relative),
-                Number(cell.MedianOf(sample => sample.P50)), Number(cell.MedianOf(sample => sample.P99)), Number(cell.MedianOf(sample => sample.P999)),
+                Number(cell.MedianOf(sample => sample.P50)), Number(cell.MedianOf(sample => sample.P99)),
+                    Number(cell.MedianOf(sample => sample.P999)),
                 Number(cell.MedianOf(sample => sample.ServerCpuSeconds), "0.00"), Number(cell.MedianOf(sample => sample.Requests)),
                 Number(cell.MedianOf(sample => sample.ServerPeakKiB / 1024.0), "0.0"), Remarks(row, cell));
         }
@@ -118,7 +124,8 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
         if (cell.Failure is { } failure)
             remarks.Add("failed once: " + failure);
         if (cell.Samples[^1].More is { } more)
-            remarks.AddRange(more.Keys.Select(name => $"{name} {Number(cell.MedianOf(sample => sample.More?.GetValueOrDefault(name)), "0.##")}"));
+            remarks.AddRange(more.Keys.Select(name =>
+                $"{name} {Number(cell.MedianOf(sample => sample.More?.GetValueOrDefault(name)), "0.##")}"));
         return string.Join(", ", remarks);
     }
 
@@ -127,10 +134,13 @@ internal sealed class Report(IReadOnlyList<RowSummary> rows, MachineFacts machin
     private static string Ratio(double? value) => Number(value, "0.00");
 
     /// <summary>More digits where two would make a miss look like the target.</summary>
-    private static string Actual(TargetOutcome outcome) => Number(outcome.Actual, outcome.IsReached == false && Math.Abs(outcome.Actual!.Value - outcome.Factor) < 0.005 ? "0.0000" : "0.00");
+    private static string Actual(TargetOutcome outcome) =>
+        Number(outcome.Actual, outcome.IsReached == false && Math.Abs(outcome.Actual!.Value - outcome.Factor) < 0.005 ? "0.0000" : "0.00");
 
     private static string Latency(Cell? cell) =>
-        cell?.MedianOf(sample => sample.P99) is { } p99 && p99 > 0 ? $"{Number(cell.MedianOf(sample => sample.P50))} / {Number(p99)} / {Number(cell.MedianOf(sample => sample.P999))}" : "-";
+        cell?.MedianOf(sample => sample.P99) is { } p99 && p99 > 0
+            ? $"{Number(cell.MedianOf(sample => sample.P50))} / {Number(p99)} / {Number(cell.MedianOf(sample => sample.P999))}" : "-";
 
-    private static string Number(double? value, string format = "0") => value is { } known ? known.ToString(format, CultureInfo.InvariantCulture) : "-";
+    private static string Number(double? value, string format = "0") =>
+        value is { } known ? known.ToString(format, CultureInfo.InvariantCulture) : "-";
 }

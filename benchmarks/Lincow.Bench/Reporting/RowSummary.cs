@@ -12,7 +12,8 @@ internal sealed record TargetOutcome(string Text, double Factor, double? Actual,
 }
 
 /// <summary>A row as the report shows it: lincow beside the best of each kind.</summary>
-internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Lincow, Cell? BestPeer, Cell? BestRaw, Cell? Ceiling, IReadOnlyList<TargetOutcome> Targets)
+internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Lincow, Cell? BestPeer, Cell? BestRaw, Cell? Ceiling,
+    IReadOnlyList<TargetOutcome> Targets)
 {
     /// <summary>How many times better lincow is than the best peer.</summary>
     public double? VersusPeer => Versus(BestPeer);
@@ -29,7 +30,8 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
             [.. row.Targets.Select(target => Judge(row, target, lincow, peers, cells, results))]);
     }
 
-    public double? Versus(Cell? other) => Lincow is { HasFigure: true } && other is { HasFigure: true } ? Row.TimesBetter(Lincow.Median, other.Median) : null;
+    public double? Versus(Cell? other) =>
+        Lincow is { HasFigure: true } && other is { HasFigure: true } ? Row.TimesBetter(Lincow.Median, other.Median) : null;
 
     /// <summary>The best of some cells; null if none has a figure.</summary>
     public static Cell? Best(Row row, IEnumerable<Cell> cells)
@@ -44,14 +46,18 @@ internal sealed record RowSummary(Row Row, IReadOnlyList<Cell> Cells, Cell? Linc
 
     private static IEnumerable<Cell> OfRole(IEnumerable<Cell> cells, Role role) => cells.Where(cell => cell.Subject.Role == role);
 
-    private static TargetOutcome Judge(Row row, Target target, Cell? lincow, IEnumerable<Cell> peers, IEnumerable<Cell> cells, Results results)
+    private static TargetOutcome Judge(Row row, Target target, Cell? lincow, IEnumerable<Cell> peers, IEnumerable<Cell> cells,
+        Results results)
     {
         if (target.Against == Against.Limit)
-            return new TargetOutcome($"at most {row.Format(target.Factor)} {row.Unit}", target.Factor, lincow?.Median, lincow is null ? null : lincow.Median <= target.Factor);
+            return new TargetOutcome($"at most {row.Format(target.Factor)} {row.Unit}", target.Factor, lincow?.Median, lincow is null ? null
+                : lincow.Median <= target.Factor);
         var (whom, other) = target.Against switch
         {
             Against.BestPeer => ("best peer", Best(row, peers)),
-            Against.Subjects => (target.Other!.TrimEnd('*', ' '), Best(row, cells.Where(cell => FileSystemName.MatchesSimpleExpression(target.Other, cell.Subject.Name)))),
+            Against.Subjects =>
+                (target.Other!.TrimEnd('*', ' '),
+                Best(row, cells.Where(cell => FileSystemName.MatchesSimpleExpression(target.Other, cell.Subject.Name)))),
             _ => RowAsTarget(target.Other!, row.Candidate, results),
         };
         var text = string.Create(CultureInfo.InvariantCulture, $"{target.Factor:0.0#}x {whom}");

@@ -11,7 +11,8 @@ namespace Lincow.Bench.Reporting;
 /// </summary>
 internal static class SvgChart
 {
-    private const int Width = 960, BarLeft = 200, BarsWidth = 560, RatioRight = 850, FigureRight = 940, BarHeight = 13, BarPitch = 16, GroupGap = 30, Top = 64;
+    private const int Width = 960, BarLeft = 200, BarsWidth = 560, RatioRight = 850, FigureRight = 940, BarHeight = 13, BarPitch = 16,
+        GroupGap = 30, Top = 64;
 
     /// <summary>Bars end here. One server that is far better must not make all the others a few pixels long.</summary>
     private const double LongestRatio = 2.5;
@@ -23,17 +24,25 @@ internal static class SvgChart
         var shown = rows.Where(row => Bars(row).Count > 1).ToList();
         var height = Top + shown.Sum(row => Bars(row).Count * BarPitch + GroupGap);
         var svg = new StringBuilder();
-        Line(svg, $"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {Width} {height}" width="{Width}" height="{height}" font-family="system-ui, sans-serif" font-size="12" fill="{TextColour}">""");
+        Line(svg, $"""
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {Width} {height}" width="{Width}" height="{height}"
+            font-family="system-ui, sans-serif" font-size="12" fill="{TextColour}">
+            """);
         Line(svg, $"""<title>lincow beside its peers; lincow = 1, longer is better</title>""");
         Line(svg, $"""<text x="10" y="20" font-size="15" font-weight="600">lincow beside its peers</text>""");
-        Line(svg, $"""<text x="10" y="38">Relative to lincow (= 1, the dashed line). Longer is better in every row. On the right: relative, then absolute.</text>""");
+        Line(svg, $"""
+            <text x="10" y="38">Relative to lincow (= 1, the dashed line). Longer is better in every row.
+            On the right: relative, then absolute.</text>
+            """);
         var y = Top;
         foreach (var row in shown)
         {
             var bars = Bars(row);
-            Line(svg, $"""<text x="10" y="{y + 2}" font-weight="600">{Escape(row.Row.Title)}{Escape(row.Row.Unit.Length > 0 ? $" ({row.Row.Unit})" : "")}</text>""");
+            var unit = row.Row.Unit.Length > 0 ? $" ({row.Row.Unit})" : "";
+            Line(svg, $"""<text x="10" y="{y + 2}" font-weight="600">{Escape(row.Row.Title)}{Escape(unit)}</text>""");
             var one = X(1);
-            Line(svg, $"""<line x1="{one}" y1="{y + 8}" x2="{one}" y2="{y + 8 + bars.Count * BarPitch}" stroke="{LineColour}" stroke-dasharray="3 3"/>""");
+            var end = y + 8 + bars.Count * BarPitch;
+            Line(svg, $"""<line x1="{one}" y1="{y + 8}" x2="{one}" y2="{end}" stroke="{LineColour}" stroke-dasharray="3 3"/>""");
             foreach (var (cell, colour) in bars)
             {
                 var relative = 1 / row.Versus(cell)!.Value;
@@ -72,5 +81,6 @@ internal static class SvgChart
 
     private static string Escape(string text) => SecurityElement.Escape(text);
 
-    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    private static void Line(StringBuilder svg, FormattableString text) =>
+        svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
 }

@@ -16,7 +16,8 @@ internal sealed class TextTable(params string[] headers)
         var widths = headers.Select((header, column) => _rows.Select(row => row[column].Length).Append(header.Length).Max()).ToArray();
         var text = new StringBuilder();
         foreach (var row in _rows.Prepend([.. widths.Select(width => new string('-', width))]).Prepend(headers))
-            text.AppendLine(string.Join("  ", row.Select((cell, column) => IsNumber(column) ? cell.PadLeft(widths[column]) : cell.PadRight(widths[column]))).TrimEnd());
+            text.AppendLine(string.Join("  ",
+                row.Select((cell, column) => IsNumber(column) ? cell.PadLeft(widths[column]) : cell.PadRight(widths[column]))).TrimEnd());
         return text.ToString();
     }
 
@@ -34,7 +35,8 @@ internal sealed class TextTable(params string[] headers)
     {
         var table = new Table { Border = TableBorder.Rounded };
         for (var column = 0; column < headers.Length; column++)
-            table.AddColumn(new TableColumn(Markup.Escape(headers[column])) { Alignment = IsNumber(column) ? Justify.Right : Justify.Left });
+            table.AddColumn(
+                new TableColumn(Markup.Escape(headers[column])) { Alignment = IsNumber(column) ? Justify.Right : Justify.Left });
         foreach (var row in _rows)
             table.AddRow(row.Select(cell => new Markup(Coloured(cell))).ToArray());
         return table;
@@ -43,7 +45,8 @@ internal sealed class TextTable(params string[] headers)
     private static string Line(IEnumerable<string> cells) => $"| {string.Join(" | ", cells)} |";
 
     /// <summary>A column of figures is one whose cells begin with a digit, or are empty.</summary>
-    private bool IsNumber(int column) => _rows.All(row => row[column].Length == 0 || row[column] == "-" || char.IsAsciiDigit(row[column][0])) && column > 0;
+    private bool IsNumber(int column) =>
+        _rows.All(row => row[column].Length == 0 || row[column] == "-" || char.IsAsciiDigit(row[column][0])) && column > 0;
 
     private static string Coloured(string cell) => cell switch
     {

@@ -16,17 +16,20 @@ internal sealed class Disturbance
     public IEnumerable<string> Notes()
     {
         if (_load > BusyLoad)
-            yield return string.Create(CultureInfo.InvariantCulture, $"the machine was not idle when the run began (load {_load:0.0}): repeat it on one that is");
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"the machine was not idle when the run began (load {_load:0.0}): repeat it on one that is");
         var end = ReadTimes();
         var steal = (end.Steal - _start.Steal) / Math.Max(1, end.Total - _start.Total);
         if (steal > NoticeableSteal)
-            yield return string.Create(CultureInfo.InvariantCulture, $"the hypervisor gave {steal:0.0 %} of the processors' time to others meanwhile");
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"the hypervisor gave {steal:0.0 %} of the processors' time to others meanwhile");
     }
 
     /// <summary>Ticks since boot of all processors: user, nice, system, idle, iowait, irq, softirq, steal.</summary>
     private static (double Steal, double Total) ReadTimes()
     {
-        var times = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(1).Take(8).Select(ticks => double.Parse(ticks, CultureInfo.InvariantCulture)).ToArray();
+        var times = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(1).Take(8)
+            .Select(ticks => double.Parse(ticks, CultureInfo.InvariantCulture)).ToArray();
         return (times[7], times.Sum());
     }
 }

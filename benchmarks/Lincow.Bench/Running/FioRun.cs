@@ -11,19 +11,23 @@ internal sealed record FioJob(string Pattern, string BlockSize, int Depth)
     /// <summary>The part of the device that a job works on.</summary>
     public string Size { get; init; } = "1g";
 
-    /// <summary>Each job begins this much behind the one before.</summary>
+    /// <summary>Each job begins this much after the one before.</summary>
     public string? OffsetIncrement { get; init; }
 
-    /// <summary>A FLUSH behind each write.</summary>
+    /// <summary>A FLUSH after each write.</summary>
     public bool Flush { get; init; }
 
-    /// <summary>Goes on to the end of the time, over the same blocks again. Otherwise each block is touched once, and the time is a limit.</summary>
+    /// <summary>
+    /// Goes on to the end of the time, over the same blocks again. Otherwise each block is touched once, and the time is a limit.
+    /// </summary>
     public bool Repeats { get; init; } = true;
 
     /// <summary>To the end of <see cref="Size"/>, however long that takes.</summary>
     public bool IsUnlimited { get; init; }
 
-    /// <summary>How a file or block device is used: io_uring, or psync for one plain call after the other. Always past its page cache.</summary>
+    /// <summary>
+    /// How a file or block device is used: io_uring, or psync for one plain call after the other. Always past its page cache.
+    /// </summary>
     public string FileEngine { get; init; } = "io_uring";
 
     /// <param name="target">An NBD URI, or the path of a file or block device.</param>
@@ -64,8 +68,11 @@ internal sealed record FioJob(string Pattern, string BlockSize, int Depth)
     }
 }
 
-/// <summary>What fio measured. Latencies in microseconds; those of the flushes where there are flushes, as that is what such a client waits for.</summary>
-internal sealed record FioResult(double Iops, double MegabytesPerSecond, double P50, double P99, double P999, long Requests, double Seconds);
+/// <summary>
+/// What fio measured. Latencies in microseconds; those of the flushes where there are flushes, as that is what such a client waits for.
+/// </summary>
+internal sealed record FioResult(double Iops, double MegabytesPerSecond, double P50, double P99, double P999, long Requests,
+    double Seconds);
 
 /// <summary>Runs fio and reads its JSON.</summary>
 internal static class FioRun
@@ -121,11 +128,14 @@ internal static class FioRun
             requests += flushes;
             percentiles = Percentiles(sync.GetProperty("lat_ns")) ?? percentiles;
         }
-        return new FioResult(iops, bytesPerSecond / 1e6, Microseconds(percentiles, "50"), Microseconds(percentiles, "99"), Microseconds(percentiles, "99.9"), requests, milliseconds / 1000.0);
+        return new FioResult(iops, bytesPerSecond / 1e6, Microseconds(percentiles, "50"), Microseconds(percentiles, "99"),
+            Microseconds(percentiles, "99.9"), requests, milliseconds / 1000.0);
     }
 
-    private static JsonElement? Percentiles(JsonElement latency) => latency.TryGetProperty("percentile", out var percentiles) ? percentiles : null;
+    private static JsonElement? Percentiles(JsonElement latency) =>
+        latency.TryGetProperty("percentile", out var percentiles) ? percentiles : null;
 
     private static double Microseconds(JsonElement? percentiles, string percent) =>
-        percentiles is { } all && all.TryGetProperty(double.Parse(percent, CultureInfo.InvariantCulture).ToString("0.000000", CultureInfo.InvariantCulture), out var value) ? value.GetDouble() / 1000 : 0;
+        percentiles is { } all && all.TryGetProperty(double.Parse(percent, CultureInfo.InvariantCulture)
+            .ToString("0.000000", CultureInfo.InvariantCulture), out var value) ? value.GetDouble() / 1000 : 0;
 }

@@ -22,7 +22,9 @@ internal sealed class NbdProbe : IDisposable
 
     private NbdProbe(Socket socket) => _socket = socket;
 
-    /// <summary>Connects as soon as the server listens. Gives up when <paramref name="isAlive"/> says that there is nobody to wait for.</summary>
+    /// <summary>
+    /// Connects as soon as the server listens. Gives up when <paramref name="isAlive"/> says that there is nobody to wait for.
+    /// </summary>
     public static NbdProbe Connect(string socketPath, string export, TimeSpan limit, Func<bool> isAlive, CancellationToken stop)
     {
         var deadline = DateTime.UtcNow + limit;
@@ -83,7 +85,9 @@ internal sealed class NbdProbe : IDisposable
 
     private static Socket? TryConnect(string path)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 60_000, SendTimeout = 60_000 };
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream,
+            ProtocolType.Unspecified)
+        { ReceiveTimeout = 60_000, SendTimeout = 60_000 };
         try
         {
             socket.Connect(new UnixDomainSocketEndPoint(path));
@@ -101,7 +105,8 @@ internal sealed class NbdProbe : IDisposable
     {
         Span<byte> greeting = stackalloc byte[18];
         Receive(greeting);
-        if (BinaryPrimitives.ReadUInt64BigEndian(greeting) != NbdMagic || BinaryPrimitives.ReadUInt64BigEndian(greeting[8..]) != OptionMagic)
+        if (BinaryPrimitives.ReadUInt64BigEndian(greeting) != NbdMagic
+            || BinaryPrimitives.ReadUInt64BigEndian(greeting[8..]) != OptionMagic)
             throw new BenchException("no newstyle NBD server");
         var name = Encoding.UTF8.GetBytes(export);
         // Client flags, then NBD_OPT_GO: the name, and no information asked for.

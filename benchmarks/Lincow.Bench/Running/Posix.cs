@@ -10,7 +10,9 @@ internal static partial class Posix
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     public static partial int Kill(int process, int signal);
 
-    /// <summary>Sleeps for microseconds; Thread.Sleep knows milliseconds only, which is too coarse next to a start-up of a few of them.</summary>
+    /// <summary>
+    /// Sleeps for microseconds; Thread.Sleep knows milliseconds only, which is too coarse next to a start-up of a few of them.
+    /// </summary>
     [LibraryImport("libc", EntryPoint = "usleep")]
     public static partial int SleepMicroseconds(uint microseconds);
 

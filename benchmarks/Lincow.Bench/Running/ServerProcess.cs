@@ -3,7 +3,9 @@ using System.Globalization;
 
 namespace Lincow.Bench.Running;
 
-/// <summary>A server under test, from its start to its end. Dispose kills it if it wasn't stopped, so that a failed cell leaves nothing running.</summary>
+/// <summary>
+/// A server under test, from its start to its end. Dispose kills it if it wasn't stopped, so that a failed cell leaves nothing running.
+/// </summary>
 internal sealed class ServerProcess : IDisposable
 {
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(60);
@@ -27,7 +29,7 @@ internal sealed class ServerProcess : IDisposable
     {
         get
         {
-            // The second field is the program's name in parentheses and may hold anything; the fields behind it count from 3.
+            // The second field is the program's name in parentheses and may hold anything; the fields after it count from 3.
             var stat = ReadProc("stat");
             var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields[11..15].Sum(ticks => long.Parse(ticks, CultureInfo.InvariantCulture)) / Posix.TicksPerSecond;
@@ -104,7 +106,8 @@ internal sealed class ServerProcess : IDisposable
     private long StatusKiB(string field)
     {
         var line = ReadProc("status").Split('\n').FirstOrDefault(line => line.StartsWith(field, StringComparison.Ordinal));
-        return line is null ? 0 : long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
+        return line is null ? 0 : long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal),
+            CultureInfo.InvariantCulture);
     }
 
     private string ReadProc(string name)

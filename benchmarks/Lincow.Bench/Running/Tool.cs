@@ -12,7 +12,8 @@ internal static class Tool
     private static readonly TimeSpan ShortTime = TimeSpan.FromSeconds(60);
 
     /// <summary>Runs a program that has to succeed, and returns its standard output.</summary>
-    public static string Run(string program, IReadOnlyList<string> arguments, CancellationToken stop) => Run(program, arguments, ShortTime, stop);
+    public static string Run(string program, IReadOnlyList<string> arguments, CancellationToken stop) =>
+        Run(program, arguments, ShortTime, stop);
 
     public static string Run(string program, IReadOnlyList<string> arguments, TimeSpan limit, CancellationToken stop)
     {
@@ -35,7 +36,8 @@ internal static class Tool
         process.WaitForExit();
         stop.ThrowIfCancellationRequested();
         if (process.ExitCode != 0)
-            throw new BenchException($"{Path.GetFileName(program)} ended with status {process.ExitCode}: {OneLine($"{errors}\n{output}")}".TrimEnd(' ', ':'));
+            throw new BenchException(
+                $"{Path.GetFileName(program)} ended with status {process.ExitCode}: {OneLine($"{errors}\n{output}")}".TrimEnd(' ', ':'));
         return output.ToString();
     }
 
@@ -54,7 +56,9 @@ internal static class Tool
 
     public static Process Start(string program, IEnumerable<string> arguments, IReadOnlyDictionary<string, string> environment)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program,
+            arguments)
+        { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var (name, value) in environment)
             start.Environment[name] = value;
         try

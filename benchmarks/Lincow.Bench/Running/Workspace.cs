@@ -5,7 +5,9 @@ internal sealed class Workspace : IDisposable
 {
     public const long DeviceBytes = 1L << 30;
 
-    /// <summary>Origin, private copy, an overlay with what its format adds, and as much again for the sixty-four devices and for ease.</summary>
+    /// <summary>
+    /// Origin, private copy, an overlay with what its format adds, and as much again for the sixty-four devices and for ease.
+    /// </summary>
     public const long NeededBytes = 6L << 30;
 
     /// <summary>A little less than sockaddr_un holds.</summary>
@@ -21,7 +23,8 @@ internal sealed class Workspace : IDisposable
         parent ??= Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } temporary ? temporary : "/var/tmp";
         var free = new DriveInfo(Path.GetFullPath(parent)).AvailableFreeSpace;
         if (free < NeededBytes)
-            throw new BenchException($"{parent}: {free >> 20} MiB are free and {NeededBytes >> 20} MiB are needed; name another place with --work");
+            throw new BenchException($"{parent}: {free >> 20} MiB are free and {NeededBytes >> 20} MiB are needed; name another place "
+                + "with --work");
         // Short, because the paths of sockets have to be.
         Directory = Path.Combine(Path.GetFullPath(parent), $"lincow-bench-{Environment.ProcessId}");
         if (Socket.Length > LongestSocketPath)

@@ -10,10 +10,13 @@ internal sealed class Attached(string path, Action detach) : IDisposable
     public void Dispose() => detach();
 }
 
-/// <summary>Those who become a file or block device: lincow, QEMU's storage daemon with its FUSE export, and the kernel's loop driver by itself.</summary>
+/// <summary>
+/// Those who become a file or block device: lincow, QEMU's storage daemon with its FUSE export, and the kernel's loop driver by itself.
+/// </summary>
 internal static class AttachSubjects
 {
-    public const string LincowFile = "lincow file", LincowDevice = "lincow attach", QemuRaw = "qsd raw", QemuCow = "qsd qcow2", QemuRawLoop = "qsd raw loop", QemuCowLoop = "qsd qcow2 loop",
+    public const string LincowFile = "lincow file", LincowDevice = "lincow attach", QemuRaw = "qsd raw", QemuCow = "qsd qcow2",
+        QemuRawLoop = "qsd raw loop", QemuCowLoop = "qsd qcow2 loop",
         RawLoop = "raw loop";
 
     private static readonly TimeSpan MountLimit = TimeSpan.FromSeconds(30);
@@ -57,8 +60,10 @@ internal static class AttachSubjects
             File.Create(mount).Dispose();
             var server = ServerProcess.Start(
             [
-                "qemu-storage-daemon", "--blockdev", $"driver=file,node-name=file,filename={(isCow ? work.Overlay : work.RawCopy)},aio=io_uring",
-                "--blockdev", $"driver={(isCow ? "qcow2" : "raw")},node-name=disk,file=file", "--export", $"type=fuse,id=e,node-name=disk,mountpoint={mount},writable=on",
+                "qemu-storage-daemon", "--blockdev",
+                    $"driver=file,node-name=file,filename={(isCow ? work.Overlay : work.RawCopy)},aio=io_uring",
+                "--blockdev", $"driver={(isCow ? "qcow2" : "raw")},node-name=disk,file=file", "--export",
+                    $"type=fuse,id=e,node-name=disk,mountpoint={mount},writable=on",
             ], new Dictionary<string, string>());
             string? device = null;
             void End()

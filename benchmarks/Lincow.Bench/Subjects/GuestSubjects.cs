@@ -2,7 +2,9 @@ using Lincow.Bench.Running;
 
 namespace Lincow.Bench.Subjects;
 
-/// <summary>Those who serve a virtual machine's disk over vhost-user: lincow, and QEMU's storage daemon. <see cref="Workspace.Socket"/> is theirs.</summary>
+/// <summary>
+/// Those who serve a virtual machine's disk over vhost-user: lincow, and QEMU's storage daemon. <see cref="Workspace.Socket"/> is theirs.
+/// </summary>
 internal static class GuestSubjects
 {
     public const string LincowGuest = "lincow vhost-user", QemuRaw = "qsd raw vhost-user", QemuCow = "qsd qcow2 vhost-user";
@@ -22,7 +24,8 @@ internal static class GuestSubjects
 
     private static string[] Qemu(Workspace work, string format, string file) =>
     [
-        "qemu-storage-daemon", "--blockdev", $"driver=file,node-name=file,filename={file},aio=io_uring", "--blockdev", $"driver={format},node-name=disk,file=file",
+        "qemu-storage-daemon", "--blockdev", $"driver=file,node-name=file,filename={file},aio=io_uring", "--blockdev",
+            $"driver={format},node-name=disk,file=file",
         "--export", $"type=vhost-user-blk,id=e,node-name=disk,addr.type=unix,addr.path={work.Socket},writable=on",
     ];
 }

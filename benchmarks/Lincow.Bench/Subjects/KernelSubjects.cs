@@ -1,6 +1,9 @@
 namespace Lincow.Bench.Subjects;
 
-/// <summary>Block devices inside a guest: the kernel's copy-on-write targets, lincow, and a disk by itself, which comes last. What each is made of says Kernel/job.</summary>
+/// <summary>
+/// Block devices inside a guest: the kernel's copy-on-write targets, lincow, and a disk by itself, which comes last. What each is made of
+/// says Kernel/job.
+/// </summary>
 internal static class KernelSubjects
 {
     public static IReadOnlyList<Subject> InUserModeLinux { get; } =

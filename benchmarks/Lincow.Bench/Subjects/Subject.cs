@@ -29,7 +29,9 @@ internal sealed record Subject(string Name, Role Role, Func<Workspace, string[]>
     /// <summary>The environment that the server gets in addition.</summary>
     public Func<Workspace, IReadOnlyDictionary<string, string>> Environment { get; init; } = _ => NoEnvironment;
 
-    /// <summary>How it becomes a file or block device of this machine, for the rows that are about that; it is not served over NBD then.</summary>
+    /// <summary>
+    /// How it becomes a file or block device of this machine, for the rows that are about that; it is not served over NBD then.
+    /// </summary>
     public Func<Workspace, CancellationToken, Attached>? Attach { get; init; }
 
     /// <summary>Its name in Kernel/job, for the rows that are measured in a guest; it is not served here then.</summary>

@@ -18,9 +18,11 @@ internal static class AttachRows
         ("seq-write", "1M sequential write, QD8", new("write", "1m", 8)),
     ];
 
-    public static IReadOnlyList<Row> File { get; } = [.. Jobs.Select(job => Make("file-" + job.Id, "FUSE file: " + job.Title, job.Job, LincowFile, [LincowFile, QemuRaw, QemuCow]))];
+    public static IReadOnlyList<Row> File { get; } =
+        [.. Jobs.Select(job => Make("file-" + job.Id, "FUSE file: " + job.Title, job.Job, LincowFile, [LincowFile, QemuRaw, QemuCow]))];
 
-    public static IReadOnlyList<Row> Device { get; } = [.. Jobs.Select(job => Make("loop-" + job.Id, "loop device: " + job.Title, job.Job, LincowDevice, [LincowDevice, QemuRawLoop, QemuCowLoop, RawLoop]))];
+    public static IReadOnlyList<Row> Device { get; } = [.. Jobs.Select(job =>
+        Make("loop-" + job.Id, "loop device: " + job.Title, job.Job, LincowDevice, [LincowDevice, QemuRawLoop, QemuCowLoop, RawLoop]))];
 
     public static Row Time { get; } = new("attach", "attach: to the device's name", Figure.Milliseconds)
     {

@@ -30,15 +30,16 @@ internal sealed class AttachStage : Stage
         }
     }
 
-    public static Sample SampleOf(Row row, FioResult result) => new(row.Figure == Figure.MegabytesPerSecond ? result.MegabytesPerSecond : result.Iops)
-    {
-        Iops = result.Iops,
-        MegabytesPerSecond = result.MegabytesPerSecond,
-        P50 = result.P50,
-        P99 = result.P99,
-        P999 = result.P999,
-        Requests = result.Requests,
-    };
+    public static Sample SampleOf(Row row, FioResult result) =>
+        new(row.Figure == Figure.MegabytesPerSecond ? result.MegabytesPerSecond : result.Iops)
+        {
+            Iops = result.Iops,
+            MegabytesPerSecond = result.MegabytesPerSecond,
+            P50 = result.P50,
+            P99 = result.P99,
+            P999 = result.P999,
+            Requests = result.Requests,
+        };
 }
 
 /// <summary>How long attaching takes, to the device's name on standard output.</summary>

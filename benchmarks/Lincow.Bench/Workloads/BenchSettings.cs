@@ -24,5 +24,6 @@ internal sealed record BenchSettings(bool Quick, int Rounds, double Seconds, str
     public bool Takes(Row row, Subject subject) =>
         row.Subjects.Contains(subject.Name) && (SubjectPattern is null
             ? !Quick || row.QuickSubjects.Contains(subject.Name)
-            : SubjectPattern.Split(',', StringSplitOptions.TrimEntries).Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, subject.Name)));
+            : SubjectPattern.Split(',', StringSplitOptions.TrimEntries)
+                .Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, subject.Name)));
 }

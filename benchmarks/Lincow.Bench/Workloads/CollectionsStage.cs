@@ -19,7 +19,8 @@ internal sealed class CollectionsStage : Stage
         subject.MakeOverlay(work, context.Stop);
         using var server = subject.Start(work, new Dictionary<string, string> { ["LINCOW_DEBUG_GC"] = report });
         server.Connect(work.Socket, context.Stop).Dispose();
-        var sample = FioStage.Measure(row, server, () => FioRun.Run(row.Job!, FioRun.Uri(work.Socket), context.Settings.Seconds, context.Stop));
+        var sample = FioStage.Measure(row, server, () =>
+            FioRun.Run(row.Job!, FioRun.Uri(work.Socket), context.Settings.Seconds, context.Stop));
         server.Stop();
         if (!File.Exists(report))
         {

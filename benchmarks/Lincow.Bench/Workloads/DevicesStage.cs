@@ -4,7 +4,9 @@ using Lincow.Bench.Subjects;
 
 namespace Lincow.Bench.Workloads;
 
-/// <summary>Sixty-four devices served by one process, against sixty-four clients on one device: the same clients, requests and bytes.</summary>
+/// <summary>
+/// Sixty-four devices served by one process, against sixty-four clients on one device: the same clients, requests and bytes.
+/// </summary>
 internal sealed class DevicesStage : Stage
 {
     private const int Devices = 64;
@@ -30,7 +32,8 @@ internal sealed class DevicesStage : Stage
             overlays.Add(work[$"d{i}.cow"]);
             Tool.Run(context.Lincow, ["create", overlays[i], "--origin", work.Origin, "--quiet", "--force"], context.Stop);
         }
-        using var server = ServerProcess.Start([context.Lincow, "serve", .. overlays, "--nbd", "unix:" + work.Socket], subject.Environment(work));
+        using var server = ServerProcess.Start([context.Lincow, "serve", .. overlays, "--nbd", "unix:" + work.Socket],
+            subject.Environment(work));
         server.Connect(work.Socket, context.Stop, "d0").Dispose();
         Run(context, isMany, "rw=write\nbs=1m\niodepth=1\nend_fsync=1\n");
         work.Sync();
@@ -39,12 +42,13 @@ internal sealed class DevicesStage : Stage
         server.Stop();
     }
 
-    /// <summary>Sixty-four jobs of 16 MiB each: the first of each device, or one behind the other on the only device.</summary>
+    /// <summary>Sixty-four jobs of 16 MiB each: the first of each device, or one after the other on the only device.</summary>
     private static FioResult Run(StageContext context, bool isMany, string what)
     {
         var file = new StringBuilder("[global]\nioengine=nbd\nsize=16m\ngroup_reporting\n").Append(what);
         for (var i = 0; i < Devices; i++)
-            file.Append(isMany ? $"[d{i}]\nuri={FioRun.Uri(context.Work.Socket, $"d{i}")}\n" : $"[d{i}]\nuri={FioRun.Uri(context.Work.Socket)}\noffset={i * 16}m\n");
+            file.Append(isMany ? $"[d{i}]\nuri={FioRun.Uri(context.Work.Socket, $"d{i}")}\n"
+                : $"[d{i}]\nuri={FioRun.Uri(context.Work.Socket)}\noffset={i * 16}m\n");
         var path = context.Work["devices.fio"];
         File.WriteAllText(path, file.ToString());
         return FioRun.Run([path], TimeSpan.FromMinutes(5), context.Stop);

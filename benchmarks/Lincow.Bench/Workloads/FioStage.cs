@@ -46,7 +46,8 @@ internal sealed class FioStage : Stage
             if (row != rows[0])
                 work.Sync();
             context.Guard([row], subject, () =>
-                context.Record(row, subject, Measure(row, server, () => FioRun.Run(row.Job!, uri, context.Settings.Seconds, context.Stop))));
+                context.Record(row, subject, Measure(row, server, () =>
+                    FioRun.Run(row.Job!, uri, context.Settings.Seconds, context.Stop))));
         }
         server.Stop();
     }

@@ -16,13 +16,14 @@ internal static class GuestRows
         Make("seq-write", "1M sequential write, QD8", new("write", "1m", 8)),
     ];
 
-    private static Row Make(string id, string title, FioJob job) => new("guest-" + id, "in a guest: " + title, job.BlockSize == "1m" ? Figure.MegabytesPerSecond : Figure.RequestsPerSecond)
-    {
-        Job = job with { FileEngine = "libaio" },
-        Subjects = [LincowGuest, QemuRaw, QemuCow],
-        QuickSubjects = [LincowGuest, QemuRaw, QemuCow],
-        Candidate = LincowGuest,
-        RawSubjects = QemuRaw,
-        Targets = [new Target(Against.Subjects, 1.0, "qsd *")],
-    };
+    private static Row Make(string id, string title, FioJob job) =>
+        new("guest-" + id, "in a guest: " + title, job.BlockSize == "1m" ? Figure.MegabytesPerSecond : Figure.RequestsPerSecond)
+        {
+            Job = job with { FileEngine = "libaio" },
+            Subjects = [LincowGuest, QemuRaw, QemuCow],
+            QuickSubjects = [LincowGuest, QemuRaw, QemuCow],
+            Candidate = LincowGuest,
+            RawSubjects = QemuRaw,
+            Targets = [new Target(Against.Subjects, 1.0, "qsd *")],
+        };
 }

@@ -4,8 +4,8 @@ using Lincow.Bench.Subjects;
 namespace Lincow.Bench.Workloads;
 
 /// <summary>
-/// fio in a guest whose disk is a subject's, all of whose blocks were written before. The guest is User-mode Linux: Linux's own drivers, in a plain
-/// process, so it needs no virtualization and emulates no processor. Its system calls are slow, and as slow for each subject.
+/// fio in a guest whose disk is a subject's, all of whose blocks were written before. The guest is User-mode Linux: Linux's own drivers, in
+/// a plain process, so it needs no virtualization and emulates no processor. Its system calls are slow, and as slow for each subject.
 /// </summary>
 internal sealed class GuestStage : Stage
 {
@@ -25,7 +25,8 @@ internal sealed class GuestStage : Stage
         var share = Directory.CreateDirectory(work["uml"]).FullName;
         File.WriteAllLines(Path.Combine(share, "job"), Script(rows, context.Settings.Seconds));
         var limit = Allowance + rows.Count * TimeSpan.FromSeconds(context.Settings.Seconds + 5);
-        var output = Tool.Run("env", ["GUEST_MEMORY=256M", $"GUEST_SECONDS={limit.TotalSeconds:0}", Guest.UserModeLinux, share, "vhost-user:" + work.Socket], limit + Allowance, context.Stop);
+        var output = Tool.Run("env", ["GUEST_MEMORY=256M", $"GUEST_SECONDS={limit.TotalSeconds:0}", Guest.UserModeLinux, share,
+            "vhost-user:" + work.Socket], limit + Allowance, context.Stop);
         foreach (var row in rows)
         {
             context.Guard([row], subject, () =>
@@ -51,5 +52,6 @@ internal sealed class GuestStage : Stage
         }
     }
 
-    private static string Fio(FioJob job, double seconds) => $"fio {string.Join(' ', job.Arguments("/dev/vda", seconds))} --thread --eta=never --output-format=json";
+    private static string Fio(FioJob job, double seconds) =>
+        $"fio {string.Join(' ', job.Arguments("/dev/vda", seconds))} --thread --eta=never --output-format=json";
 }

@@ -3,7 +3,9 @@ using Lincow.Bench.Subjects;
 
 namespace Lincow.Bench.Workloads;
 
-/// <summary>The kernel's own copy-on-write beside lincow, in a guest, where both have the same disks, the same fio and the same kernel.</summary>
+/// <summary>
+/// The kernel's own copy-on-write beside lincow, in a guest, where both have the same disks, the same fio and the same kernel.
+/// </summary>
 internal sealed class KernelRows
 {
     private readonly IReadOnlyList<Subject> _subjects;

@@ -6,7 +6,8 @@ namespace Lincow.Bench.Workloads;
 
 /// <summary>
 /// Each subject starts twice in a guest: it is filled in the first life, opened and read in the second. Between them the guest's disks
-/// are dropped from the host's page cache. All blocks of all disks are allocated before, so what the host's file system does is the same for all.
+/// are dropped from the host's page cache. All blocks of all disks are allocated before, so what the host's file system does is the same
+/// for all.
 /// </summary>
 internal sealed class KernelStage : Stage
 {
@@ -42,14 +43,26 @@ internal sealed class KernelStage : Stage
         row == Kernel.Fill ? Fio(share, "fill")
         : row == Kernel.FlushFresh ? Fio(share, "flush-fresh")
         : row == Kernel.Flush ? Fio(share, "flush-allocated")
-        : row == Kernel.Read ? Fio(share, "read") with { Value = FioRun.Parse(File.ReadAllText(Path.Combine(share, "read.json"))).MegabytesPerSecond }
+        : row == Kernel.Read ? Fio(share, "read") with
+        {
+            Value = FioRun.Parse(File.ReadAllText(Path.Combine(share,
+            "read.json"))).MegabytesPerSecond
+        }
         : row == Kernel.Open ? new Sample(read["open"] / 1000)
         : filled["metadata"] > 0 ? new Sample(filled["metadata"] / 1048576) : null;
 
     private static Sample Fio(string share, string name)
     {
         var result = FioRun.Parse(File.ReadAllText(Path.Combine(share, name + ".json")));
-        return new Sample(result.Iops) { Iops = result.Iops, MegabytesPerSecond = result.MegabytesPerSecond, P50 = result.P50, P99 = result.P99, P999 = result.P999, Requests = result.Requests };
+        return new Sample(result.Iops)
+        {
+            Iops = result.Iops,
+            MegabytesPerSecond = result.MegabytesPerSecond,
+            P50 = result.P50,
+            P99 = result.P99,
+            P999 = result.P999,
+            Requests = result.Requests
+        };
     }
 
     private static string[] MakeDisks(Workspace work)
@@ -72,15 +85,18 @@ internal sealed class KernelStage : Stage
     {
         var seconds = Math.Max(1, (int)Math.Round(context.Settings.Seconds));
         var job = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Kernel", "job"));
-        File.WriteAllText(Path.Combine(share, "job"), $"SUBJECT={subject.GuestName} PHASE={phase} DISK={Kernel.Disk} LINCOW='{context.Lincow}' SECONDS_EACH={seconds}\n{job}");
+        File.WriteAllText(Path.Combine(share, "job"),
+            $"SUBJECT={subject.GuestName} PHASE={phase} DISK={Kernel.Disk} LINCOW='{context.Lincow}' SECONDS_EACH={seconds}\n{job}");
         foreach (var disk in disks)
         {
             Tool.Run("sync", [disk], Kernel.Limit, context.Stop);
             // Of this file alone: the guest's own programs stay in memory.
             Tool.Run("dd", ["if=" + disk, "iflag=nocache", "count=0", "status=none"], context.Stop);
         }
-        var output = Tool.Run("env", [$"GUEST_SECONDS={Kernel.Limit.TotalSeconds:0}", Kernel.Program(), share, .. disks], Kernel.Limit + TimeSpan.FromSeconds(30), context.Stop);
-        return output.Split('\n').Select(line => line.Split(' ')).Where(words => words.Length == 2 && double.TryParse(words[1], CultureInfo.InvariantCulture, out _))
+        var output = Tool.Run("env", [$"GUEST_SECONDS={Kernel.Limit.TotalSeconds:0}", Kernel.Program(), share, .. disks],
+            Kernel.Limit + TimeSpan.FromSeconds(30), context.Stop);
+        return output.Split('\n').Select(line => line.Split(' '))
+            .Where(words => words.Length == 2 && double.TryParse(words[1], CultureInfo.InvariantCulture, out _))
             .ToDictionary(words => words[0], words => double.Parse(words[1], CultureInfo.InvariantCulture));
     }
 }

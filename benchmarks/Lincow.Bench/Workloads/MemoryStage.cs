@@ -4,7 +4,9 @@ using Lincow.Bench.Subjects;
 
 namespace Lincow.Bench.Workloads;
 
-/// <summary>What large devices cost: memory, and the time until they answer. Their origin is zero:SIZE, so only what is written takes space.</summary>
+/// <summary>
+/// What large devices cost: memory, and the time until they answer. Their origin is zero:SIZE, so only what is written takes space.
+/// </summary>
 internal sealed class MemoryStage : Stage
 {
     /// <summary>1 % of the chunks of 1 TiB, and the space that they take, with what the file system needs to find them.</summary>
@@ -47,7 +49,9 @@ internal sealed class MemoryStage : Stage
         var work = context.Work;
         if (context.Settings.Quick || work.FreeBytes < OnePercentBytes)
         {
-            var why = context.Settings.Quick ? "left out of a quick run" : $"needs {OnePercentBytes >> 30} GiB in {work.Directory}, and {work.FreeBytes >> 30} GiB are free";
+            var why = context.Settings.Quick
+                ? "left out of a quick run"
+                : $"needs {OnePercentBytes >> 30} GiB in {work.Directory}, and {work.FreeBytes >> 30} GiB are free";
             context.Skip(OnePercent, why);
             context.Skip(OpenOnePercent, why);
             return;
@@ -58,7 +62,8 @@ internal sealed class MemoryStage : Stage
         {
             ReadOnce(context, server);
             // fio would need memory of its own to remember a terabyte of blocks, so a few are written twice.
-            FioRun.Run(["--name=sparse", "--ioengine=nbd", "--uri=" + FioRun.Uri(work.Socket), "--rw=randwrite", "--bs=4k", "--iodepth=32", "--size=1t", "--number_ios=" + OnePercentOfChunks,
+            FioRun.Run(["--name=sparse", "--ioengine=nbd", "--uri=" + FioRun.Uri(work.Socket), "--rw=randwrite", "--bs=4k", "--iodepth=32",
+                "--size=1t", "--number_ios=" + OnePercentOfChunks,
                 "--norandommap", "--random_generator=tausworthe64", "--end_fsync=1"], TimeSpan.FromMinutes(60), context.Stop);
             context.Record(OnePercent, subject, Memory(server));
             server.Stop();

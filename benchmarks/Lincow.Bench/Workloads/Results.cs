@@ -21,7 +21,8 @@ internal sealed record Cell(Subject Subject)
     public double? MedianOf(Func<Sample, double?> figure)
     {
         var values = Samples.Select(figure).OfType<double>().Order().ToList();
-        return values.Count == 0 ? null : values.Count % 2 == 1 ? values[values.Count / 2] : (values[values.Count / 2 - 1] + values[values.Count / 2]) / 2;
+        return values.Count == 0 ? null : values.Count % 2 == 1 ? values[values.Count / 2]
+            : (values[values.Count / 2 - 1] + values[values.Count / 2]) / 2;
     }
 }
 
@@ -45,9 +46,11 @@ internal sealed class Results
     }
 
     /// <summary>The cells of a row, in the order of its subjects.</summary>
-    public IReadOnlyList<Cell> Of(Row row) => _cells.TryGetValue(row.Id, out var cells) ? [.. cells.OrderBy(cell => row.Subjects.ToList().IndexOf(cell.Subject.Name))] : [];
+    public IReadOnlyList<Cell> Of(Row row) =>
+        _cells.TryGetValue(row.Id, out var cells) ? [.. cells.OrderBy(cell => row.Subjects.ToList().IndexOf(cell.Subject.Name))] : [];
 
-    public Cell? Of(Row row, string subject) => _cells.GetValueOrDefault(row.Id)?.Find(cell => cell.Subject.Name == subject && cell.HasFigure);
+    public Cell? Of(Row row, string subject) =>
+        _cells.GetValueOrDefault(row.Id)?.Find(cell => cell.Subject.Name == subject && cell.HasFigure);
 
     /// <summary>Fills a row that is computed from another one: what the server's CPU costs a million requests.</summary>
     public void Derive(Row row, Row source)
@@ -55,7 +58,12 @@ internal sealed class Results
         foreach (var cell in Of(source))
         {
             foreach (var sample in cell.Samples.Where(sample => sample is { ServerCpuSeconds: not null, Requests: > 0 }))
-                Add(row, cell.Subject, new Sample(sample.ServerCpuSeconds!.Value / sample.Requests!.Value * 1e6) { ServerCpuSeconds = sample.ServerCpuSeconds, Requests = sample.Requests });
+                Add(row, cell.Subject,
+                    new Sample(sample.ServerCpuSeconds!.Value / sample.Requests!.Value * 1e6)
+                    {
+                        ServerCpuSeconds = sample.ServerCpuSeconds,
+                        Requests = sample.Requests
+                    });
         }
     }
 

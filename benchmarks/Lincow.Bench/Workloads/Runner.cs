@@ -9,7 +9,8 @@ namespace Lincow.Bench.Workloads;
 /// </summary>
 internal static class Runner
 {
-    public static Results Run(Workspace work, BenchSettings settings, AllSubjects subjects, string lincow, IReadOnlyList<Row> shown, CancellationToken stop)
+    public static Results Run(Workspace work, BenchSettings settings, AllSubjects subjects, string lincow, IReadOnlyList<Row> shown,
+        CancellationToken stop)
     {
         var results = new Results();
         var context = new StageContext(work, settings, subjects, results, lincow, stop);
@@ -37,5 +38,6 @@ internal static class Runner
     }
 
     private static IEnumerable<Row> Needs(Row row) =>
-        AllRows.Rows.Where(other => other.Id == row.DerivedFrom || row.Targets.Any(target => target.Against == Against.Row && target.Other == other.Id));
+        AllRows.Rows.Where(other => other.Id == row.DerivedFrom
+            || row.Targets.Any(target => target.Against == Against.Row && target.Other == other.Id));
 }

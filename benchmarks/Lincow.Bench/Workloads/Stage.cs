@@ -32,7 +32,8 @@ internal abstract class Stage
 }
 
 /// <summary>What a stage works with, and where it leaves what it measured.</summary>
-internal sealed class StageContext(Workspace work, BenchSettings settings, AllSubjects subjects, Results results, string lincow, CancellationToken stop)
+internal sealed class StageContext(Workspace work, BenchSettings settings, AllSubjects subjects, Results results, string lincow,
+    CancellationToken stop)
 {
     private readonly List<(Row, Subject)> _done = [];
 
@@ -69,7 +70,9 @@ internal sealed class StageContext(Workspace work, BenchSettings settings, AllSu
 
     public void Note(string sentence) => results.Note(sentence);
 
-    /// <summary>What fails in here is recorded as the failure of those of its rows that were not measured yet. May be nested. False if it failed.</summary>
+    /// <summary>
+    /// What fails in here is recorded as the failure of those of its rows that were not measured yet. May be nested. False if it failed.
+    /// </summary>
     public bool Guard(IReadOnlyList<Row> rows, Subject subject, Action action)
     {
         var doneBefore = _done.Count;
@@ -101,14 +104,18 @@ internal sealed class StageContext(Workspace work, BenchSettings settings, AllSu
     public void SayMedians(Row row)
     {
         foreach (var cell in results.Of(row).Where(cell => cell.HasFigure))
-            Say(row, cell.Subject, $"{row.Format(cell.Median)} {row.Unit}  (median of {cell.Samples.Count}, {row.Format(cell.Min)} to {row.Format(cell.Max)})");
+        {
+            var range = $"{row.Format(cell.Min)} to {row.Format(cell.Max)}";
+            Say(row, cell.Subject, $"{row.Format(cell.Median)} {row.Unit}  (median of {cell.Samples.Count}, {range})");
+        }
     }
 
     private void Say(Row row, Subject subject, string text) => Progress($"{row.Title,-61} {subject.Name,-20} {text}");
 
     private static string Details(Sample sample)
     {
-        var text = sample.P99 is { } p99 ? $"  (p50 {sample.P50:0} us, p99 {p99:0} us" + (sample.ServerCpuSeconds is { } cpu ? $", CPU {cpu:0.00} s)" : ")") : "";
+        var text = sample.P99 is { } p99
+            ? $"  (p50 {sample.P50:0} us, p99 {p99:0} us" + (sample.ServerCpuSeconds is { } cpu ? $", CPU {cpu:0.00} s)" : ")") : "";
         return sample.More is { } more ? $"{text}  ({string.Join(", ", more.Select(pair => $"{pair.Key} {pair.Value:0.##}"))})" : text;
     }
 }

@@ -5,7 +5,9 @@ using Lincow.Bench.Subjects;
 
 namespace Lincow.Bench.Workloads;
 
-/// <summary>From nothing to the first byte read: the overlay is made, the server started, the first read answered. Repeated often, turn by turn.</summary>
+/// <summary>
+/// From nothing to the first byte read: the overlay is made, the server started, the first read answered. Repeated often, turn by turn.
+/// </summary>
 internal sealed class StartUpStage : Stage
 {
     private const int Repetitions = 20, ReadBytes = 4096;
@@ -34,10 +36,14 @@ internal sealed class StartUpStage : Stage
         }
         foreach (var row in rows)
             context.SayMedians(row);
-        context.Note(string.Create(CultureInfo.InvariantCulture, $"start-up: running a program that does nothing takes {OwnShare(context):0.0} ms from here, once for each command; the figures include it"));
+        context.Note(string.Create(CultureInfo.InvariantCulture,
+            $"start-up: running a program that does nothing takes {OwnShare(context):0.0} ms from here, once for each command; the "
+                + $"figures include it"));
     }
 
-    /// <summary>What the system and this client take for a command, whatever the command does: the median of as many runs of true, in milliseconds.</summary>
+    /// <summary>
+    /// What the system and this client take for a command, whatever the command does: the median of as many runs of true, in milliseconds.
+    /// </summary>
     private static double OwnShare(StageContext context)
     {
         var times = new double[Repetitions];
@@ -51,7 +57,8 @@ internal sealed class StartUpStage : Stage
         return times[Repetitions / 2];
     }
 
-    protected override void RunSubject(StageContext context, IReadOnlyList<Row> rows, Subject subject) => Once(context, rows, subject, isKept: true);
+    protected override void RunSubject(StageContext context, IReadOnlyList<Row> rows, Subject subject) =>
+        Once(context, rows, subject, isKept: true);
 
     private void Once(StageContext context, IReadOnlyList<Row> rows, Subject subject, bool isKept)
     {

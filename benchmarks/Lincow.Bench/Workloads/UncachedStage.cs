@@ -55,7 +55,8 @@ internal sealed partial class UncachedStage : Stage
             context.Note($"{Read.Title}: only root can empty the page cache, so subjects that use it were read from memory");
         using var server = subject.Start(work);
         server.Connect(work.Socket, context.Stop).Dispose();
-        var sample = FioStage.Measure(Read, server, () => FioRun.Run(new FioJob("read", "1m", 8) { Size = size, IsUnlimited = true }, uri, 0, context.Stop));
+        var sample = FioStage.Measure(Read, server, () =>
+            FioRun.Run(new FioJob("read", "1m", 8) { Size = size, IsUnlimited = true }, uri, 0, context.Stop));
         context.Record(Read, subject, sample with { More = new() { ["fillSeconds"] = fill.Seconds } });
         server.Stop();
     }
@@ -65,7 +66,9 @@ internal sealed partial class UncachedStage : Stage
     /// <summary>Of everything that the overlay consists of.</summary>
     private static long AllocatedBytes(Workspace work, CancellationToken stop) =>
         new[] { work.Overlay, work.OverlayMap, work.OverlayData }.Where(File.Exists)
-            .Sum(path => long.Parse(Tool.Run("du", ["--block-size=1", path], TimeSpan.FromMinutes(1), stop).Split('\t')[0], CultureInfo.InvariantCulture));
+            .Sum(path =>
+                long.Parse(Tool.Run("du", ["--block-size=1", path], TimeSpan.FromMinutes(1), stop).Split('\t')[0],
+                CultureInfo.InvariantCulture));
 
     private static double MeasureOpen(StageContext context, Subject subject)
     {

@@ -11,7 +11,9 @@ internal static class CommitCommand
         var overlay = new OverlayArguments();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("commit", "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a commit that was cut off is run again.");
+        var command = new Command("commit",
+            "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a "
+                + "commit that was cut off is run again.");
         overlay.AddTo(command);
         command.Add(quiet);
         command.Add(json);
@@ -20,11 +22,12 @@ internal static class CommitCommand
             var options = overlay.Read(result);
             WaitingDevice.Refuse(options.Overlay, options.Map);
             using var interruption = Signals.Interruptible();
-            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction), interruption.Token));
+            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))
-                Console.Out.WriteLine(Printable.Text($"committed {report.Overlay}: {report.Chunks} chunks, {SizeText.Format(report.Bytes)}, are in {report.Origin} now; the overlay is empty"));
+                Console.Out.WriteLine(Printable.Text($"committed {report.Overlay}: {report.Chunks} chunks, "
+                    + $"{SizeText.Format(report.Bytes)}, are in {report.Origin} now; the overlay is empty"));
             return 0;
         });
         return command.WithExamples("""

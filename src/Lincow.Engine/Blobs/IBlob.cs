@@ -4,8 +4,8 @@ namespace Lincow.Blobs;
 
 /// <summary>
 /// The one seam between the engine and the bytes at rest: an origin, an overlay's data or its map. Every operation completes on the owner's
-/// loop, never before the call that started it has returned; results are 0 or a negative errno, short transfers having been finished inside.
-/// Implementations: <see cref="FileBlob"/> over a loop (io_uring or plain system calls), and a simulated one in the tests.
+/// loop, never before the call that started it has returned; results are 0 or a negative errno, short transfers having been finished
+/// inside. Implementations: <see cref="FileBlob"/> over a loop (io_uring or plain system calls), and a simulated one in the tests.
 /// </summary>
 public interface IBlob : IDisposable
 {
@@ -14,6 +14,9 @@ public interface IBlob : IDisposable
 
     /// <summary>What offsets, lengths and addresses must be multiples of, in bytes: 1 unless direct I/O is used.</summary>
     int AlignmentBytes { get; }
+
+    /// <summary>Told of what the blob's owner should know, a sentence each.</summary>
+    Action<string>? Report { get; set; }
 
     /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
     void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
@@ -26,7 +29,9 @@ public interface IBlob : IDisposable
     /// <summary>Completes with 0 when what is ready now has gone on: for an operation that others, just arrived, may share.</summary>
     void Yield(BlobOperation operation);
 
-    /// <summary>Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.</summary>
+    /// <summary>
+    /// Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.
+    /// </summary>
     void NextTurn(BlobOperation operation);
 
     /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
@@ -36,16 +41,22 @@ public interface IBlob : IDisposable
     void Reserve(long byteOffset, long byteLength, BlobOperation operation);
 
     /// <summary>
-    /// Finds which of a range may hold data and which is holes, from its start on, as far as there is room for runs. What can't be told is data.
-    /// The runs belong to the operation until it has ended.
+    /// Finds which of a range may hold data and which is holes, from its start on, as far as there is room for runs. What can't be told is
+    /// data. The runs belong to the operation until it has ended.
     /// </summary>
     void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation);
 
     /// <summary>
-    /// The next range that may hold data at or after an offset and before an end; false when only holes follow. It may wait for the disk, so it is
-    /// for the control plane; on a loop that serves others there is <see cref="FindRuns"/>.
+    /// The next range that may hold data at or after an offset and before an end; false when only holes follow. It may wait for the disk,
+    /// so it is for the control plane; on a loop that serves others there is <see cref="FindRuns"/>.
     /// </summary>
     bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
+
+    /// <summary>
+    /// Nobody waits for reads and searches any longer, and none will be started: those in flight end as soon as they can, at the latest
+    /// after a time that the implementation names. What can't wait for long has nothing to do here.
+    /// </summary>
+    void CancelReads();
 
     /// <summary>A hint that a range will be read soon.</summary>
     void WillNeed(long byteOffset, long byteLength);
@@ -117,8 +128,8 @@ public static class StorageWait
     }
 
     /// <summary>
-    /// As <see cref="WriteNow"/>, for what may be written again, the same bytes at the same place, when that fails: an error that passes is none. No
-    /// sync comes between, for after one that failed nothing may be tried again.
+    /// As <see cref="WriteNow"/>, for what may be written again, the same bytes at the same place, when that fails: an error that passes is
+    /// none. No sync comes between, for after one that failed nothing may be tried again.
     /// </summary>
     public static int WriteUntilItSucceeds(this IBlob blob, long byteOffset, NativeBuffer buffer, int byteCount)
     {

@@ -6,8 +6,8 @@ namespace Lincow.Blobs;
 internal delegate bool DataSearch(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
 
 /// <summary>
-/// Fills a <see cref="BlobRuns"/>, on a thread that may wait. Whoever answers (a file system, a program's origin) isn't believed what can't be true: that is data.
-/// Every answer takes the search on, and there are only so many questions, so it ends whatever the answers are.
+/// Fills a <see cref="BlobRuns"/>, on a thread that may wait. Whoever answers (a file system, a program's origin) isn't believed what can't
+/// be true: that is data. Every answer takes the search on, and there are only so many questions, so it ends whatever the answers are.
 /// </summary>
 internal sealed class RunSearch(DataSearch find) : LoopWork
 {
@@ -19,11 +19,14 @@ internal sealed class RunSearch(DataSearch find) : LoopWork
 
     public void Set(long byteOffset, long byteEnd, BlobRuns runs) => (_byteOffset, _byteEnd, _runs) = (byteOffset, byteEnd, runs);
 
-    public override int Run()
+    /// <summary>The search itself, for a thread that may wait.</summary>
+    public int Run()
     {
         Fill(find, _byteOffset, _byteEnd, _runs!);
         return 0;
     }
+
+    protected override void Begin() => End(Run());
 
     public static void Fill(DataSearch find, long byteOffset, long byteEnd, BlobRuns runs)
     {

@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -37,26 +38,29 @@ public sealed record ConvertOptions
 /// <param name="DataBytes">Bytes written as data: changed ones, and what fills up the destination's chunks.</param>
 /// <param name="ZeroBytes">Bytes marked as zero.</param>
 /// <param name="VerifiedBytes">Bytes read back from the destination and found equal.</param>
-public sealed record ConvertReport(string Source, string SourceFormat, string Destination, string DestinationFormat, string Origin, long Size, long ChunkSize,
+public sealed record ConvertReport(string Source, string SourceFormat, string Destination, string DestinationFormat, string Origin,
+    long Size, long ChunkSize,
     long ChangedRanges, long DataBytes, long ZeroBytes, long VerifiedBytes);
 
-/// <summary>Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.</summary>
+/// <summary>
+/// Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.
+/// </summary>
 /// <param name="formats">The formats there are; content decides which a source is of, in this order.</param>
-/// <param name="progress">Told what is being done and the fraction of it that is done, from 0 to 1.</param>
+/// <param name="progress">Told how far it is.</param>
 /// <param name="stop">Ends the conversion between two pieces; nothing is left then.</param>
-public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Action<string, double>? progress = null, CancellationToken stop = default)
+public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProgress<OperationProgress>? progress = null,
+    CancellationToken stop = default)
 {
     /// <summary>What formats with a choice begin at, for many disks have blocks of this size.</summary>
     internal const int UsualChunkBytes = 4096;
-
-    /// <summary>What formats recognise their own by: lincow's has two superblocks.</summary>
-    private const int HeadBytes = 8192;
 
     private const int PieceBytes = 1 << 20;
 
     private long _ranges, _dataBytes, _zeroBytes, _verifiedBytes;
 
-    /// <summary>Converts. Throws <see cref="LincowException"/>; the destination is as it was before then (a block device begins with zeroes).</summary>
+    /// <summary>
+    /// Converts. Throws <see cref="LincowException"/>; the destination is as it was before then (a block device begins with zeroes).
+    /// </summary>
     public ConvertReport Run(ConvertOptions options)
     {
         try
@@ -65,24 +69,33 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place" : e.Message, e);
+            throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place"
+                : e.Message, e);
         }
     }
 
+    /// <inheritdoc cref="Run"/>
+    public Task<ConvertReport> RunAsync(ConvertOptions options) => Operation.Start(() => Run(options), stop);
+
     private ConvertReport Convert(ConvertOptions options)
     {
-        var path = OverlayFiles.FullPath(options.Source, "source");
+        var path = StorePath.FullPath(options.Source, "source");
         var (from, facts) = Detect(path);
         var to = Choose(options, from);
         using var source = from.Open(new ChangeSourceOptions { Path = path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
-        OverlayCreator.RequireSize(source.DeviceBytes, path);
+        DeviceSize.Require(source.DeviceBytes, path);
         var chunk = to.ChunkFor(options.ChunkBytes, source.GranularityBytes, source.DeviceBytes);
-        using var origin = OriginFile.Open(source.OriginUri);
-        if (to is LinearFormat)
-            OverlayCreator.RequireNoMapBeside(Path.GetFullPath(options.Destination));
+        using var origin = StoreOrigin.Open(source.OriginUri);
+        to.RequireFreeName(Path.GetFullPath(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
-        // mutation: convert-clears-before-the-checks
-        using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
+        // mutation: convert-clears-before-the-checks (2 lines)
+        using (var sink = to.Create(new ChangeSinkOptions
+        {
+            File = target.File,
+            DeviceBytes = source.DeviceBytes,
+            ChunkBytes = chunk,
+            OriginUri = origin.Uri
+        }))
         {
             target.Begin();
             sink.Begin();
@@ -93,26 +106,29 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
         using (var written = to.Open(new ChangeSourceOptions { Path = target.WorkPath, Origin = origin.Uri }))
             Verify(source, written, options.Destination);
         target.Publish();
-        return new ConvertReport(path, from.Name, Path.GetFullPath(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk, _ranges, _dataBytes, _zeroBytes, _verifiedBytes);
+        return new ConvertReport(path, from.Name, Path.GetFullPath(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk,
+            _ranges, _dataBytes, _zeroBytes, _verifiedBytes);
     }
 
     private (IChangeFormat Format, FileFacts Facts) Detect(string path)
     {
-        using var file = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+        using var file = StorePath.Open(path);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{path}: is not a file or block device, so there is nothing to convert");
-        var head = new byte[HeadBytes];
+        var head = new byte[StoreFormats.HeadBytes];
         file.Read(head, 0);
         return (formats.FirstOrDefault(format => format.Recognises(file, head))
-            ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none of them. Is it an image rather than an overlay?"), file.Facts);
+            ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none "
+                + $"of them. Is it an image rather than an overlay?"), file.Facts);
     }
 
     private IChangeFormat Choose(ConvertOptions options, IChangeFormat from)
     {
         var name = options.To ?? (options.Destination.EndsWith(".qcow2", StringComparison.Ordinal) ? "qcow2"
-            : from is not LinearFormat ? "linear"
+            : from.Name != StoreTraits.DefaultName ? StoreTraits.DefaultName
             : throw new LincowException($"{options.Destination}: which format is it to have? Say --to snapshot, --to uml or --to qcow2"));
-        return formats.FirstOrDefault(format => format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
+        return formats.FirstOrDefault(format =>
+            format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
     }
 
     private string Names => string.Join(", ", formats.Select(format => format.Name));
@@ -148,14 +164,14 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             CopyData(zeroEnd, end);
             written = end;
         }
-        progress?.Invoke("copying", 1);
+        progress?.Report(new OperationProgress("copying", 1));
 
         void CopyData(long from, long to)
         {
             for (; from < to; from += buffer.Length)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("copying", (double)from / size);
+                progress?.Report(new OperationProgress("copying", (double)from / size));
                 var piece = buffer.AsSpan(0, (int)Math.Min(buffer.Length, to - from));
                 source.Read(from, piece);
                 sink.Write(from, piece);
@@ -168,25 +184,27 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
     private void Verify(IChangeSource source, IChangeSource written, string destination)
     {
         if (written.DeviceBytes != source.DeviceBytes)
-            throw new LincowException($"{destination}: reads back as a device of {written.DeviceBytes} bytes, and {source.DeviceBytes} were written. This is an error of lincow, please report it; nothing was left there");
+            throw new LincowException($"{destination}: reads back as a device of {written.DeviceBytes} bytes, and {source.DeviceBytes} "
+                + $"were written. This is an error of lincow, please report it; nothing was left there");
         var (first, second) = (new byte[PieceBytes], new byte[PieceBytes]);
         foreach (var (start, end) in Union(source.Changes(), written.Changes()))
         {
             for (var cursor = start; cursor < end; cursor += PieceBytes)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("reading back", (double)cursor / source.DeviceBytes);
+                progress?.Report(new OperationProgress("reading back", (double)cursor / source.DeviceBytes));
                 var count = (int)Math.Min(PieceBytes, end - cursor);
                 source.Read(cursor, first.AsSpan(0, count));
                 written.Read(cursor, second.AsSpan(0, count));
                 var same = first.AsSpan(0, count).CommonPrefixLength(second.AsSpan(0, count));
                 // mutation: conversion-not-read-back
                 if (same < count)
-                    throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
+                    throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. "
+                        + $"The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
                 _verifiedBytes += count;
             }
         }
-        progress?.Invoke("reading back", 1);
+        progress?.Report(new OperationProgress("reading back", 1));
     }
 
     /// <summary>The ranges that are in either of two ordered lists, each once.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Lincow.Linux;
+using Lincow.Origins;
 
 namespace Lincow.Operations;
 
@@ -13,7 +14,7 @@ public sealed class OverlayOpening : IDisposable
     private readonly IDisposable[] _files;
     private bool _hasBegun;
 
-    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, params ReadOnlySpan<FileFacts> facts)
+    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, IReadOnlyList<FileFacts> facts)
     {
         (_begin, _files) = (begin, [overlay, origin]);
         var places = new SortedSet<string>(StringComparer.Ordinal);
@@ -25,8 +26,8 @@ public sealed class OverlayOpening : IDisposable
     }
 
     /// <summary>
-    /// The file systems and block devices that its files lie on, "MAJOR:MINOR" each. Two overlays with the same places stand still together when
-    /// one of the places does; with others they must not wait for each other.
+    /// The file systems and block devices that its files lie on, "MAJOR:MINOR" each. Two overlays with the same places stand still together
+    /// when one of the places does; with others they must not wait for each other.
     /// </summary>
     public string Places { get; }
 
@@ -48,6 +49,26 @@ public sealed class OverlayOpening : IDisposable
         }
     }
 
+    /// <summary>As <see cref="Begin"/>, from any thread but the loop's.</summary>
+    public async Task<OverlaySession> BeginAsync(IoLoop loop)
+    {
+        OverlaySession? session = null;
+        Exception? failure = null;
+        await loop.StartUntilEnded(ended =>
+        {
+            try
+            {
+                session = Begin(loop);
+            }
+            catch (LincowException e)
+            {
+                failure = e;
+            }
+            ended();
+        }).ConfigureAwait(false);
+        return session ?? throw failure!;
+    }
+
     /// <summary>Closes the files, unless a session has them.</summary>
     public void Dispose()
     {
@@ -57,5 +78,6 @@ public sealed class OverlayOpening : IDisposable
             file.Dispose();
     }
 
-    private static string Place(FileFacts facts) => string.Create(CultureInfo.InvariantCulture, $"{facts.Device.Major}:{facts.Device.Minor}");
+    private static string Place(FileFacts facts) =>
+        string.Create(CultureInfo.InvariantCulture, $"{facts.Device.Major}:{facts.Device.Minor}");
 }

@@ -24,7 +24,8 @@ public static class DeviceHolders
             {
                 paths.Add("/dev/" + Path.GetFileName(part));
                 numbers.Add(File.ReadAllText(part + "/dev").Trim());
-                holders.AddRange(Directory.EnumerateFileSystemEntries(part + "/holders").Select(entry => "/dev/" + Path.GetFileName(entry)));
+                holders.AddRange(Directory.EnumerateFileSystemEntries(part + "/holders")
+                    .Select(entry => "/dev/" + Path.GetFileName(entry)));
                 // The loop driver says nothing of what it lies on.
                 holders.AddRange(LoopBlockDevice.Over("/dev/" + Path.GetFileName(part)));
             }
@@ -81,7 +82,9 @@ public static class DeviceHolders
                 continue;
             var holder = $"mounted on {mount.Path}";
             if (!holders.Contains(holder))
-                holders.Add(process == Self ? holder : $"{holder} where {LinuxProcess.Describe(int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture))} lives");
+                holders.Add(process == Self
+                    ? holder
+                    : $"{holder} where {LinuxProcess.Describe(int.Parse(Path.GetFileName(process), CultureInfo.InvariantCulture))} lives");
         }
     }
 
@@ -98,5 +101,6 @@ public static class DeviceHolders
     }
 
     private static bool HasOpen(string process, HashSet<string> paths) =>
-        Directory.EnumerateFileSystemEntries(process + "/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget is { } target && paths.Contains(target));
+        Directory.EnumerateFileSystemEntries(process + "/fd")
+            .Any(descriptor => new FileInfo(descriptor).LinkTarget is { } target && paths.Contains(target));
 }

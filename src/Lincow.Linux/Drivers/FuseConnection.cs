@@ -47,7 +47,9 @@ public sealed unsafe class FuseConnection
         return new FuseConnection(descriptor, path);
     }
 
-    /// <summary>Takes the mount away. False while somebody has the file open; lazily, it goes in any case and whoever has it open keeps it.</summary>
+    /// <summary>
+    /// Takes the mount away. False while somebody has the file open; lazily, it goes in any case and whoever has it open keeps it.
+    /// </summary>
     public static bool TryUnmount(string path, bool lazily)
     {
         if (Environment.IsPrivilegedProcess)
@@ -58,12 +60,16 @@ public sealed unsafe class FuseConnection
     }
 
     /// <summary>Whether a file of lincow's is mounted over a path, alive or dead.</summary>
-    public static bool IsMounted(string path) => MountTable.Read("/proc/self/mountinfo").Exists(mount => mount.Path == path && mount.Type == MountType);
+    public static bool IsMounted(string path) =>
+        MountTable.Read("/proc/self/mountinfo").Exists(mount => mount.Path == path && mount.Type == MountType);
 
-    /// <summary>Receives one request: its first bytes into the header, the rest into the payload. The byte count, or a negative errno.</summary>
+    /// <summary>
+    /// Receives one request: its first bytes into the header, the rest into the payload. The byte count, or a negative errno.
+    /// </summary>
     public static int TryReceive(int descriptor, nint header, int headerBytes, nint payload, int payloadBytes)
     {
-        var vectors = stackalloc IoVector[2] { new() { Base = header, Length = (nuint)headerBytes }, new() { Base = payload, Length = (nuint)payloadBytes } };
+        var vectors = stackalloc IoVector[2] { new() { Base = header, Length = (nuint)headerBytes },
+            new() { Base = payload, Length = (nuint)payloadBytes } };
         var result = Libc.readv(descriptor, vectors, 2);
         return result >= 0 ? (int)result : -Libc.LastError;
     }
@@ -71,7 +77,8 @@ public sealed unsafe class FuseConnection
     /// <summary>Sends one reply, of one or two pieces: 0, or a negative errno.</summary>
     public static int TryReply(int descriptor, nint header, int headerBytes, nint payload, int payloadBytes)
     {
-        var vectors = stackalloc IoVector[2] { new() { Base = header, Length = (nuint)headerBytes }, new() { Base = payload, Length = (nuint)payloadBytes } };
+        var vectors = stackalloc IoVector[2] { new() { Base = header, Length = (nuint)headerBytes },
+            new() { Base = payload, Length = (nuint)payloadBytes } };
         return Libc.writev(descriptor, vectors, payloadBytes > 0 ? 2 : 1) >= 0 ? 0 : -Libc.LastError;
     }
 
@@ -82,7 +89,8 @@ public sealed unsafe class FuseConnection
         var descriptor = Libc.open(Device, Libc.ReadWrite | Libc.CloseOnExec | Libc.NonBlock, 0);
         if (descriptor < 0)
             throw new LinuxException("open", Device, Libc.LastError);
-        var options = string.Create(CultureInfo.InvariantCulture, $"fd={descriptor},rootmode=100000,user_id={Libc.geteuid()},group_id={Libc.getegid()},default_permissions");
+        var options = string.Create(CultureInfo.InvariantCulture,
+            $"fd={descriptor},rootmode=100000,user_id={Libc.geteuid()},group_id={Libc.getegid()},default_permissions");
         if (Libc.mount(source, path, MountType, NoSetUserId | NoDevices | (readOnly ? ReadOnlyMount : 0), options) == 0)
             return descriptor;
         var error = Libc.LastError;
@@ -97,7 +105,8 @@ public sealed unsafe class FuseConnection
         try
         {
             _ = Libc.fcntl(theirs, Libc.FcntlSetDescriptorFlags, 0);
-            var options = $"subtype=lincow,fsname={source.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal)},default_permissions{(readOnly ? ",ro" : "")}";
+            var name = source.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal);
+            var options = $"subtype=lincow,fsname={name},default_permissions{(readOnly ? ",ro" : "")}";
             using var helper = StartHelper(["-o", options, "--", path], theirs);
             _ = Libc.close(theirs);
             theirs = -1;
@@ -105,7 +114,8 @@ public sealed unsafe class FuseConnection
             var complaint = helper.StandardError.ReadToEnd().Trim();
             helper.WaitForExit();
             if (descriptor < 0)
-                throw new IOException($"{path}: {Helper} doesn't mount it: {(complaint.Length > 0 ? complaint : $"exit status {helper.ExitCode}")}");
+                throw new IOException($"{path}: {Helper} doesn't mount it: "
+                    + $"{(complaint.Length > 0 ? complaint : $"exit status {helper.ExitCode}")}");
             var flags = Libc.fcntl(descriptor, Libc.FcntlGetFlags, 0);
             _ = Libc.fcntl(descriptor, Libc.FcntlSetFlags, flags | Libc.NonBlock);
             return descriptor;

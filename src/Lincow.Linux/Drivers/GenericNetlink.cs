@@ -41,7 +41,10 @@ internal sealed unsafe class GenericNetlink : IDisposable
     /// <summary>Throws <see cref="LinuxException"/>, with ENOENT where the kernel has no such family.</summary>
     public static GenericNetlink Open(string family, byte version) => new(family, version);
 
-    /// <summary>Sends a command with its attributes; returns the attributes of the answer, none when it is only acknowledged. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>
+    /// Sends a command with its attributes; returns the attributes of the answer, none when it is only acknowledged. Throws
+    /// <see cref="LinuxException"/>.
+    /// </summary>
     public Dictionary<ushort, byte[]> Ask(byte command, Action<NetlinkMessage> fill) => Ask(_family, command, _version, fill);
 
     public void Dispose() => _ = Libc.close(_socket);

@@ -17,11 +17,12 @@ public static unsafe class LoopBlockDevice
 
     /// <summary>Why there can be no loop device; null when there can.</summary>
     public static string? WhyNot() =>
-        !Environment.IsPrivilegedProcess ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)" : null;
+        !Environment.IsPrivilegedProcess ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)"
+            : null;
 
     /// <summary>
-    /// Makes a block device of a file with direct I/O, so that nothing is cached twice, in sectors of 512 bytes, which is what images expect.
-    /// Returns its path. Throws <see cref="LinuxException"/>.
+    /// Makes a block device of a file with direct I/O, so that nothing is cached twice, in sectors of 512 bytes, which is what images
+    /// expect. Returns its path. Throws <see cref="LinuxException"/>.
     /// </summary>
     public static string Attach(string path, bool readOnly, bool scanPartitions)
     {
@@ -42,7 +43,8 @@ public static unsafe class LoopBlockDevice
             };
             // For losetup; the kernel shows the whole path in sysfs.
             var name = Encoding.UTF8.GetBytes(path);
-            name.AsSpan(0, Math.Min(name.Length, LoopConfiguration.NameBytes - 1)).CopyTo(new Span<byte>(config.Name, LoopConfiguration.NameBytes));
+            name.AsSpan(0, Math.Min(name.Length, LoopConfiguration.NameBytes - 1))
+                .CopyTo(new Span<byte>(config.Name, LoopConfiguration.NameBytes));
             if (Libc.ioctl(block.Descriptor, Configure, (nint)(&config)) == 0)
                 return device;
             if (Libc.LastError != Errno.Busy || attempt == MaxTries)
@@ -71,25 +73,32 @@ public static unsafe class LoopBlockDevice
         return Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
     }
 
-    /// <summary>The devices that a file is behind, whatever it is called: as the driver knows it, or where that can't be asked, as what the recorded path leads to.</summary>
+    /// <summary>
+    /// The devices that a file is behind, whatever it is called: as the driver knows it, or where that can't be asked, as what the recorded
+    /// path leads to.
+    /// </summary>
     public static List<string> Over(FileFacts file)
     {
         var devices = new List<string>();
         foreach (var directory in Directory.EnumerateDirectories("/sys/block", "loop*"))
         {
-            if (FileOf(directory) is { } behind && (file.Kind == FileKind.BlockDevice ? AreOneDisk(behind.BlockDevice, file.Device) : behind.IsFile(file)))
+            if (FileOf(directory) is { } behind
+                && (file.Kind == FileKind.BlockDevice ? AreOneDisk(behind.BlockDevice, file.Device) : behind.IsFile(file)))
                 devices.Add("/dev/" + Path.GetFileName(directory));
         }
         return devices;
     }
 
     /// <summary>What is behind a loop device or a partition of one. Null for any other device.</summary>
-    public static LoopFile? FileBehind(LinuxFile device) => DirectoryOfDisk(device.Facts.Device) is { } directory ? FileOf(directory) : null;
+    public static LoopFile? FileBehind(LinuxFile device) =>
+        DirectoryOfDisk(device.Facts.Device) is { } directory ? FileOf(directory) : null;
 
     // Loops over a partition, or over the disk of one, share bytes with it.
-    private static bool AreOneDisk((uint, uint) one, (uint, uint) other) => one != default && (one == other || IsDiskOf(one, other) || IsDiskOf(other, one));
+    private static bool AreOneDisk((uint, uint) one, (uint, uint) other) =>
+        one != default && (one == other || IsDiskOf(one, other) || IsDiskOf(other, one));
 
-    private static bool IsDiskOf((uint, uint) disk, (uint, uint) part) => DirectoryOfDisk(part) is { } directory && File.ReadAllText(directory + "/dev").Trim() == Name(disk);
+    private static bool IsDiskOf((uint, uint) disk, (uint, uint) part) =>
+        DirectoryOfDisk(part) is { } directory && File.ReadAllText(directory + "/dev").Trim() == Name(disk);
 
     /// <summary>The directory in /sys of a disk, or of the disk of a partition; null when there is no such device.</summary>
     private static string? DirectoryOfDisk((uint, uint) device)
@@ -99,7 +108,8 @@ public static unsafe class LoopBlockDevice
         return File.Exists(real + "/partition") ? Path.GetDirectoryName(real) : real;
     }
 
-    private static string Name((uint Major, uint Minor) device) => string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
+    private static string Name((uint Major, uint Minor) device) =>
+        string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
 
     private static LoopFile? FileOf(string directory)
     {
@@ -127,7 +137,8 @@ public static unsafe class LoopBlockDevice
         }
         return LinuxPath.Identity(path) is { } named ? new LoopFile(path, device, named.Device, named.Inode, default) : null;
 
-        static (uint Major, uint Minor) Numbers(ulong encoded) => ((uint)(encoded >> 8 & 0xfff), (uint)(encoded & 0xff | encoded >> 12 & 0xfff00));
+        static (uint Major, uint Minor) Numbers(ulong encoded) =>
+            ((uint)(encoded >> 8 & 0xfff), (uint)(encoded & 0xff | encoded >> 12 & 0xfff00));
     }
 
     /// <summary>The devices that a file of this path is behind, also when its server is dead.</summary>
@@ -138,7 +149,8 @@ public static unsafe class LoopBlockDevice
         {
             try
             {
-                if (File.ReadAllText(Path.Combine(directory, "loop/backing_file")).TrimEnd('\n') is var file && (file == path || file == path + " (deleted)"))
+                if (File.ReadAllText(Path.Combine(directory, "loop/backing_file")).TrimEnd('\n') is var file
+                    && (file == path || file == path + " (deleted)"))
                     devices.Add("/dev/" + Path.GetFileName(directory));
             }
             catch (IOException)
@@ -156,10 +168,12 @@ public static unsafe class LoopBlockDevice
 /// <param name="Device">The file system on which the file, or the node of a block device, lies.</param>
 /// <param name="Inode">Its number there.</param>
 /// <param name="BlockDevice">The numbers of a block device; zeroes when it is a file.</param>
-public readonly record struct LoopFile(string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode, (uint Major, uint Minor) BlockDevice)
+public readonly record struct LoopFile(string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode,
+    (uint Major, uint Minor) BlockDevice)
 {
     /// <summary>Whether it is that file, or that block device.</summary>
-    public bool IsFile(FileFacts file) => file.Kind == FileKind.BlockDevice ? file.Device == BlockDevice : BlockDevice == default && (Device, Inode) == (file.Device, file.Inode);
+    public bool IsFile(FileFacts file) => file.Kind == FileKind.BlockDevice
+        ? file.Device == BlockDevice : BlockDevice == default && (Device, Inode) == (file.Device, file.Inode);
 }
 
 /// <summary><c>struct loop_config</c>, 304 bytes, with <c>struct loop_info64</c> from byte 8 on.</summary>

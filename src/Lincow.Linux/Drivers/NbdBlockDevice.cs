@@ -4,19 +4,20 @@ using System.Globalization;
 namespace Lincow.Linux;
 
 /// <summary>
-/// Block devices of the kernel's NBD client, set up by netlink (linux/nbd-netlink.h): the kernel gets one end of connected sockets whose other
-/// ends are served. A device outlives its server: while no socket is alive requests wait, and new sockets take over.
+/// Block devices of the kernel's NBD client, set up by netlink (linux/nbd-netlink.h): the kernel gets one end of connected sockets whose
+/// other ends are served. A device outlives its server: while no socket is alive requests wait, and new sockets take over.
 /// </summary>
 public static class NbdBlockDevice
 {
     private const string Family = "nbd";
     private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;
-    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, Sockets = 7,
+        DeadConnectionTimeout = 8, BackendIdentifier = 10;
     private const ushort SocketItem = 1, SocketDescriptor = 1;
 
     /// <summary>
-    /// Milliseconds until the kernel looks whether a request lies on a dead connection that has been replaced. Of a device with one connection, and no
-    /// time for requests, it does no more than look.
+    /// Milliseconds until the kernel looks whether a request lies on a dead connection that has been replaced. Of a device with one
+    /// connection, and no time for requests, it does no more than look.
     /// </summary>
     private const string LookAfterMilliseconds = "3000";
 
@@ -45,11 +46,12 @@ public static class NbdBlockDevice
     /// <param name="serverFlags">The protocol's transmission flags.</param>
     /// <param name="patienceSeconds">How long requests wait while no connection is alive, before they fail.</param>
     /// <param name="canResume">
-    /// Whether somebody may give it a new socket. Otherwise requests fail at once when the connection breaks, and those that are on their way then, or
-    /// aren't answered, after that time.
+    /// Whether somebody may give it a new socket. Otherwise requests fail at once when the connection breaks, and those that are on their
+    /// way then, or aren't answered, after that time.
     /// </param>
     /// <param name="identifier">What the device is known by; only who knows it may give it new sockets.</param>
-    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, bool canResume, string identifier)
+    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, bool canResume,
+        string identifier)
     {
         using var netlink = GenericNetlink.Open(Family, Version);
         var answer = netlink.Ask(CommandConnect, message => message
@@ -69,7 +71,8 @@ public static class NbdBlockDevice
     }
 
     /// <summary>
-    /// Gives a device new sockets in place of dead ones, and the size that it has now. Those that take no place are closed by the kernel. Throws
+    /// Gives a device new sockets in place of dead ones, and the size that it has now. Those that take no place are closed by the kernel.
+    /// Throws
     /// <see cref="LinuxException"/>.
     /// </summary>
     public static void Reconnect(string device, IReadOnlyList<int> sockets, long sizeBytes, string identifier)

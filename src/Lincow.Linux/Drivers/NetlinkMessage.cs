@@ -5,8 +5,8 @@ using System.Text;
 namespace Lincow.Linux;
 
 /// <summary>
-/// One message of generic netlink that is being written (<c>linux/netlink.h</c>, <c>linux/genetlink.h</c>): a header of 16 bytes, one of 4, then
-/// attributes, each with its length and type in front and padded to 4 bytes. All in the machine's byte order.
+/// One message of generic netlink that is being written (<c>linux/netlink.h</c>, <c>linux/genetlink.h</c>): a header of 16 bytes, one of 4,
+/// then attributes, each with its length and type in front and padded to 4 bytes. All in the machine's byte order.
 /// </summary>
 internal sealed class NetlinkMessage
 {

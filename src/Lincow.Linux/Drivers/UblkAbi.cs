@@ -6,7 +6,8 @@ namespace Lincow.Linux;
 internal static class UblkAbi
 {
     // Control commands, as ioctls encode them: _IOR or _IOWR('u', NUMBER, struct ublksrv_ctrl_cmd).
-    public const uint GetInfo = 0x80207502, AddDevice = 0xc0207504, DeleteDevice = 0xc0207505, StartDevice = 0xc0207506, StopDevice = 0xc0207507,
+    public const uint GetInfo = 0x80207502, AddDevice = 0xc0207504, DeleteDevice = 0xc0207505, StartDevice = 0xc0207506,
+        StopDevice = 0xc0207507,
         SetParameters = 0xc0207508, StartRecovery = 0xc0207510, EndRecovery = 0xc0207511, GetFeatures = 0x80207513;
 
     // A queue's commands: _IOWR('u', NUMBER, struct ublksrv_io_cmd).
@@ -14,7 +15,7 @@ internal static class UblkAbi
 
     public const ulong Recovery = 1 << 3, RecoveryReissue = 1 << 4, IoctlEncoding = 1 << 6, UserCopy = 1 << 7;
 
-    public const ushort StateDead = 0, StateLive = 1, StateQuiesced = 2;
+    public const ushort StateLive = 1, StateQuiesced = 2;
 
     public const uint ReadOnly = 1, VolatileCache = 4, ForceUnitAccess = 8;
     public const uint BasicParameters = 1, DiscardParameters = 2;

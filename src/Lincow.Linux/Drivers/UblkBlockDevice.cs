@@ -6,7 +6,8 @@ namespace Lincow.Linux;
 
 /// <summary>What a ublk device shall look like.</summary>
 /// <param name="SizeBytes">A multiple of 512.</param>
-/// <param name="GrainBytes">What the server works in, a power of two: writes of this size and alignment cost least, discards of less do nothing.</param>
+/// <param name="GrainBytes">What the server works in, a power of two: writes of this size and alignment cost least, discards of less do
+/// nothing.</param>
 /// <param name="MaxZeroBytes">The longest zeroing and discard.</param>
 /// <param name="CanDiscard">Whether there is a discard.</param>
 /// <param name="IsReadOnly">Whether writes are refused.</param>
@@ -26,8 +27,8 @@ public interface IUblkQueue : IDisposable
     void Fetch(IoLoop loop, int tag, IoCompletion completion);
 
     /// <summary>
-    /// Answers the request of a tag, and asks for the next one. A negative errno, or the byte count of a read or write; the kernel doesn't look at any
-    /// other number.
+    /// Answers the request of a tag, and asks for the next one. A negative errno, or the byte count of a read or write; the kernel doesn't
+    /// look at any other number.
     /// </summary>
     void CommitAndFetch(IoLoop loop, int tag, int result, IoCompletion completion);
 
@@ -39,14 +40,16 @@ public interface IUblkQueue : IDisposable
 }
 
 /// <summary>
-/// Block devices of the kernel's ublk driver (Documentation/block/ublk.rst): requests are fetched with commands on an io_uring, data is copied by
-/// read and write on a character device. This is the control plane, by commands on a ring of its own, and the memory that is shared with the
-/// kernel; the queue is served by whoever owns the loop. With recovery, a device outlives its server: requests wait for the next one, and those
-/// that the dead one had taken are given out again.
+/// Block devices of the kernel's ublk driver (Documentation/block/ublk.rst): requests are fetched with commands on an io_uring, data is
+/// copied by read and write on a character device. This is the control plane, by commands on a ring of its own, and the memory that is
+/// shared with the kernel; the queue is served by whoever owns the loop. With recovery, a device outlives its server: requests wait for the
+/// next one, and those that the dead one had taken are given out again.
 /// </summary>
 public sealed unsafe class UblkBlockDevice : IUblkQueue
 {
-    /// <summary>Requests at once, as many as a loop device has. One queue: one thread serves it, so more would only be more of the same.</summary>
+    /// <summary>
+    /// Requests at once, as many as a loop device has. One queue: one thread serves it, so more would only be more of the same.
+    /// </summary>
     public const int Depth = 128;
 
     public const int MaxTransferBytes = 1 << 20;
@@ -129,7 +132,9 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
         }
     }
 
-    /// <summary>Begins to take over a device whose server has died, once the kernel is done with that one. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>
+    /// Begins to take over a device whose server has died, once the kernel is done with that one. Throws <see cref="LinuxException"/>.
+    /// </summary>
     public static UblkBlockDevice Recover(string device)
     {
         var number = NumberOf(device);
@@ -148,7 +153,10 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
         }
     }
 
-    /// <summary>The device of this identity, where it is one that lives or waits for a server, or one that was never started. Null when there is none.</summary>
+    /// <summary>
+    /// The device of this identity, where it is one that lives or waits for a server, or one that was never started. Null when there is
+    /// none.
+    /// </summary>
     public static (string Device, bool IsStarted)? Find(ulong identity)
     {
         const string directory = "/sys/class/ublk-char";
@@ -172,13 +180,19 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
         return null;
     }
 
-    /// <summary>Makes the block device, and returns when its partitions have been looked for: the queue must be served. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>
+    /// Makes the block device, and returns when its partitions have been looked for: the queue must be served. Throws
+    /// <see cref="LinuxException"/>.
+    /// </summary>
     public void Start() => Ask(UblkAbi.StartDevice, _number, data: (ulong)Environment.ProcessId);
 
     /// <summary>Ends what <see cref="Recover"/> began: requests flow again. The queue must be served.</summary>
     public void EndRecovery() => Ask(UblkAbi.EndRecovery, _number, data: (ulong)Environment.ProcessId);
 
-    /// <summary>Takes the block device away; what is in flight is finished first by a queue that is served, and fails otherwise. The queue's commands end.</summary>
+    /// <summary>
+    /// Takes the block device away; what is in flight is finished first by a queue that is served, and fails otherwise. The queue's
+    /// commands end.
+    /// </summary>
     public static void Stop(string device) => Ask(UblkAbi.StopDevice, NumberOf(device));
 
     /// <summary>Takes everything away, at the latest when nobody has it open any more, and waits for that.</summary>
@@ -188,7 +202,8 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
 
     public void Fetch(IoLoop loop, int tag, IoCompletion completion) => Command(loop, UblkAbi.Fetch, tag, 0, completion);
 
-    public void CommitAndFetch(IoLoop loop, int tag, int result, IoCompletion completion) => Command(loop, UblkAbi.CommitAndFetch, tag, result, completion);
+    public void CommitAndFetch(IoLoop loop, int tag, int result, IoCompletion completion) =>
+        Command(loop, UblkAbi.CommitAndFetch, tag, result, completion);
 
     public int TryReceive(int tag, nint buffer, int byteCount) =>
         Whole(Libc.pread(_file.Descriptor, buffer, byteCount, UblkAbi.DataAt + ((long)tag << UblkAbi.DataShift)), byteCount);
@@ -239,20 +254,29 @@ public sealed unsafe class UblkBlockDevice : IUblkQueue
 
     private static string PathOf(uint number) => string.Create(CultureInfo.InvariantCulture, $"/dev/ublkb{number}");
 
-    private static uint NumberOf(string path) => uint.Parse(System.IO.Path.GetFileName(path).AsSpan("ublkb".Length), CultureInfo.InvariantCulture);
+    private static uint NumberOf(string path) =>
+        uint.Parse(System.IO.Path.GetFileName(path).AsSpan("ublkb".Length), CultureInfo.InvariantCulture);
 
     /// <summary>One control command, on a ring of its own. The result, or a <see cref="LinuxException"/>.</summary>
     private static void Ask(uint operation, uint device, nint address = 0, int length = 0, ulong data = 0)
     {
         using var control = LinuxFile.Open(Control, writable: true);
         using var loop = new UringLoop();
-        var command = new UblkControlCommand { Device = device, Queue = ushort.MaxValue, Length = (ushort)length, Address = (ulong)address, Data = data };
+        var command = new UblkControlCommand
+        {
+            Device = device,
+            Queue = ushort.MaxValue,
+            Length = (ushort)length,
+            Address = (ulong)address,
+            Data = data
+        };
         var answer = new Answer();
         loop.Command(control.Descriptor, operation, 0, 0, new ReadOnlySpan<byte>(&command, sizeof(UblkControlCommand)), answer);
         while (answer.Result is null)
             loop.RunOnce();
         if (answer.Result < 0)
-            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ublk command {operation & 0xff:x}"), Control, -answer.Result.Value);
+            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ublk command {operation & 0xff:x}"), Control,
+                -answer.Result.Value);
     }
 
     private sealed class Answer : IoCompletion

@@ -1,8 +1,8 @@
 namespace Lincow.Linux;
 
 /// <summary>
-/// Writes to a descriptor by its number, whatever that leads to at the moment: .NET's own streams of standard output and error keep a duplicate
-/// of what it led to at first.
+/// Writes to a descriptor by its number, whatever that leads to at the moment: .NET's own streams of standard output and error keep a
+/// duplicate of what it led to at first.
 /// </summary>
 public sealed unsafe class DescriptorStream(int descriptor) : Stream
 {

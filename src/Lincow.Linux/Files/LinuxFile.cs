@@ -23,7 +23,8 @@ public enum FileKind
 /// <param name="Device">Major and minor number: of the file system for a file, its own for a block device.</param>
 /// <param name="Inode">Inode number.</param>
 public readonly record struct FileFacts(
-    FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device, ulong Inode)
+    FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device,
+        ulong Inode)
 {
     /// <summary>Whether both are one and the same file, whatever their paths.</summary>
     public bool IsSameFile(FileFacts other) => Kind == other.Kind && Device == other.Device && Inode == other.Inode;
@@ -31,8 +32,8 @@ public readonly record struct FileFacts(
 
 /// <summary>
 /// An open file or block device: positioned reads and writes, syncs that report their errors (.NET's own Flush(true) swallows EIO), holes,
-/// locks and extended attributes. The control plane calls it directly; the data path hands <see cref="Descriptor"/> to an <see cref="IoLoop"/>.
-/// What it does to a file is virtual, so that a simulated disk can stand in for the kernel's.
+/// locks and extended attributes. The control plane calls it directly; the data path hands <see cref="Descriptor"/> to an
+/// <see cref="IoLoop"/>. What it does to a file is virtual, so that a simulated disk can stand in for the kernel's.
 /// </summary>
 public unsafe class LinuxFile : IDisposable
 {
@@ -66,7 +67,8 @@ public unsafe class LinuxFile : IDisposable
     public virtual int Descriptor => _descriptor >= 0 ? _descriptor : throw new ObjectDisposedException(Path);
 
     /// <summary>Opens an existing file. Throws <see cref="LinuxException"/>.</summary>
-    /// <param name="exclusiveDevice">O_EXCL, which claims a block device against mounts and other claimants; ignored for regular files.</param>
+    /// <param name="exclusiveDevice">O_EXCL, which claims a block device against mounts and other claimants; ignored for regular
+    /// files.</param>
     public static LinuxFile Open(string path, bool writable, bool direct = false, bool exclusiveDevice = false)
     {
         var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock;
@@ -77,21 +79,25 @@ public unsafe class LinuxFile : IDisposable
         return Finish(Libc.open(path, flags, 0), path, writable, direct);
     }
 
-    /// <summary>Opens the very file that this is, in another way, whatever its path leads to by now. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>
+    /// Opens the very file that this is, in another way, whatever its path leads to by now. Throws <see cref="LinuxException"/>.
+    /// </summary>
     /// <param name="exclusiveDevice">As for <see cref="Open"/>.</param>
     public LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
     {
-        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock | (direct ? Libc.Open.Direct : 0) | (exclusiveDevice ? Libc.Exclusive : 0);
+        var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock | (direct ? Libc.Open.Direct : 0)
+            | (exclusiveDevice ? Libc.Exclusive : 0);
         return Finish(Libc.open(OwnPath, flags, 0), Path, writable, direct);
     }
 
     /// <summary>
-    /// The text of a file that nobody but this user, or root, can have written: it is theirs, nobody else may write to it, and it is no symbolic link. Null for
-    /// any other, and for one that is longer. Throws <see cref="LinuxException"/>.
+    /// The text of a file that nobody but this user, or root, can have written: it is theirs, nobody else may write to it, and it is no
+    /// symbolic link. Null for any other, and for one that is longer. Throws <see cref="LinuxException"/>.
     /// </summary>
     public static string? ReadTrusted(string path, int maxBytes)
     {
-        using var file = Finish(Libc.open(path, Libc.ReadOnly | Libc.Open.NoFollow | Libc.CloseOnExec | Libc.NonBlock, 0), path, false, false);
+        using var file = Finish(Libc.open(path, Libc.ReadOnly | Libc.Open.NoFollow | Libc.CloseOnExec | Libc.NonBlock, 0), path, false,
+            false);
         if (file.Facts.Kind != FileKind.Regular || file.Facts.SizeBytes > maxBytes || !LinuxPath.IsTrusted(file.OwnPath))
             return null;
         var bytes = new byte[file.Facts.SizeBytes];
@@ -107,7 +113,8 @@ public unsafe class LinuxFile : IDisposable
 
     /// <summary>Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9.</summary>
     public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
-        Finish(Libc.open(directory, Libc.Open.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0), 0x180), directory, true, direct);
+        Finish(Libc.open(directory, Libc.Open.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0), 0x180),
+            directory, true, direct);
 
     /// <summary>Gives a file its name at last, in one step. EEXIST when the name is taken and may not be replaced.</summary>
     public static void Rename(string from, string to, bool replace)
@@ -227,7 +234,9 @@ public unsafe class LinuxFile : IDisposable
         }
     }
 
-    /// <summary>Reads what needs no waiting (preadv2, RWF_NOWAIT): the bytes read, or a negative errno, EAGAIN when the page cache doesn't have it.</summary>
+    /// <summary>
+    /// Reads what needs no waiting (preadv2, RWF_NOWAIT): the bytes read, or a negative errno, EAGAIN when the page cache doesn't have it.
+    /// </summary>
     public virtual int TryReadCached(nint buffer, int byteCount, long byteOffset)
     {
         const int noWait = 8;
@@ -279,10 +288,13 @@ public unsafe class LinuxFile : IDisposable
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
-        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid ? false : throw Fail("fallocate(PUNCH_HOLE)");
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid
+            ? false : throw Fail("fallocate(PUNCH_HOLE)");
     }
 
-    /// <summary>Tells a block device that a range is no longer needed (BLKDISCARD); its content is undefined afterwards. False where it can't.</summary>
+    /// <summary>
+    /// Tells a block device that a range is no longer needed (BLKDISCARD); its content is undefined afterwards. False where it can't.
+    /// </summary>
     public virtual bool TryDiscardDevice(long byteOffset, long byteLength)
     {
         var range = stackalloc ulong[2] { (ulong)byteOffset, (ulong)byteLength };
@@ -291,8 +303,9 @@ public unsafe class LinuxFile : IDisposable
     }
 
     /// <summary>
-    /// The next range that may hold data, at or after <paramref name="byteOffset"/> and before <paramref name="byteEnd"/> (SEEK_DATA, SEEK_HOLE).
-    /// False when there is none. A file system without holes answers with the whole rest, and so do we for one whose answer can't be true.
+    /// The next range that may hold data, at or after <paramref name="byteOffset"/> and before <paramref name="byteEnd"/> (SEEK_DATA,
+    /// SEEK_HOLE). False when there is none. A file system without holes answers with the whole rest, and so do we for one whose answer
+    /// can't be true.
     /// </summary>
     public virtual bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
@@ -359,7 +372,8 @@ public unsafe class LinuxFile : IDisposable
     public virtual void RemoveAttribute(string name) => _ = Libc.fremovexattr(Descriptor, name);
 
     /// <summary>Asks the kernel to read a range ahead; a hint that can't fail.</summary>
-    public virtual void WillNeed(long byteOffset, long byteLength) => _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);
+    public virtual void WillNeed(long byteOffset, long byteLength) =>
+        _ = Libc.posix_fadvise(Descriptor, byteOffset, byteLength, Libc.AdviseWillNeed);
 
     public virtual void Dispose()
     {

@@ -18,7 +18,8 @@ public static unsafe class LinuxPath
     public static bool IsTrusted(string path)
     {
         const int groupOrOthersWrite = 0x12;
-        return TryStat(path, 0, out var stat) && (stat.OwnerUser == Libc.geteuid() || stat.OwnerUser == 0) && (stat.Mode & groupOrOthersWrite) == 0;
+        return TryStat(path, 0, out var stat) && (stat.OwnerUser == Libc.geteuid() || stat.OwnerUser == 0)
+            && (stat.Mode & groupOrOthersWrite) == 0;
     }
 
     /// <summary>Whether both paths lead to one file or device. False when either leads nowhere.</summary>
@@ -31,9 +32,12 @@ public static unsafe class LinuxPath
 
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 
-    /// <summary>What tells a file from every other that has been at a path, symbolic links not followed; null when there is nothing.</summary>
+    /// <summary>
+    /// What tells a file from every other that has been at a path, symbolic links not followed; null when there is nothing.
+    /// </summary>
     internal static FileIdentity? Identity(string path) =>
-        TryStat(path, NoFollow, out var stat) ? new FileIdentity((stat.DevMajor, stat.DevMinor), stat.Inode, (stat.BornSeconds, stat.BornNanoseconds)) : null;
+        TryStat(path, NoFollow, out var stat)
+            ? new FileIdentity((stat.DevMajor, stat.DevMinor), stat.Inode, (stat.BornSeconds, stat.BornNanoseconds)) : null;
 
     private static bool IsBlockDevice(StatxBuffer stat) => (stat.Mode & 0xf000) == 0x6000;
 
@@ -46,5 +50,8 @@ public static unsafe class LinuxPath
     }
 }
 
-/// <summary>A file, whatever it is called now. Numbers of inodes come round again, so the time of its making, where the file system knows it, is part of it.</summary>
+/// <summary>
+/// A file, whatever it is called now. Numbers of inodes come round again, so the time of its making, where the file system knows it, is
+/// part of it.
+/// </summary>
 internal sealed record FileIdentity((uint Major, uint Minor) Device, ulong Inode, (long Seconds, uint Nanoseconds) Born);

@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Lincow.Linux;
 
-/// <summary>Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.</summary>
+/// <summary>
+/// Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.
+/// </summary>
 public static class LockHolder
 {
     /// <summary>Longer than the kernel takes to end the requests of a process that was killed.</summary>
@@ -31,7 +33,8 @@ public static class LockHolder
     {
         foreach (var process in Directory.EnumerateDirectories("/proc"))
         {
-            if (!int.TryParse(Path.GetFileName(process), NumberStyles.None, CultureInfo.InvariantCulture, out var id) || id == Environment.ProcessId)
+            if (!int.TryParse(Path.GetFileName(process), NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+                || id == Environment.ProcessId)
                 continue;
             try
             {

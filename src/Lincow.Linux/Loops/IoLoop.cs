@@ -15,12 +15,14 @@ public abstract class IoCompletion
 
 /// <summary>
 /// One thread's event loop: file and socket operations that complete later on the same thread, timers, and work posted from other threads.
-/// <see cref="UringLoop"/> is the real one; <see cref="PosixLoop"/> serves where io_uring is refused. No operation completes before the call
-/// that started it has returned, so a caller never meets its own completion half way.
+/// <see cref="UringLoop"/> is the real one; <see cref="PosixLoop"/> serves where io_uring is refused. No operation completes before the
+/// call that started it has returned, so a caller never meets its own completion half way.
 /// </summary>
 public abstract unsafe class IoLoop : IDisposable
 {
-    /// <summary>What is ready may make more ready: all of it goes before the next system call, up to this depth, so that nobody starves.</summary>
+    /// <summary>
+    /// What is ready may make more ready: all of it goes before the next system call, up to this depth, so that nobody starves.
+    /// </summary>
     private const int MaxReadyRounds = 16;
 
     /// <summary>Modes of <see cref="Allocate"/>, as fallocate(2) knows them.</summary>
@@ -43,7 +45,10 @@ public abstract unsafe class IoLoop : IDisposable
     /// <summary>Native buffers of this loop's devices and connections.</summary>
     public BufferPool Buffers { get; } = new();
 
-    /// <summary>Operations on files that have not ended; whoever starts them counts. While it is 1, a short wait on this thread delays nobody else's.</summary>
+    /// <summary>
+    /// Operations on files that have not ended; whoever starts them counts. While it is 1, a short wait on this thread delays nobody
+    /// else's.
+    /// </summary>
     public int FileOperations { get; set; }
 
     /// <summary>"io_uring" or "posix".</summary>
@@ -72,8 +77,9 @@ public abstract unsafe class IoLoop : IDisposable
         }
         catch (LinuxException e)
         {
-            whyNotUring = $"io_uring is refused ({e.Reason}); it needs Linux 5.19, kernel.io_uring_disabled=0 and a seccomp profile that allows it. "
-                + "Serving with plain system calls instead, which is slower";
+            whyNotUring =
+                $"io_uring is refused ({e.Reason}); it needs Linux 5.19, kernel.io_uring_disabled=0 and a seccomp profile that allows it. "
+                    + "Serving with plain system calls instead, which is slower";
             return new PosixLoop();
         }
     }
@@ -89,8 +95,8 @@ public abstract unsafe class IoLoop : IDisposable
     public abstract void Send(int descriptor, MessageHeader* message, IoCompletion completion);
 
     /// <summary>
-    /// Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled. The one who is told reads
-    /// without waiting.
+    /// Completes with 0 or more when a descriptor can be read, or is at its end; it has to be one that can be polled. The one who is told
+    /// reads without waiting.
     /// </summary>
     public abstract void AwaitReadable(int descriptor, IoCompletion completion);
 
@@ -105,15 +111,19 @@ public abstract unsafe class IoLoop : IDisposable
     /// <param name="address">For most drivers, where more of it lies.</param>
     /// <param name="length">Whatever the driver takes it for.</param>
     /// <param name="command">The command itself; it is copied.</param>
-    public virtual void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command, IoCompletion completion) =>
+    public virtual void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command,
+        IoCompletion completion) =>
         throw new NotSupportedException("commands to drivers need io_uring");
 
     /// <summary>
-    /// Ends an <see cref="AwaitReadable"/> or <see cref="Signal"/> that goes on: it completes with -ECANCELED, or with what has happened meanwhile.
+    /// Ends an <see cref="AwaitReadable"/> or <see cref="Signal"/> that goes on: it completes with -ECANCELED, or with what has happened
+    /// meanwhile.
     /// </summary>
     public abstract void CancelWait(IoCompletion completion);
 
-    /// <summary>Adds 1 to an eventfd, or writes 8 bytes to a pipe or socket, without holding up the loop if its owner has filled it.</summary>
+    /// <summary>
+    /// Adds 1 to an eventfd, or writes 8 bytes to a pipe or socket, without holding up the loop if its owner has filled it.
+    /// </summary>
     public abstract void Signal(int descriptor, IoCompletion completion);
 
     /// <summary>File operations are blocking system calls on this thread, so what else waits for a disk may be one too.</summary>
@@ -126,13 +136,15 @@ public abstract unsafe class IoLoop : IDisposable
     public virtual void RunElsewhere(LoopWork work, IoCompletion completion) => work.Start(this, completion);
 
     /// <summary>Completes with 0 after the given time.</summary>
-    public void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
+    public virtual void Delay(int milliseconds, IoCompletion completion) =>
+        _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 
     /// <summary>Completes on the loop's next turn: for a result that is known already.</summary>
     public virtual void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));
 
     /// <summary>
-    /// Completes with 0 in the loop's next turn, after what has ended meanwhile was taken: for whoever has more to do than others should wait for.
+    /// Completes with 0 in the loop's next turn, after what has ended meanwhile was taken: for whoever has more to do than others should
+    /// wait for.
     /// </summary>
     // mutation: next-turn-is-this-one
     public virtual void CompleteNextTurn(IoCompletion completion) => _nextTurn.Enqueue(completion);
@@ -190,7 +202,9 @@ public abstract unsafe class IoLoop : IDisposable
         return ended.Task;
     }
 
-    /// <summary>It runs no more and never will, and what waits for it waits in vain: its thread met an exception. What is posted to it is dropped.</summary>
+    /// <summary>
+    /// It runs no more and never will, and what waits for it waits in vain: its thread met an exception. What is posted to it is dropped.
+    /// </summary>
     public bool IsAbandoned { get; private set; }
 
     /// <summary>Called by the thread that ran it, when it won't again.</summary>

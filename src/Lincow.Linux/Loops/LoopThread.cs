@@ -1,8 +1,8 @@
 namespace Lincow.Linux;
 
 /// <summary>
-/// A thread that runs one loop. An exception on it ends the loop, for half a turn's state can't be trusted, and what is on disk can: whoever started
-/// the thread decides whether the process goes on without it, and by default it doesn't.
+/// A thread that runs one loop. An exception on it ends the loop, for half a turn's state can't be trusted, and what is on disk can:
+/// whoever started the thread decides whether the process goes on without it, and by default it doesn't.
 /// </summary>
 public sealed class LoopThread
 {
@@ -25,8 +25,8 @@ public sealed class LoopThread
     /// <summary>Starts a thread and its loop: an io_uring where there can be one.</summary>
     /// <param name="name">The thread's.</param>
     /// <param name="faulted">
-    /// Told, on the thread itself, of the exception that ended the loop; afterwards the loop is abandoned and the thread ends. Null, or an exception of its
-    /// own: the process ends.
+    /// Told, on the thread itself, of the exception that ended the loop; afterwards the loop is abandoned and the thread ends. Null, or an
+    /// exception of its own: the process ends.
     /// </param>
     public static LoopThread Start(string name, Action<LoopThread, Exception>? faulted = null) => new(name, MakeLoop, faulted);
 
@@ -40,7 +40,9 @@ public sealed class LoopThread
         _thread.Join();
     }
 
-    /// <summary>As <see cref="Stop"/>, for a loop that may stand still: false when it has not ended in time, and ends with the process.</summary>
+    /// <summary>
+    /// As <see cref="Stop"/>, for a loop that may stand still: false when it has not ended in time, and ends with the process.
+    /// </summary>
     public bool TryStop(TimeSpan patience)
     {
         Loop.Post(Loop.Stop);
@@ -53,7 +55,8 @@ public sealed class LoopThread
         return (loop, reason);
     }
 
-    private void Run(Func<(IoLoop Loop, string? WhyNotUring)> make, TaskCompletionSource<(IoLoop, string?)> made, Action<LoopThread, Exception>? faulted)
+    private void Run(Func<(IoLoop Loop, string? WhyNotUring)> make, TaskCompletionSource<(IoLoop, string?)> made,
+        Action<LoopThread, Exception>? faulted)
     {
         IoLoop loop;
         try

@@ -1,8 +1,10 @@
 namespace Lincow.Linux;
 
 /// <summary>
-/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>. Owned and
-/// reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
+/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>.
+/// Owned and reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
+///
+///     RunElsewhere --a thread of the pool--> Begin --that thread or any other, then or later--> End --the loop's thread--> the completion
 /// </summary>
 public abstract class LoopWork : IThreadPoolWorkItem
 {
@@ -13,21 +15,29 @@ public abstract class LoopWork : IThreadPoolWorkItem
 
     protected LoopWork() => _comeBack = ComeBack;
 
-    /// <summary>The work itself, on any thread; it throws nothing. Returns what the completion is told.</summary>
-    public abstract int Run();
+    /// <summary>Does the work, or starts what will do it; throws nothing, and sees to it that <see cref="End"/> follows once.</summary>
+    protected abstract void Begin();
 
-    void IThreadPoolWorkItem.Execute()
+    void IThreadPoolWorkItem.Execute() => Begin();
+
+    /// <summary>
+    /// Hands over to the loop, where the completion is told the result. What was written before is seen there: the queue is a barrier.
+    /// </summary>
+    protected void End(int result)
     {
-        _result = Run();
-        // What Run has written is seen on the loop's thread: the queue of posted actions is a barrier.
+        _result = result;
         _loop!.Post(_comeBack);
     }
 
-    internal void Start(IoLoop loop, IoCompletion completion)
+    /// <summary>Begins on a thread of the pool; or here, in a world where one thread does everything.</summary>
+    internal void Start(IoLoop loop, IoCompletion completion, bool here = false)
     {
         (_loop, _completion) = (loop, completion);
         loop.WorkElsewhere++;
-        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+        if (here)
+            Begin();
+        else
+            ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
     private void ComeBack()

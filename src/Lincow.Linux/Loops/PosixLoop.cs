@@ -55,7 +55,11 @@ public sealed unsafe class PosixLoop : IoLoop
         var count = _waiting.Count;
         _descriptors[0] = new PollDescriptor { Descriptor = WakeDescriptor, Events = PollDescriptor.In };
         for (var i = 0; i < count; i++)
-            _descriptors[i + 1] = new PollDescriptor { Descriptor = _waiting[i].Descriptor, Events = _waiting[i].Call is SocketCall.Send or SocketCall.Signal ? PollDescriptor.Out : PollDescriptor.In };
+            _descriptors[i + 1] = new PollDescriptor
+            {
+                Descriptor = _waiting[i].Descriptor,
+                Events = _waiting[i].Call is SocketCall.Send or SocketCall.Signal ? PollDescriptor.Out : PollDescriptor.In
+            };
         int ready;
         fixed (PollDescriptor* start = _descriptors)
             ready = Libc.poll(start, (nuint)count + 1, timeoutMilliseconds);

@@ -7,18 +7,22 @@ internal static class UringAbi
 {
     public const long SetupCall = 425, EnterCall = 426, RegisterCall = 427;
 
-    public const uint SetupCqSize = 1 << 3, SetupSubmitAll = 1 << 7, SetupCoopTaskRun = 1 << 8, SetupTaskRunFlag = 1 << 9, SetupWideEntries = 1 << 10, SetupSingleIssuer = 1 << 12, SetupDeferTaskRun = 1 << 13;
+    public const uint SetupCqSize = 1 << 3, SetupSubmitAll = 1 << 7, SetupCoopTaskRun = 1 << 8, SetupTaskRunFlag = 1 << 9,
+        SetupWideEntries = 1 << 10, SetupSingleIssuer = 1 << 12, SetupDeferTaskRun = 1 << 13;
     public const uint EnterGetEvents = 1, EnterExtArg = 1 << 3;
     public const uint SubmissionCqOverflow = 1 << 1, SubmissionTaskRun = 1 << 2;
     public const uint FeatureSingleMmap = 1, FeatureNoDrop = 2, FeatureExtArg = 1 << 8;
     public const long OffsetRings = 0, OffsetSqes = 0x10000000;
 
-    public const byte OpFsync = 3, OpPoll = 6, OpSendMessage = 9, OpAccept = 13, OpAsyncCancel = 14, OpFallocate = 17, OpRead = 22, OpWrite = 23, OpReceive = 27, OpCommand = 46;
+    public const byte OpFsync = 3, OpPoll = 6, OpSendMessage = 9, OpAccept = 13, OpAsyncCancel = 14, OpFallocate = 17, OpRead = 22,
+        OpWrite = 23, OpReceive = 27, OpCommand = 46;
     public const uint FsyncDataSync = 1;
     public const long RegisterMaxWorkers = 19;
 }
 
-/// <summary><c>struct io_uring_sqe</c>, the first 64 bytes of 128 (IORING_SETUP_SQE128); the rest belongs to <see cref="UringAbi.OpCommand"/>.</summary>
+/// <summary>
+/// <c>struct io_uring_sqe</c>, the first 64 bytes of 128 (IORING_SETUP_SQE128); the rest belongs to <see cref="UringAbi.OpCommand"/>.
+/// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 64)]
 internal struct SubmissionEntry
 {

@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Lincow.Linux;
 
 /// <summary>
-/// The loop on an io_uring: one ring, one thread, one system call a turn. An operation takes a slot in a table whose index is its user_data;
-/// completions are copied out of the ring before they are called back, so that callbacks may submit freely.
+/// The loop on an io_uring: one ring, one thread, one system call a turn. An operation takes a slot in a table whose index is its
+/// user_data; completions are copied out of the ring before they are called back, so that callbacks may submit freely.
 /// </summary>
 public sealed unsafe class UringLoop : IoLoop
 {
@@ -14,12 +14,13 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>Completions that the ring holds without the kernel's overflow list.</summary>
     private const uint CompletionEntries = 8192;
 
-    /// <summary>A command of a driver has 80 bytes of its own, behind the first 48 of an entry.</summary>
+    /// <summary>A command of a driver has 80 bytes of its own, after the first 48 of an entry.</summary>
     private const int WideEntryBytes = 128, CommandAt = 48;
 
     /// <summary>
-    /// Threads of the kernel's that may wait for file operations of this ring at once; by itself it allows four a processor. They are made when needed
-    /// and end soon after. A storage takes a few at most (FileBlob), so this many let a dozen storages stand still before others notice.
+    /// Threads of the kernel's that may wait for file operations of this ring at once; by itself it allows four a processor. They are made
+    /// when needed and end soon after. A blob takes a few at most (FileBlob), so this many let a dozen blobs stand still before
+    /// others notice.
     /// </summary>
     private const uint MaxFileWorkers = 128;
 
@@ -51,7 +52,9 @@ public sealed unsafe class UringLoop : IoLoop
     private bool _lastWaitWasShort;
     private int _waitsSinceSpin, _spinPause;
 
-    /// <summary>Makes the ring. The thread that runs the loop must be the one that makes it. Throws <see cref="LinuxException"/> when refused.</summary>
+    /// <summary>
+    /// Makes the ring. The thread that runs the loop must be the one that makes it. Throws <see cref="LinuxException"/> when refused.
+    /// </summary>
     public UringLoop()
     {
         RingParameters parameters;
@@ -69,7 +72,8 @@ public sealed unsafe class UringLoop : IoLoop
             base.Dispose();
             throw new LinuxException("io_uring_setup", "event loop", -_ring);
         }
-        _ringsBytes = Math.Max(parameters.Sq.Seventh + parameters.SqEntries * 4, parameters.Cq.Sixth + parameters.CqEntries * (uint)sizeof(CompletionEntry));
+        _ringsBytes = Math.Max(parameters.Sq.Seventh + parameters.SqEntries * 4,
+            parameters.Cq.Sixth + parameters.CqEntries * (uint)sizeof(CompletionEntry));
         _entriesBytes = parameters.SqEntries * WideEntryBytes;
         _rings = Map(_ringsBytes, UringAbi.OffsetRings);
         _entries = Map(_entriesBytes, UringAbi.OffsetSqes);
@@ -124,7 +128,8 @@ public sealed unsafe class UringLoop : IoLoop
 
     public override bool HasCommands => true;
 
-    public override void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command, IoCompletion completion)
+    public override void Command(int descriptor, uint operation, nint address, uint length, ReadOnlySpan<byte> command,
+        IoCompletion completion)
     {
         var entry = Prepare(UringAbi.OpCommand, descriptor, (ulong)address, length, operation, 0, completion);
         var room = new Span<byte>((byte*)entry + CommandAt, MaxCommandBytes);
@@ -164,9 +169,9 @@ public sealed unsafe class UringLoop : IoLoop
     }
 
     /// <summary>
-    /// Waits for a completion. To put a thread to sleep and wake it up again costs tens of microseconds on a virtual machine, more than a small
-    /// request; so while waits are short the thread looks for completions for a moment before it sleeps. One long wait ends that, so a device
-    /// at rest costs nothing; spinning in vain makes pauses that double, so a slow client costs next to nothing.
+    /// Waits for a completion. To put a thread to sleep and wake it up again costs tens of microseconds on a virtual machine, more than a
+    /// small request; so while waits are short the thread looks for completions for a moment before it sleeps. One long wait ends that, so
+    /// a device at rest costs nothing; spinning in vain makes pauses that double, so a slow client costs next to nothing.
     /// </summary>
     private void Wait(int timeoutMilliseconds)
     {
@@ -209,9 +214,11 @@ public sealed unsafe class UringLoop : IoLoop
 
     private bool HasEntries => Volatile.Read(ref *_cqTail) != *_cqHead;
 
-    private bool HasCompletions => HasEntries || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
+    private bool HasCompletions =>
+        HasEntries || (Volatile.Read(ref *_sqFlags) & (UringAbi.SubmissionTaskRun | UringAbi.SubmissionCqOverflow)) != 0;
 
-    private SubmissionEntry* Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags, IoCompletion completion)
+    private SubmissionEntry* Prepare(byte opcode, int descriptor, ulong address, uint length, ulong offset, uint flags,
+        IoCompletion completion)
     {
         while (_localTail - Volatile.Read(ref *_sqHead) == _sqCount)
         {
@@ -245,7 +252,8 @@ public sealed unsafe class UringLoop : IoLoop
         while (true)
         {
             var result = Libc.syscall(UringAbi.EnterCall, _ring, _unsubmitted, timeoutMilliseconds == 0 ? 0 : 1,
-                UringAbi.EnterGetEvents | (bounded ? UringAbi.EnterExtArg : 0), bounded ? (long)&argument : 0, bounded ? sizeof(GetEventsArgument) : 0);
+                UringAbi.EnterGetEvents | (bounded ? UringAbi.EnterExtArg : 0), bounded ? (long)&argument : 0, bounded
+                    ? sizeof(GetEventsArgument) : 0);
             if (result >= 0)
             {
                 _unsubmitted -= (uint)result;
@@ -317,7 +325,8 @@ public sealed unsafe class UringLoop : IoLoop
 
     private static int Setup(uint flags, RingParameters* parameters)
     {
-        *parameters = new RingParameters { Flags = flags | UringAbi.SetupCqSize | UringAbi.SetupWideEntries | UringAbi.SetupSubmitAll | UringAbi.SetupTaskRunFlag, CqEntries = CompletionEntries };
+        const uint always = UringAbi.SetupCqSize | UringAbi.SetupWideEntries | UringAbi.SetupSubmitAll | UringAbi.SetupTaskRunFlag;
+        *parameters = new RingParameters { Flags = flags | always, CqEntries = CompletionEntries };
         var result = Libc.syscall(UringAbi.SetupCall, SubmissionEntries, (long)parameters, 0, 0, 0, 0);
         return result >= 0 ? (int)result : -Libc.LastError;
     }

@@ -12,8 +12,8 @@ public readonly record struct NativeBuffer(nint Address, long SizeBytes)
 
 /// <summary>
 /// Native buffers by power-of-two size, kept for reuse so that a steady load allocates nothing. Belongs to one loop; not thread-safe.
-/// Large buffers beyond a bound go back to the system at once. A data path asks with <see cref="TryRent"/>: that the system has no memory left is
-/// the business of the request that needed it, and of nobody else.
+/// Large buffers beyond a bound go back to the system at once. A data path asks with <see cref="TryRent"/>: that the system has no memory
+/// left is the business of the request that needed it, and of nobody else.
 /// </summary>
 public sealed class BufferPool : IDisposable
 {
@@ -43,11 +43,15 @@ public sealed class BufferPool : IDisposable
     /// <summary>For tests: asked before each loan, says whether it fails.</summary>
     public Func<long, bool>? Refuses { get; set; }
 
-    /// <summary>As <see cref="TryRent"/>, for the control plane: throws <see cref="LinuxException"/> when the system has no memory left.</summary>
+    /// <summary>
+    /// As <see cref="TryRent"/>, for the control plane: throws <see cref="LinuxException"/> when the system has no memory left.
+    /// </summary>
     public NativeBuffer Rent(long byteCount) =>
         TryRent(byteCount, out var buffer) ? buffer : throw new LinuxException("malloc", $"a buffer of {byteCount} bytes", Errno.NoMemory);
 
-    /// <summary>A buffer of at least this many bytes; its content is arbitrary. False, with none, when the system has no memory left.</summary>
+    /// <summary>
+    /// A buffer of at least this many bytes; its content is arbitrary. False, with none, when the system has no memory left.
+    /// </summary>
     public bool TryRent(long byteCount, out NativeBuffer buffer)
     {
         var shift = ShiftFor(byteCount);

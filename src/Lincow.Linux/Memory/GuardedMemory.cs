@@ -3,14 +3,15 @@ using System.Runtime.InteropServices;
 namespace Lincow.Linux;
 
 /// <summary>
-/// Memory that another process shares with us and may take back at any moment, by making the file behind it shorter. Whoever touches such a page
-/// gets SIGBUS, which would end the process. A system call gets EFAULT instead; for our own touches there is a handler of the signal: it puts
-/// zeroes, memory of our own, in place of the whole mapping, and notes that the mapping is lost. The access that faulted then goes on, and its
-/// owner asks <see cref="IsLost"/>.
+/// Memory that another process shares with us and may take back at any moment, by making the file behind it shorter. Whoever touches such a
+/// page gets SIGBUS, which would end the process. A system call gets EFAULT instead; for our own touches there is a handler of the signal:
+/// it puts zeroes, memory of our own, in place of the whole mapping, and notes that the mapping is lost. The access that faulted then goes
+/// on, and its owner asks <see cref="IsLost"/>.
 ///
-/// A handler written in C# may run only while its thread is outside of managed code. So every touch of memory that may be of this kind goes through
-/// <see cref="Copy"/> and <see cref="Clear"/>, which are calls to the C library with the runtime's full transition. Never touch it through a pointer
-/// or a span.
+/// A handler written in C# may run only while its thread is outside of managed code. So every touch of memory that may be of this kind goes
+/// through
+/// <see cref="Copy"/> and <see cref="Clear"/>, which are calls to the C library with the runtime's full transition. Never touch it through
+/// a pointer or a span.
 /// </summary>
 public static unsafe class GuardedMemory
 {
@@ -25,8 +26,8 @@ public static unsafe class GuardedMemory
     private static SignalAction _previous;
 
     /// <summary>
-    /// Maps a range of a file for reading and writing, shared; <paramref name="fileOffset"/> is a multiple of the file system's page. Returns the
-    /// mapping's number, or a negative errno.
+    /// Maps a range of a file for reading and writing, shared; <paramref name="fileOffset"/> is a multiple of the file system's page.
+    /// Returns the mapping's number, or a negative errno.
     /// </summary>
     public static int TryMap(int descriptor, long fileOffset, nuint byteCount, out nint address)
     {
@@ -39,7 +40,8 @@ public static unsafe class GuardedMemory
                 number++;
             if (number == MaxMappings)
                 return -Errno.NoMemory;
-            var mapped = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared | Libc.MapNoReserve, descriptor, fileOffset);
+            var mapped = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared | Libc.MapNoReserve, descriptor,
+                fileOffset);
             if (mapped == -1)
                 return -Libc.LastError;
             address = mapped;
@@ -63,7 +65,9 @@ public static unsafe class GuardedMemory
         }
     }
 
-    /// <summary>Whether the other process has taken memory of this mapping back, and somebody met it: what it shows since then is nothing.</summary>
+    /// <summary>
+    /// Whether the other process has taken memory of this mapping back, and somebody met it: what it shows since then is nothing.
+    /// </summary>
     public static bool IsLost(int number) => Volatile.Read(ref _mappings[number].IsLost) != 0;
 
     public static void Copy(nint from, nint to, nuint byteCount) => _ = Libc.memcpy(to, from, byteCount);

@@ -4,12 +4,14 @@ namespace Lincow.Linux;
 public static unsafe class NativePages
 {
     public static nint Reserve(nuint byteCount) =>
-        TryReserve(byteCount) is var address and not 0 ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
+        TryReserve(byteCount) is var address and not 0
+            ? address : throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
 
     /// <summary>As <see cref="Reserve"/>; 0 when there is none.</summary>
     public static nint TryReserve(nuint byteCount)
     {
-        var address = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
+        var address = Libc.mmap(0, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1,
+            0);
         return address != -1 ? address : 0;
     }
 
@@ -26,7 +28,8 @@ public static unsafe class NativePages
     /// <summary>Gives back what the pages hold; they are zero again. Also for locked pages, where MADV_DONTNEED would be refused.</summary>
     public static void Clear(nint address, nuint byteCount)
     {
-        if (Libc.mmap(address, byteCount, Libc.ProtRead | Libc.ProtWrite, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve | Libc.MapFixed, -1, 0) == -1)
+        if (Libc.mmap(address, byteCount, Libc.ProtRead | Libc.ProtWrite,
+            Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve | Libc.MapFixed, -1, 0) == -1)
             throw new LinuxException("mmap", $"{byteCount} bytes of address space", Libc.LastError);
     }
 

@@ -15,7 +15,9 @@ namespace Lincow.Linux;
 /// <param name="log">Told once that connections can't be accepted, and why; again when that has ended and begins anew.</param>
 public sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, Action<string> log) : IoCompletion
 {
-    /// <summary>Out of descriptors or memory: others have to leave first, and to ask in vain again and again costs those who are served.</summary>
+    /// <summary>
+    /// Out of descriptors or memory: others have to leave first, and to ask in vain again and again costs those who are served.
+    /// </summary>
     internal const int FirstPauseMilliseconds = 100, LastPauseMilliseconds = 1000;
 
     private State _state = State.Held;

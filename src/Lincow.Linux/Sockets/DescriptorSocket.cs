@@ -3,7 +3,8 @@ using System.Collections.Concurrent;
 namespace Lincow.Linux;
 
 /// <summary>
-/// Unix stream sockets that carry descriptors (SCM_RIGHTS, unix(7)), and what is asked of a descriptor that a stranger sent. Nothing here waits.
+/// Unix stream sockets that carry descriptors (SCM_RIGHTS, unix(7)), and what is asked of a descriptor that a stranger sent. Nothing here
+/// waits.
 /// </summary>
 public static unsafe class DescriptorSocket
 {
@@ -22,14 +23,20 @@ public static unsafe class DescriptorSocket
     private const int SolSocket = 1, Rights = 1, ControlTruncated = 8, CloseOnExecFlag = 0x40000000;
 
     /// <summary>
-    /// Receives at most so many bytes and the descriptors that came with them (close-on-exec), which the caller closes. Bytes (0: the end), or a
-    /// negative errno: EAGAIN when there is nothing, EOVERFLOW when there were too many descriptors.
+    /// Receives at most so many bytes and the descriptors that came with them (close-on-exec), which the caller closes. Bytes (0: the end),
+    /// or a negative errno: EAGAIN when there is nothing, EOVERFLOW when there were too many descriptors.
     /// </summary>
     public static int TryReceive(int socket, nint buffer, int byteCount, Span<int> descriptors, out int descriptorCount)
     {
         var control = stackalloc byte[HeaderBytes + MaxDescriptors * sizeof(int)];
         var vector = new IoVector { Base = buffer, Length = (nuint)byteCount };
-        var message = new MessageHeader { Vectors = &vector, VectorCount = 1, Control = (nint)control, ControlLength = HeaderBytes + MaxDescriptors * sizeof(int) };
+        var message = new MessageHeader
+        {
+            Vectors = &vector,
+            VectorCount = 1,
+            Control = (nint)control,
+            ControlLength = HeaderBytes + MaxDescriptors * sizeof(int)
+        };
         descriptorCount = 0;
         nint result;
         do
@@ -74,7 +81,8 @@ public static unsafe class DescriptorSocket
                 (*(int*)(control + 8), *(int*)(control + 12)) = (SolSocket, Rights);
                 descriptors.CopyTo(new Span<int>(control + HeaderBytes, MaxDescriptors));
                 // CMSG_SPACE: a multiple of 8.
-                (message.Control, message.ControlLength) = ((nint)control, (nuint)(HeaderBytes + descriptors.Length * sizeof(int) + 7 & ~7));
+                (message.Control, message.ControlLength) =
+                    ((nint)control, (nuint)(HeaderBytes + descriptors.Length * sizeof(int) + 7 & ~7));
             }
             nint result;
             do
@@ -85,8 +93,8 @@ public static unsafe class DescriptorSocket
     }
 
     /// <summary>
-    /// Whether a descriptor is a file in memory: of a memfd, of tmpfs or of hugetlbfs. Only those have seals, or the lack of them, to tell of; the kernel
-    /// answers by itself, whereas a question for the file system could wait for a stranger's FUSE server.
+    /// Whether a descriptor is a file in memory: of a memfd, of tmpfs or of hugetlbfs. Only those have seals, or the lack of them, to tell
+    /// of; the kernel answers by itself, whereas a question for the file system could wait for a stranger's FUSE server.
     /// </summary>
     public static bool IsMemory(int descriptor)
     {
@@ -94,11 +102,16 @@ public static unsafe class DescriptorSocket
         return Libc.fcntl(descriptor, getSeals, 0) >= 0;
     }
 
-    /// <summary>Whether a descriptor is an eventfd: the one kind that can be read without ever waiting for a stranger, or meeting an end.</summary>
+    /// <summary>
+    /// Whether a descriptor is an eventfd: the one kind that can be read without ever waiting for a stranger, or meeting an end.
+    /// </summary>
     public static bool IsEvent(int descriptor) => IsOfKind(descriptor, "anon_inode:[eventfd]");
 
-    /// <summary>Whether a descriptor can be signalled: an eventfd, or a pipe or a socket, of which User-mode Linux makes its interrupts.</summary>
-    public static bool CanSignal(int descriptor) => IsEvent(descriptor) || IsOfKind(descriptor, "pipe:[") || IsOfKind(descriptor, "socket:[");
+    /// <summary>
+    /// Whether a descriptor can be signalled: an eventfd, or a pipe or a socket, of which User-mode Linux makes its interrupts.
+    /// </summary>
+    public static bool CanSignal(int descriptor) =>
+        IsEvent(descriptor) || IsOfKind(descriptor, "pipe:[") || IsOfKind(descriptor, "socket:[");
 
     /// <summary>Non-blocking mode, which the sender shares: a write that finds no room then fails instead of waiting.</summary>
     public static void DontBlock(int descriptor) =>
@@ -151,8 +164,8 @@ public static unsafe class DescriptorSocket
         new FileInfo($"/proc/self/fd/{descriptor}").LinkTarget?.StartsWith(kind, StringComparison.Ordinal) == true;
 
     /// <summary>
-    /// Closes a descriptor that a stranger sent. What isn't known to be harmless is closed on a thread of its own: a file of a FUSE server, or a socket that
-    /// lingers, would keep us waiting for as long as its owner likes.
+    /// Closes a descriptor that a stranger sent. What isn't known to be harmless is closed on a thread of its own: a file of a FUSE server,
+    /// or a socket that lingers, would keep us waiting for as long as its owner likes.
     /// </summary>
     public static void Close(int descriptor)
     {

@@ -10,7 +10,9 @@ public static unsafe class LinuxSocket
 {
     public const int DontWait = 0x40, NoSignal = 0x4000;
 
-    /// <summary>MSG_NOSIGNAL: a client that is gone is an error, not a signal. Not MSG_WAITALL: short sends show that a client is alive.</summary>
+    /// <summary>
+    /// MSG_NOSIGNAL: a client that is gone is an error, not a signal. Not MSG_WAITALL: short sends show that a client is alive.
+    /// </summary>
     public const uint SendFlags = NoSignal;
 
     /// <summary>The longest Unix socket path: sun_path holds 108 bytes with its NUL (unix(7)).</summary>
@@ -22,8 +24,8 @@ public static unsafe class LinuxSocket
     private const int Backlog = 4096;
 
     /// <summary>
-    /// Listens on a Unix socket that only its owner may use (mode 0600). A stale socket file, which nobody listens on, is replaced; a live one
-    /// is EADDRINUSE; anything else at the path is left alone (EEXIST).
+    /// Listens on a Unix socket that only its owner may use (mode 0600). A stale socket file, which nobody listens on, is replaced; a live
+    /// one is EADDRINUSE; anything else at the path is left alone (EEXIST).
     /// </summary>
     public static int ListenUnix(string path)
     {
@@ -33,7 +35,8 @@ public static unsafe class LinuxSocket
         {
             // mutation: stale-socket-replaced-by-two
             using var turn = BindingTurn.Take(path);
-            // Linux gives the path the mode of the socket (unix_bind in net/unix/af_unix.c). umask is the whole process's: what other threads make meanwhile would be narrowed by it.
+            // Linux gives the path the mode of the socket (unix_bind in net/unix/af_unix.c). umask is the whole process's: what other
+            // threads make meanwhile would be narrowed by it.
             const uint ownersAlone = 0x180;
             if (Libc.fchmod(listener, ownersAlone) < 0)
                 throw new LinuxException("fchmod", path, Libc.LastError);
@@ -104,8 +107,9 @@ public static unsafe class LinuxSocket
     }
 
     /// <summary>
-    /// A TCP peer that says nothing for a minute is asked whether it is still there, and after a minute without an answer the connection is over. No
-    /// TCP_USER_TIMEOUT: it would also cut off a peer that is there but takes nothing for a while, such as a virtual machine that is paused.
+    /// A TCP peer that says nothing for a minute is asked whether it is still there, and after a minute without an answer the connection is
+    /// over. No TCP_USER_TIMEOUT: it would also cut off a peer that is there but takes nothing for a while, such as a virtual machine that
+    /// is paused.
     /// </summary>
     public static void KeepAlive(int descriptor)
     {
@@ -155,8 +159,8 @@ public static unsafe class LinuxSocket
     }
 
     /// <summary>
-    /// Two servers that find the same stale socket must not both replace it, for the second would take the first one's away: who binds holds a lock on
-    /// the directory. Somebody else's lock, or a directory that can't be locked, holds nobody up for long.
+    /// Two servers that find the same stale socket must not both replace it, for the second would take the first one's away: who binds
+    /// holds a lock on the directory. Somebody else's lock, or a directory that can't be locked, holds nobody up for long.
     /// </summary>
     private sealed class BindingTurn(int directory) : IDisposable
     {
@@ -165,7 +169,8 @@ public static unsafe class LinuxSocket
         public static BindingTurn Take(string path)
         {
             var directory = Libc.open(Path.GetDirectoryName(Path.GetFullPath(path))!, Libc.ReadOnly | Libc.CloseOnExec, 0);
-            for (var i = 0; directory >= 0 && i < Tries && Libc.flock(directory, Exclusive | DoNotBlock) < 0 && Libc.LastError is Errno.Again or Errno.Interrupted; i++)
+            for (var i = 0; directory >= 0 && i < Tries && Libc.flock(directory, Exclusive | DoNotBlock) < 0
+                && Libc.LastError is Errno.Again or Errno.Interrupted; i++)
                 Thread.Sleep(TryMilliseconds);
             return new BindingTurn(directory);
         }
@@ -228,5 +233,6 @@ public static unsafe class LinuxSocket
         return address;
     }
 
-    private static void SetOption(int descriptor, int level, int name, int value) => _ = Libc.setsockopt(descriptor, level, name, &value, 4);
+    private static void SetOption(int descriptor, int level, int name, int value) =>
+        _ = Libc.setsockopt(descriptor, level, name, &value, 4);
 }

@@ -1,6 +1,8 @@
 namespace Lincow.Linux;
 
-/// <summary>A Unix socket that this process listens on, with the file that leads to it: what is at the path later may be somebody else's.</summary>
+/// <summary>
+/// A Unix socket that this process listens on, with the file that leads to it: what is at the path later may be somebody else's.
+/// </summary>
 public sealed class ListeningSocket
 {
     private readonly string _path;
@@ -15,8 +17,8 @@ public sealed class ListeningSocket
     public static ListeningSocket Bind(string path) => new(LinuxSocket.ListenUnix(path), path);
 
     /// <summary>
-    /// Takes the file away, if it is still the one that was made. To be called while the socket listens: a successor takes over a path only when nobody
-    /// listens there, so it can't come in between.
+    /// Takes the file away, if it is still the one that was made. To be called while the socket listens: a successor takes over a path only
+    /// when nobody listens there, so it can't come in between.
     /// </summary>
     public void RemovePath()
     {

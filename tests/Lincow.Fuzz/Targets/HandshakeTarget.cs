@@ -59,7 +59,9 @@ internal sealed class HandshakeTarget : IFuzzTarget, IDisposable
                     break;
                 case HandshakeStep.Transmit:
                     Require(handshake.Export is not null && (isSecret || tls != TlsMode.Required), "required TLS is required");
-                    Require(handshake.StructuredReplies || !(handshake.ExtendedHeaders || handshake.HasBaseContext || handshake.HasOverlayContext), "contexts need structured replies");
+                    Require(handshake.StructuredReplies
+                        || !(handshake.ExtendedHeaders || handshake.HasBaseContext || handshake.HasOverlayContext),
+                        "contexts need structured replies");
                     return;
                 default:
                     return;
@@ -142,13 +144,16 @@ internal sealed class HandshakeTarget : IFuzzTarget, IDisposable
     {
         while (!output.IsEmpty)
         {
-            Require(output.Length >= 20 && BinaryPrimitives.ReadUInt64BigEndian(output) == NbdProtocol.OptionReplyMagic, "an option's reply has its magic");
+            Require(output.Length >= 20 && BinaryPrimitives.ReadUInt64BigEndian(output) == NbdProtocol.OptionReplyMagic,
+                "an option's reply has its magic");
             var option = (NbdOption)BinaryPrimitives.ReadUInt32BigEndian(output[8..]);
             var type = BinaryPrimitives.ReadUInt32BigEndian(output[12..]);
             var length = BinaryPrimitives.ReadUInt32BigEndian(output[16..]);
             Require(length <= output.Length - 20, "a reply is whole");
             // Before TLS, where it is required: no names, no sizes, nothing but refusals.
-            Require(!isRefusing || type >= 0x80000000 || (type == NbdProtocol.ReplyAck && option is NbdOption.StartTls or NbdOption.Abort), "required TLS tells nothing in the open");
+            Require(!isRefusing || type >= 0x80000000
+                || (type == NbdProtocol.ReplyAck && option is NbdOption.StartTls or NbdOption.Abort),
+                "required TLS tells nothing in the open");
             output = output[(20 + (int)length)..];
         }
     }

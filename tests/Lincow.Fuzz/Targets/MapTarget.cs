@@ -5,7 +5,9 @@ using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;
 
-/// <summary>A map page's two slots: each blank, whole, torn, of any version, damaged here and there; then what the map in memory makes of them.</summary>
+/// <summary>
+/// A map page's two slots: each blank, whole, torn, of any version, damaged here and there; then what the map in memory makes of them.
+/// </summary>
 internal sealed class MapTarget : IFuzzTarget
 {
     private const long Page = 3;
@@ -27,7 +29,8 @@ internal sealed class MapTarget : IFuzzTarget
         var verdict = PageVerdict.Choose(first, second, Generation, wasClean);
         Judge(first, second, verdict, wasClean);
         using var buffers = new BufferPool();
-        using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false, buffers);
+        using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false,
+            buffers);
         using var pages = new MapPages(map);
         pages.TryLoad(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
         Walk(map);
@@ -38,7 +41,8 @@ internal sealed class MapTarget : IFuzzTarget
         Require(target != verdict.Slot, "the slot that counts is never overwritten");
         var written = MapFormat.Inspect(_pair.AsSpan(0, MapFormat.PageBytes), Overlay, Page);
         var newest = first.Newest > second.Newest ? first.Newest : second.Newest;
-        Require(written.Condition == SlotCondition.Whole && (verdict.IsDamaged || written.Newest > newest), "what is written next is whole and newer");
+        Require(written.Condition == SlotCondition.Whole
+            && (verdict.IsDamaged || written.Newest > newest), "what is written next is whole and newer");
     }
 
     private void Fill(ref FuzzInput input, Span<byte> slot)
@@ -73,9 +77,11 @@ internal sealed class MapTarget : IFuzzTarget
         if (verdict.Slot >= 0)
         {
             var (chosen, other) = verdict.Slot == 0 ? (first, second) : (second, first);
-            Require(chosen.Condition == SlotCondition.Whole && chosen.Newest.Generation == Generation, "only a whole slot of this generation counts");
+            Require(chosen.Condition == SlotCondition.Whole
+                && chosen.Newest.Generation == Generation, "only a whole slot of this generation counts");
             Require(other.Condition != SlotCondition.Whole || !(other.Newest > chosen.Newest), "the newer of two whole slots counts");
-            Require(wasClean || other.Condition != SlotCondition.Damaged || !(other.Newest > chosen.Newest), "in use, a damaged slot that is newer is not passed over");
+            Require(wasClean || other.Condition != SlotCondition.Damaged
+                || !(other.Newest > chosen.Newest), "in use, a damaged slot that is newer is not passed over");
         }
         var isAnyDamaged = first.Condition == SlotCondition.Damaged || second.Condition == SlotCondition.Damaged;
         Require(!isAnyDamaged || verdict.Finding is not null, "damage is never passed over in silence");
@@ -89,7 +95,8 @@ internal sealed class MapTarget : IFuzzTarget
         {
             var (state, count) = map.RunAt(new ChunkIndex(chunk), end - chunk);
             Require(count > 0 && chunk + count <= end, "runs stay within the device");
-            Require(map.StateOf(new ChunkIndex(chunk)) == state && map.StateOf(new ChunkIndex(chunk + count - 1)) == state, "a run is of one state");
+            Require(map.StateOf(new ChunkIndex(chunk)) == state
+                && map.StateOf(new ChunkIndex(chunk + count - 1)) == state, "a run is of one state");
             Require(state is ChunkState.Origin or ChunkState.Data or ChunkState.Zero, "a state is one of three");
             chunk += count;
         }

@@ -41,7 +41,14 @@ internal sealed class OverlayBases : IDisposable
     private OverlayImage Make(string name, string origin, int chunkBytes, long deviceBytes, bool isSeparate, bool isCut)
     {
         var (path, map) = (Path.Combine(_directory, name), isSeparate ? Path.Combine(_directory, name + ".map") : null);
-        OverlayCreator.Create(new CreateOptions { Overlay = path, Origin = origin, Map = map, ChunkBytes = chunkBytes, SizeBytes = deviceBytes });
+        OverlayCreator.Create(new CreateOptions
+        {
+            Overlay = path,
+            Origin = origin,
+            Map = map,
+            ChunkBytes = chunkBytes,
+            SizeBytes = deviceBytes
+        });
         using var loop = new PosixLoop();
         var session = OverlaySession.Open(new SessionOptions { Overlay = path }, loop);
         var random = new Random(2);

@@ -9,12 +9,12 @@ using static Lincow.Fuzz.Targets.AwaitedRequest;
 namespace Lincow.Fuzz.Targets;
 
 /// <summary>
-/// A whole overlay on a file system in memory, with damage anywhere in its superblocks and map pages, sealed again or not: looked at by info,
-/// check and map, served, written to, closed, served again, repaired, reset.
+/// A whole overlay on a file system in memory, with damage anywhere in its superblocks and map pages, sealed again or not: looked at by
+/// info, check and map, served, written to, closed, served again, repaired, reset.
 ///
-/// Held: every failure is a <see cref="LincowException"/> or a negative errno; the origin and what lies beyond the overlay's end never change; each sector
-/// that is read is the origin's, the overlay's at the shift, or zeroes; what was written is read back, before and after a close; native memory
-/// comes back.
+/// Held: every failure is a <see cref="LincowException"/> or a negative errno; the origin and what lies beyond the overlay's end never
+/// change; each sector that is read is the origin's, the overlay's at the shift, or zeroes; what was written is read back, before and after
+/// a close; native memory comes back.
 /// </summary>
 internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
 {
@@ -67,7 +67,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         });
         Attempt(() =>
         {
-            var info = OverlayInfo.Read(image.Path, null);
+            var info = OverlayDescription.Read(image.Path, null);
             Require(info.Chunks is { Data: >= 0, Zero: >= 0, Origin: >= 0 }, "counts are counts");
         });
         Attempt(() =>
@@ -121,7 +121,8 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
             if (request.Operation == BlockOperation.Read && result == 0)
                 Compare(image, shift, number, sector);
             else if (request.IsChange)
-                Remember(number, result < 0 || (request.Operation == BlockOperation.Discard && !IsWholeChunk(device, at, length, at + i)) ? null : request.Operation == BlockOperation.Write ? sector.ToArray() : new byte[sector.Length]);
+                Remember(number, result < 0 || (request.Operation == BlockOperation.Discard && !IsWholeChunk(device, at, length, at + i))
+                    ? null : request.Operation == BlockOperation.Write ? sector.ToArray() : new byte[sector.Length]);
         }
     }
 
@@ -151,7 +152,8 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         if (sector.SequenceEqual(_sector.AsSpan(0, sector.Length)))
             return;
         image.ReadData(number * Sector + shift, _sector);
-        Require(sector.SequenceEqual(_sector.AsSpan(0, sector.Length)), $"sector {number} is the origin's, the overlay's at the shift, or zeroes");
+        Require(sector.SequenceEqual(_sector.AsSpan(0, sector.Length)),
+            $"sector {number} is the origin's, the overlay's at the shift, or zeroes");
     }
 
     private void ReadAgain(OverlayImage image)
@@ -163,9 +165,16 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         {
             if (content.Length == 0)
                 continue;
-            var request = new AwaitedRequest { Operation = BlockOperation.Read, ByteOffset = number * Sector, ByteLength = content.Length, Buffer = _buffer };
+            var request = new AwaitedRequest
+            {
+                Operation = BlockOperation.Read,
+                ByteOffset = number * Sector,
+                ByteLength = content.Length,
+                Buffer = _buffer
+            };
             if (request.Await(session.Device, loop) == 0)
-                Require(new ReadOnlySpan<byte>((void*)_buffer, content.Length).SequenceEqual(content), $"sector {number} is there after the close");
+                Require(new ReadOnlySpan<byte>((void*)_buffer, content.Length).SequenceEqual(content),
+                    $"sector {number} is there after the close");
         }
         session.Close();
         Require(loop.Buffers.RentedBytes == 0, "memory comes back");

@@ -7,23 +7,31 @@ namespace Lincow.Fuzz.Targets;
 /// <summary>What was negotiated.</summary>
 internal readonly record struct ReplyMode(bool IsStructured, bool IsExtended, bool HasContexts, bool IsReadOnly);
 
-/// <summary>A client's view of the replies, from the protocol's text alone: framing, cookies, error numbers; and content where the export is read-only.</summary>
+/// <summary>
+/// A client's view of the replies, from the protocol's text alone: framing, cookies, error numbers; and content where the export is
+/// read-only.
+/// </summary>
 internal sealed class ReplyChecker(ReplyMode mode, byte[] origin)
 {
-    private static readonly HashSet<uint> Errors = [NbdError.Perm, NbdError.IO, NbdError.NoMemory, NbdError.Invalid, NbdError.NoSpace, NbdError.Overflow, NbdError.NotSupported, NbdError.Shutdown];
+    private static readonly HashSet<uint> Errors = [NbdError.Perm, NbdError.IO, NbdError.NoMemory, NbdError.Invalid, NbdError.NoSpace,
+        NbdError.Overflow, NbdError.NotSupported, NbdError.Shutdown];
 
     private readonly Dictionary<ulong, (ushort Command, ulong Offset, ulong Length)> _asked = [];
     private byte[] _pending = new byte[1 << 20];
     private int _length;
     private bool _isOpaque;
 
-    /// <summary>What was asked under a cookie isn't known: the client sends noise, or uses a cookie twice. Only framing is checked then.</summary>
+    /// <summary>
+    /// What was asked under a cookie isn't known: the client sends noise, or uses a cookie twice. Only framing is checked then.
+    /// </summary>
     public bool IsFramingOnly { get; set; }
 
     public void Expect(ReadOnlySpan<byte> header)
     {
-        var length = mode.IsExtended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..]) : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
-        if (!_asked.TryAdd(BinaryPrimitives.ReadUInt64BigEndian(header[8..]), (BinaryPrimitives.ReadUInt16BigEndian(header[6..]), BinaryPrimitives.ReadUInt64BigEndian(header[16..]), length)))
+        var length = mode.IsExtended ? BinaryPrimitives.ReadUInt64BigEndian(header[24..])
+            : BinaryPrimitives.ReadUInt32BigEndian(header[24..]);
+        if (!_asked.TryAdd(BinaryPrimitives.ReadUInt64BigEndian(header[8..]),
+            (BinaryPrimitives.ReadUInt16BigEndian(header[6..]), BinaryPrimitives.ReadUInt64BigEndian(header[16..]), length)))
             IsFramingOnly = true;
     }
 
@@ -53,11 +61,13 @@ internal sealed class ReplyChecker(ReplyMode mode, byte[] origin)
         var magic = BinaryPrimitives.ReadUInt32BigEndian(bytes);
         if (magic == NbdProtocol.SimpleReplyMagic)
             return TryTakeSimple(bytes, out used);
-        Require(mode.IsStructured && magic == (mode.IsExtended ? NbdProtocol.ExtendedReplyMagic : NbdProtocol.StructuredReplyMagic), "a reply is of the kind that was negotiated");
+        Require(mode.IsStructured && magic == (mode.IsExtended ? NbdProtocol.ExtendedReplyMagic : NbdProtocol.StructuredReplyMagic),
+            "a reply is of the kind that was negotiated");
         var headerBytes = mode.IsExtended ? 32 : 20;
         if (bytes.Length < headerBytes)
             return false;
-        var length = mode.IsExtended ? BinaryPrimitives.ReadUInt64BigEndian(bytes[24..]) : BinaryPrimitives.ReadUInt32BigEndian(bytes[16..]);
+        var length = mode.IsExtended ? BinaryPrimitives.ReadUInt64BigEndian(bytes[24..])
+            : BinaryPrimitives.ReadUInt32BigEndian(bytes[16..]);
         Require(length <= NbdProtocol.MaxPayloadBytes + 1024, "a chunk's length is bounded");
         if (bytes.Length < headerBytes + (int)length)
             return false;
@@ -98,7 +108,8 @@ internal sealed class ReplyChecker(ReplyMode mode, byte[] origin)
         if (IsFramingOnly)
             return;
         Require(_asked.TryGetValue(cookie, out var asked), "a reply bears the cookie of a request that waits for it");
-        Require(!mode.IsExtended || BinaryPrimitives.ReadUInt64BigEndian(header[16..]) == asked.Offset, "an extended reply repeats the offset");
+        Require(!mode.IsExtended || BinaryPrimitives.ReadUInt64BigEndian(header[16..]) == asked.Offset,
+            "an extended reply repeats the offset");
         uint error = 0;
         switch (type)
         {
@@ -111,12 +122,16 @@ internal sealed class ReplyChecker(ReplyMode mode, byte[] origin)
             case NbdProtocol.ChunkOffsetData or NbdProtocol.ChunkOffsetHole:
                 Require(asked.Command == (ushort)NbdCommand.Read, "data answers reads");
                 var at = BinaryPrimitives.ReadUInt64BigEndian(payload);
-                var length = type == NbdProtocol.ChunkOffsetData ? (ulong)payload.Length - 8 : BinaryPrimitives.ReadUInt32BigEndian(payload[8..]);
-                Require(length > 0 && at >= asked.Offset && at - asked.Offset <= asked.Length && length <= asked.Length - (at - asked.Offset), "data lies within what was asked for");
+                var length = type == NbdProtocol.ChunkOffsetData
+                    ? (ulong)payload.Length - 8 : BinaryPrimitives.ReadUInt32BigEndian(payload[8..]);
+                Require(length > 0 && at >= asked.Offset && at - asked.Offset <= asked.Length
+                    && length <= asked.Length - (at - asked.Offset), "data lies within what was asked for");
                 TakeData(at, type == NbdProtocol.ChunkOffsetData ? payload[8..] : new byte[length]);
                 break;
             default:
-                Require(mode.HasContexts && asked.Command == (ushort)NbdCommand.BlockStatus && type == (mode.IsExtended ? NbdProtocol.ChunkBlockStatusExtended : NbdProtocol.ChunkBlockStatus), "a chunk's type fits its request");
+                Require(mode.HasContexts && asked.Command == (ushort)NbdCommand.BlockStatus
+                    && type == (mode.IsExtended ? NbdProtocol.ChunkBlockStatusExtended : NbdProtocol.ChunkBlockStatus),
+                    "a chunk's type fits its request");
                 break;
         }
         if ((flags & NbdProtocol.ReplyDone) != 0)

@@ -1,5 +1,6 @@
 using Lincow.Conversion;
 using Lincow.Linux;
+using Lincow.Stores;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;
@@ -7,8 +8,8 @@ namespace Lincow.Fuzz.Targets;
 /// <summary>
 /// A store of another format on a file system in memory: a sound one with damage in it, read by convert's reader.
 ///
-/// Held: every failure is a <see cref="LincowException"/>; changes lie in order within the device; each sector that is read is what the target's own
-/// reading of the format says; neither file is changed.
+/// Held: every failure is a <see cref="LincowException"/>; changes lie in order within the device; each sector that is read is what the
+/// target's own reading of the format says; neither file is changed.
 /// </summary>
 internal abstract class StoreBase : IFuzzTarget, IDisposable
 {
@@ -63,7 +64,9 @@ internal abstract class StoreBase : IFuzzTarget, IDisposable
     /// <summary>Where to damage: an offset for each number.</summary>
     protected abstract int Metadata(int number, int storeBytes);
 
-    /// <summary>The content of a sector as the format says it, read without any help: the place in the store, or -1 for the origin's.</summary>
+    /// <summary>
+    /// The content of a sector as the format says it, read without any help: the place in the store, or -1 for the origin's.
+    /// </summary>
     protected abstract long Find(byte[] store, long sector);
 
     private void Judge(IChangeSource source, byte[] store)
@@ -100,7 +103,13 @@ internal abstract class StoreBase : IFuzzTarget, IDisposable
         File.Delete(_path);
         var random = new Random(chunk);
         using (var file = LinuxFile.CreateNew(_path))
-        using (var sink = _format.Create(new ChangeSinkOptions { File = file, DeviceBytes = DeviceBytes, ChunkBytes = chunk, OriginUri = _originPath }))
+        using (var sink = _format.Create(new ChangeSinkOptions
+        {
+            File = file,
+            DeviceBytes = DeviceBytes,
+            ChunkBytes = chunk,
+            OriginUri = _originPath
+        }))
         {
             sink.Begin();
             var content = new byte[4 * chunk];

@@ -9,12 +9,12 @@ using static Lincow.Fuzz.Targets.AwaitedRequest;
 namespace Lincow.Fuzz.Targets;
 
 /// <summary>
-/// An exception store of dm-snapshot on a file system in memory, with damage in its header and its list, cut short or not: looked at by info, check
-/// and map, served, rescued, written to, closed, served again, repaired, reset.
+/// An exception store of dm-snapshot on a file system in memory, with damage in its header and its list, cut short or not: looked at by
+/// info, check and map, served, rescued, written to, closed, served again, repaired, reset.
 ///
-/// Held: every failure is a <see cref="LincowException"/> or a negative errno; looking and reading change nothing; each sector that is read is what
-/// the list says, by the target's own reading of it, or what was written; a store that is served for writing is sound, during and after; a reset
-/// shows the origin; the origin never changes; native memory comes back.
+/// Held: every failure is a <see cref="LincowException"/> or a negative errno; looking and reading change nothing; each sector that is read
+/// is what the list says, by the target's own reading of it, or what was written; a store that is served for writing is sound, during and
+/// after; a reset shows the origin; the origin never changes; native memory comes back.
 /// </summary>
 internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
 {
@@ -54,7 +54,8 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         {
             // The header, or one of the first areas; then anywhere.
             var number = input.U8();
-            var at = number < 40 ? 0 : number < 240 ? chunk * (1 + number % 5 * (chunk / 16 + 1)) % _store.Length : number * 997 % _store.Length;
+            var at = number < 40 ? 0 : number < 240 ? chunk * (1 + number % 5 * (chunk / 16 + 1)) % _store.Length
+                : number * 997 % _store.Length;
             input.Patch(_store.AsSpan(at, Math.Min(_store.Length - at, 256)));
         }
         if ((how & 8) != 0)
@@ -102,7 +103,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         });
         Attempt(() =>
         {
-            var info = OverlayInfo.Read(_path, null, origin: _originPath);
+            var info = OverlayDescription.Read(_path, null, origin: _originPath);
             Require(info.Chunks is { Data: >= 0, Zero: >= 0, Origin: >= 0 }, "counts are counts");
         });
         Attempt(() =>
@@ -148,13 +149,15 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         var window = new Span<byte>((void*)_buffer, length);
         var result = request.Await(session.Device, loop);
         Require(result is 0 or < 0, "0 or an errno");
-        Require(result == 0 || result == -Errno.NoSpace || request.NeedsExclusiveRange && options.ReadOnly || options.Rescue || session.FailedBecause is not null, "a sound store fails for lack of space alone");
+        Require(result == 0 || result == -Errno.NoSpace || request.NeedsExclusiveRange && options.ReadOnly || options.Rescue
+            || session.FailedBecause is not null, "a sound store fails for lack of space alone");
         for (var i = 0; i < length; i += Sector)
         {
             var number = (at + i) / Sector;
             var sector = window.Slice(i, Sector);
             if (request.Operation == BlockOperation.Read && result == 0)
-                Require(Expected(number).IsEmpty || sector.SequenceEqual(Expected(number)), $"sector {number} is what the list says or what was written");
+                Require(Expected(number).IsEmpty
+                    || sector.SequenceEqual(Expected(number)), $"sector {number} is what the list says or what was written");
             else if (request.IsChange && result == 0)
                 _model[number] = request.Operation == BlockOperation.Write ? sector.ToArray() : _zeroes;
             else if (request.IsChange && !options.ReadOnly)
@@ -179,7 +182,8 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
             {
                 var number = (at + i) / Sector;
                 if (Expected(number) is { Length: > 0 } expected)
-                    Require(new ReadOnlySpan<byte>((void*)(_buffer + i), Sector).SequenceEqual(expected), $"sector {number} is there after the close");
+                    Require(new ReadOnlySpan<byte>((void*)(_buffer + i), Sector).SequenceEqual(expected),
+                        $"sector {number} is there after the close");
             }
         }
         session.Close();
@@ -240,7 +244,14 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
     private byte[] Make(int chunk, int count, long? storeBytes)
     {
         File.Delete(_path);
-        OverlayCreator.Create(new CreateOptions { Overlay = _path, Origin = _originPath, ChunkBytes = chunk, Store = StoreKind.Snapshot, StoreBytes = storeBytes });
+        OverlayCreator.Create(new CreateOptions
+        {
+            Overlay = _path,
+            Origin = _originPath,
+            ChunkBytes = chunk,
+            Store = "snapshot",
+            StoreBytes = storeBytes
+        });
         using var loop = new PosixLoop();
         var session = OverlaySession.Open(new SessionOptions { Overlay = _path, Origin = _originPath }, loop);
         var random = new Random(chunk);
@@ -251,7 +262,13 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         foreach (var number in order[..Math.Min(count, order.Length)])
         {
             random.NextBytes(new Span<byte>((void*)_buffer, chunk));
-            var request = new AwaitedRequest { Operation = BlockOperation.Write, ByteOffset = number * chunk, ByteLength = chunk, Buffer = _buffer };
+            var request = new AwaitedRequest
+            {
+                Operation = BlockOperation.Write,
+                ByteOffset = number * chunk,
+                ByteLength = chunk,
+                Buffer = _buffer
+            };
             Require(request.Await(session.Device, loop) == 0, "a sound store takes writes");
         }
         session.Close();

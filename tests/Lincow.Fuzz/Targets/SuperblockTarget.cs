@@ -53,8 +53,10 @@ internal sealed class SuperblockTarget : IFuzzTarget
         }
         Require(current.DeviceBytes is > 0 and <= Geometry.MaxDeviceBytes, "device size");
         Require(current.ChunkShift is >= 9 and <= 26, "chunk shift");
-        Require(current.MapBytes > 0 && current.MapFileBytes >= Superblock.MapOffsetBytes && current.DataFileBytes >= current.DeviceBytes, "lengths that don't overflow");
-        Require(current.Layout == LinearLayout.Separate ? current.DataOffset == 0 : current.DataOffset >= Superblock.MapOffsetBytes + current.MapBytes, "data behind the map");
+        Require(current.MapBytes > 0 && current.MapFileBytes >= Superblock.MapOffsetBytes
+            && current.DataFileBytes >= current.DeviceBytes, "lengths that don't overflow");
+        Require(current.Layout == LinearLayout.Separate
+            ? current.DataOffset == 0 : current.DataOffset >= Superblock.MapOffsetBytes + current.MapBytes, "data after the map");
         current.Encode(_again);
         Require(Superblock.TryDecode(_again, "again", out _) == current, "what was read is what is written");
     }

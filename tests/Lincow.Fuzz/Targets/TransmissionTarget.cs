@@ -9,9 +9,9 @@ using static Lincow.Fuzz.BrokenPromiseException;
 namespace Lincow.Fuzz.Targets;
 
 /// <summary>
-/// What a client may say once it transmits: every command, flag, range and header, whole or cut off, against a device of its own. Held: replies are
-/// framed as they were negotiated, each answers a request that was made, once; a read-only export says EPERM to every write and shows its origin;
-/// the connection ends; memory comes back.
+/// What a client may say once it transmits: every command, flag, range and header, whole or cut off, against a device of its own. Held:
+/// replies are framed as they were negotiated, each answers a request that was made, once; a read-only export says EPERM to every write and
+/// shows its origin; the connection ends; memory comes back.
 /// </summary>
 internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
 {
@@ -34,7 +34,13 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var how = input.U8();
         var mode = new ReplyMode((how & 3) >= 1, (how & 3) >= 2, (how & 3) >= 1 && (how & 4) != 0, (how & 8) != 0);
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = mode.IsReadOnly, TransientData = Path.GetDirectoryName(_origin), ChunkBytes = (how & 16) == 0 ? 512 : 4096 }, loop);
+        var session = OverlaySession.Open(new SessionOptions
+        {
+            Origin = _origin,
+            ReadOnly = mode.IsReadOnly,
+            TransientData = Path.GetDirectoryName(_origin),
+            ChunkBytes = (how & 16) == 0 ? 512 : 4096
+        }, loop);
         var checker = new ReplyChecker(mode, _content);
         var wire = (how & 32) == 0 ? Requests(ref input, mode, checker) : input.Rest().ToArray();
         if ((how & 32) != 0)
@@ -53,8 +59,10 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         if (mode.IsStructured)
             handshake.Advance([.. "IHAVEOPT"u8, 0, 0, 0, (byte)(mode.IsExtended ? 11 : 8), 0, 0, 0, 0], out _);
         if (mode.HasContexts)
-            handshake.Advance([.. "IHAVEOPT"u8, 0, 0, 0, 10, 0, 0, 0, 45, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 15, .. "base:allocation"u8, 0, 0, 0, 14, .. "lincow:overlay"u8], out _);
-        Require(handshake.Advance([.. "IHAVEOPT"u8, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0], out _) == HandshakeStep.Transmit, "the handshake of a decent client ends");
+            handshake.Advance([.. "IHAVEOPT"u8, 0, 0, 0, 10, 0, 0, 0, 45, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 15, .. "base:allocation"u8, 0, 0,
+                0, 14, .. "lincow:overlay"u8], out _);
+        Require(handshake.Advance([.. "IHAVEOPT"u8, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0], out _) == HandshakeStep.Transmit,
+            "the handshake of a decent client ends");
         Require(handshake.HasBaseContext == mode.HasContexts && handshake.ExtendedHeaders == mode.IsExtended, "what was negotiated holds");
         return handshake;
     }
@@ -122,14 +130,16 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var isClosed = false;
         // The first part comes with the handshake's last receive.
         var head = Math.Min(wire.Length, 40);
-        var transmission = NbdTransmission.TryOpen(loop, new NbdMemory(loop), server, handshake.Terms, wire.AsSpan(0, head), () => isClosed = true);
+        var transmission = NbdTransmission.TryOpen(loop, new NbdMemory(loop), server, handshake.Terms, wire.AsSpan(0, head), () =>
+            isClosed = true);
         Require(transmission is not null, "there is room for one connection");
         transmission!.Start();
         var sent = head;
         var isShut = false;
         while (true)
         {
-            while (sent < wire.Length && client.Send(wire.AsSpan(sent), SocketFlags.None, out var error) is var count && error == SocketError.Success && count > 0)
+            while (sent < wire.Length && client.Send(wire.AsSpan(sent), SocketFlags.None, out var error) is var count
+                && error == SocketError.Success && count > 0)
                 sent += count;
             if (sent == wire.Length && !isShut)
             {

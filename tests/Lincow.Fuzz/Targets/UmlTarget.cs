@@ -18,7 +18,8 @@ internal sealed class UmlTarget() : StoreBase(new UmlCowFormat(), Sector)
 
     protected override long Find(byte[] store, long sector)
     {
-        long size = BinaryPrimitives.ReadInt64BigEndian(store.AsSpan(12)), alignment = BinaryPrimitives.ReadUInt32BigEndian(store.AsSpan(24));
+        long size = BinaryPrimitives.ReadInt64BigEndian(store.AsSpan(12)),
+            alignment = BinaryPrimitives.ReadUInt32BigEndian(store.AsSpan(24));
         var bitmap = (HeaderBytes + alignment - 1) / alignment * alignment;
         var data = (bitmap + ((size + 511) / 512 + 7) / 8 + alignment - 1) / alignment * alignment;
         return (store[bitmap + sector / 8] & 1 << (int)(sector % 8)) == 0 ? -1 : data + sector * Sector;

@@ -8,16 +8,16 @@ using static Lincow.Fuzz.BrokenPromiseException;
 namespace Lincow.Fuzz.Targets;
 
 /// <summary>
-/// A virtual machine that may say anything: requests in either kind of ring, any byte of ring, header and table changed, and any messages before and
-/// behind them. Held: nothing outside of the shared memory is written, though it lies between two regions of it; a read-only disk is not written; the
-/// connection ends when its front end leaves; memory comes back.
+/// A virtual machine that may say anything: requests in either kind of ring, any byte of ring, header and table changed, and any messages
+/// before and after them. Held: nothing outside of the shared memory is written, though it lies between two regions of it; a read-only
+/// disk is not written; the connection ends when its front end leaves; memory comes back.
 /// </summary>
 internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
 {
     private const int DeviceBytes = 192 << 10, PartBytes = 64 << 10, Entries = 16, MaxMessages = 24, MaxTurns = 100_000;
     private const int DriverAt = 0x400, DeviceAt = 0x800, FreeAt = 0x900, RingPage = 0x1000;
 
-    /// <summary>The second region follows the first for the guest, and lies behind what isn't shared in the file.</summary>
+    /// <summary>The second region follows the first for the guest, and lies after what isn't shared in the file.</summary>
     private const ulong GuestBase = 0x10000, UserBase = 0x700000000000;
 
     private const byte Canary = 0xc5;
@@ -55,7 +55,13 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
         Compose(ref input, isPacked, isIndirect);
         input.Patch(Rings);
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly, TransientData = Path.GetDirectoryName(_origin), ChunkBytes = (how & 16) == 0 ? 512 : 4096 }, loop);
+        var session = OverlaySession.Open(new SessionOptions
+        {
+            Origin = _origin,
+            ReadOnly = isReadOnly,
+            TransientData = Path.GetDirectoryName(_origin),
+            ChunkBytes = (how & 16) == 0 ? 512 : 4096
+        }, loop);
         var (server, client) = LinuxSocket.Pair();
         var isClosed = false;
         var export = new Export("disk", session.Device, loop, "", (how & 32) == 0 ? 1 : 4096);
@@ -107,16 +113,19 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
             for (var i = 0; i < pieces + 2; i++)
             {
                 var isLast = i == pieces + 1;
-                var (address, length) = i == 0 ? (GuestBase + (ulong)header, 16u) : isLast ? (GuestBase + (ulong)header + 16, 1u) : (data + (ulong)(i * 1024), type == 13 || type == 11 ? 16u : 512u);
+                var (address, length) = i == 0 ? (GuestBase + (ulong)header, 16u) : isLast ? (GuestBase + (ulong)header + 16, 1u)
+                    : (data + (ulong)(i * 1024), type == 13 || type == 11 ? 16u : 512u);
                 var flags = (isLast ? 0 : 1) | (isLast || (i > 0 && type is 0 or 8) ? 2 : 0);
                 var at = isIndirect ? list + 16 * i : 16 * slot;
                 var isInTable = isIndirect && isPacked;
-                Put(at, address, length, isPacked ? (ushort)0 : (ushort)flags, (ushort)(isPacked ? isInTable ? flags & 2 : flags | 1 << 7 : isIndirect ? i + 1 : slot + 1));
+                Put(at, address, length, isPacked ? (ushort)0
+                    : (ushort)flags, (ushort)(isPacked ? isInTable ? flags & 2 : flags | 1 << 7 : isIndirect ? i + 1 : slot + 1));
                 slot += isIndirect ? 0 : 1;
             }
             if (isIndirect)
             {
-                Put(16 * slot, GuestBase + (ulong)list, (uint)(pieces + 2) * 16, isPacked ? (ushort)0 : (ushort)4, isPacked ? (ushort)(4 | 1 << 7) : (ushort)0);
+                Put(16 * slot, GuestBase + (ulong)list, (uint)(pieces + 2) * 16, isPacked ? (ushort)0 : (ushort)4, isPacked
+                    ? (ushort)(4 | 1 << 7) : (ushort)0);
                 slot++;
             }
             if (!isPacked)
@@ -137,7 +146,8 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
 
     private void Begin(PosixLoop loop, int client, bool isPacked, bool hasInflight)
     {
-        Send(client, 2, [(ulong)(VirtioFeatures.Version1 | VirtioFeatures.ProtocolFeatures | VirtioFeatures.IndirectDescriptors | VirtioFeatures.Flush | VirtioFeatures.ConfigWce
+        Send(client, 2, [(ulong)(VirtioFeatures.Version1 | VirtioFeatures.ProtocolFeatures | VirtioFeatures.IndirectDescriptors
+            | VirtioFeatures.Flush | VirtioFeatures.ConfigWce
             | VirtioFeatures.Discard | VirtioFeatures.WriteZeroes | (isPacked ? VirtioFeatures.PackedRing : 0))]);
         Send(client, 16, [(ulong)VhostFeatures.All]);
         Turn(loop, client);
@@ -147,7 +157,8 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
             Send(client, 32, [1 << 16, 0, 1 | Entries << 16], inflight);
             DescriptorSocket.Close(inflight);
         }
-        Send(client, 5, [2, GuestBase, PartBytes, UserBase, 0, GuestBase + PartBytes, PartBytes, UserBase + PartBytes, 2 * PartBytes], _file, _file);
+        Send(client, 5, [2, GuestBase, PartBytes, UserBase, 0, GuestBase + PartBytes, PartBytes, UserBase + PartBytes, 2 * PartBytes],
+            _file, _file);
         Turn(loop, client);
         Send(client, 8, [(ulong)Entries << 32]);
         Send(client, 10, [isPacked ? 0x8000UL << 32 : 0]);

@@ -16,7 +16,8 @@ public class AttachTests
         Cli.Ok("create", scratch["o.cow"], "--origin", origin);
         var device = attachments.Attach(scratch["o.cow"]);
         var status = Assert.Single(attachments.Status());
-        Assert.Equal(("attach", false, "o", "fuse", device, 4L << 20), (status.Command, status.Stale, status.Name, status.Via, status.Device, status.Size));
+        Assert.Equal(("attach", false, "o", "fuse", device, 4L << 20),
+            (status.Command, status.Stale, status.Name, status.Via, status.Device, status.Size));
         Assert.Equal(device, File.ResolveLinkTarget(status.Link!, returnFinalTarget: true)!.FullName);
         Assert.Equal("1", File.ReadAllText($"/sys/block/{Path.GetFileName(device)}/loop/dio").Trim());
         Assert.Equal(File.ReadAllBytes(origin), Scratch.ReadAt(device, 0, 4 << 20));
@@ -62,7 +63,7 @@ public class AttachTests
         var scratch = attachments.Scratch;
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:16M");
         var device = attachments.Attach(scratch["o.cow"]);
-        using (var holder = Process.Start(new ProcessStartInfo("sh", ["-c", $"exec 3<{device}; exec sleep 600"]))!)
+        using (var holder = Surroundings.Start(new ProcessStartInfo("sh", ["-c", $"exec 3<{device}; exec sleep 600"])))
         {
             AwaitHolder(device, holder.Id);
             Assert.Contains($"process {holder.Id} (sleep)", attachments.Fails("detach", device, "--wait", "0"));
@@ -73,7 +74,7 @@ public class AttachTests
         var mount = attachments.Mount(device);
         Assert.Contains($"mounted on {mount}", attachments.Fails("detach", device, "--wait", "0"));
         // It goes as soon as the holder has gone.
-        using var waiting = Process.Start(new ProcessStartInfo("sh", ["-c", $"sleep 0.5; umount {mount}"]))!;
+        using var waiting = Surroundings.Start(new ProcessStartInfo("sh", ["-c", $"sleep 0.5; umount {mount}"]));
         attachments.Ok("detach", device, "--wait", "30");
         waiting.WaitForExit();
         attachments.AssertNothingLeft();
@@ -106,7 +107,8 @@ public class AttachTests
             timeout 60 $LINCOW reset {scratch["o.cow"]} --quiet
             timeout 60 $LINCOW detach $device --wait 30 --quiet
             """);
-        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["job"]}"], new(attachments.Environment) { ["LINCOW"] = Cli.Binary });
+        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["job"]}"],
+            new(attachments.Environment) { ["LINCOW"] = Cli.Binary });
         Assert.True(result.ExitCode == 0, result.ToString());
         Assert.Equal(2, result.Output.Split($"is still in use: mounted on {scratch["mount"]}").Length - 1);
         attachments.AssertNothingLeft();
@@ -128,7 +130,8 @@ public class AttachTests
         Assert.Equal(3, attachments.Status("x").Count);
         Assert.Equal(named, Assert.Single(attachments.Status("red")).Device);
         var refused = attachments.Fails("detach", "x");
-        Assert.All(new[] { $"{first} ({scratch["a/x.cow"]})", $"{second} ({scratch["b/x.cow"]})", $"{named} ({scratch["c/x.cow"]})" }, choice => Assert.Contains(choice, refused));
+        Assert.All(new[] { $"{first} ({scratch["a/x.cow"]})", $"{second} ({scratch["b/x.cow"]})", $"{named} ({scratch["c/x.cow"]})" },
+            choice => Assert.Contains(choice, refused));
         Assert.Equal(3, attachments.Status().Count);
         attachments.Ok("detach", "red");
         attachments.Ok("detach", scratch["b/x.cow"]);
@@ -146,7 +149,8 @@ public class AttachTests
         var run = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
         // Its name is the path, from there, of an overlay that a server of another run directory has.
         using var other = LincowServer.Start([scratch["x.cow"], "--nbd", "unix:" + scratch.NewSocket()], environment: run);
-        using var own = LincowServer.Start([scratch["x"], "--nbd", "unix:" + scratch.NewSocket()], environment: new() { ["LINCOW_RUN_DIR"] = scratch["run2"] });
+        using var own = LincowServer.Start([scratch["x"], "--nbd", "unix:" + scratch.NewSocket()],
+            environment: new() { ["LINCOW_RUN_DIR"] = scratch["run2"] });
         Nbd.QemuIo(other.Uri, "write -P 7 0 4096", "flush");
         var refused = Tool.Run("sh", ["-c", $"cd {scratch.Directory}; exec {Cli.Binary} reset x"], run);
         Assert.Contains("knows of none", Cli.Error(refused, Cli.Failed), StringComparison.Ordinal);
@@ -192,7 +196,8 @@ public class AttachTests
         {
             var expected = Scratch.RandomBytes(4 << 20, 1);
             Scratch.RandomBytes(100_000, i + 100).CopyTo(expected, 4096 * i);
-            Assert.True(expected.AsSpan().SequenceEqual(Scratch.ReadAt(devices[i], 0, expected.Length)), $"overlay {i} shows something else");
+            Assert.True(expected.AsSpan().SequenceEqual(Scratch.ReadAt(devices[i], 0, expected.Length)),
+                $"overlay {i} shows something else");
         }
         for (var i = 0; i < count; i++)
             attachments.Ok("detach", devices[i]);
@@ -247,7 +252,8 @@ public class AttachTests
         using var attachments = new Attachments();
         var scratch = attachments.Scratch;
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:4M");
-        var device = attachments.Ok("run", scratch["o.cow"], "--", "sh", "-c", "test -b $LINCOW_DEVICE && head -c 4096 /dev/urandom >$LINCOW_DEVICE && echo $LINCOW_DEVICE").Trim();
+        var device = attachments.Ok("run", scratch["o.cow"], "--", "sh", "-c",
+            "test -b $LINCOW_DEVICE && head -c 4096 /dev/urandom >$LINCOW_DEVICE && echo $LINCOW_DEVICE").Trim();
         Assert.StartsWith("/dev/loop", device);
         Assert.Equal("\n", attachments.Ok("run", scratch["o.cow"], "--no-device", "--", "sh", "-c", "echo $LINCOW_DEVICE"));
         Assert.Equal((true, 1L), (Cli.Info(scratch["o.cow"]).Clean, Cli.Info(scratch["o.cow"]).Chunks.Data));
@@ -290,7 +296,8 @@ public class AttachTests
         var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["as-root"]}"],
             new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });
         Assert.True(result.ExitCode == 0, result.ToString());
-        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", "1", "0", $"detached {home}/run/o.img", ""], result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
+        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", "1", "0", $"detached {home}/run/o.img", ""],
+            result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -321,7 +328,8 @@ public class AttachTests
     private static void AwaitHolder(string device, int process)
     {
         var time = Stopwatch.StartNew();
-        while (!Directory.EnumerateFiles($"/proc/{process}/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget == device) || File.ReadAllText($"/proc/{process}/comm").Trim() != "sleep")
+        while (!Directory.EnumerateFiles($"/proc/{process}/fd").Any(descriptor => new FileInfo(descriptor).LinkTarget == device)
+            || File.ReadAllText($"/proc/{process}/comm").Trim() != "sleep")
             Assert.True(time.Elapsed < Tool.Timeout, "the holder doesn't open the device");
     }
 }

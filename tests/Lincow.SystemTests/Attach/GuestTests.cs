@@ -3,8 +3,8 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Attach;
 
 /// <summary>
-/// The ways of <c>attach</c> under a kernel that has them all, Debian 13's, in a guest: tests/guest/attach-way, attach-auto and attach-memory say what
-/// is checked.
+/// The ways of <c>attach</c> under a kernel that has them all, Debian 13's, in a guest: tests/guest/attach-way, attach-auto and
+/// attach-memory say what is checked.
 /// </summary>
 public class GuestTests
 {
@@ -31,7 +31,8 @@ public class GuestTests
     public void More_can_be_dirty_than_there_is_memory()
     {
         using var scratch = new Scratch();
-        var said = Guest.Run(scratch, new GuestShape(Seconds: 280, Megabytes: FewMegabytes), ["attach-memory"], "bash ./attach-memory /tmp/lincow /dev/vda ublk:none nbd:writeback",
+        var said = Guest.Run(scratch, new GuestShape(Seconds: 280, Megabytes: FewMegabytes), ["attach-memory"],
+            "bash ./attach-memory /tmp/lincow /dev/vda ublk:none nbd:writeback",
             scratch.Sparse("disk.img", DiskBytes));
         TestContext.Current.TestOutputHelper?.WriteLine(said);
     }

@@ -67,9 +67,11 @@ public partial class ConnectionTests
     {
         using var scratch = new Scratch();
         var overlays = MakeThree(scratch);
-        using var server = LincowServer.Start([.. overlays, "--name", "red", "--name", "green one", "--nbd", "unix:" + scratch["s"]], readyLines: 3);
+        using var server = LincowServer.Start([.. overlays, "--name", "red", "--name", "green one", "--nbd", "unix:" + scratch["s"]],
+            readyLines: 3);
         Assert.Equal(
-            [$"nbd+unix:///red?socket={scratch["s"]}", $"nbd+unix:///green%20one?socket={scratch["s"]}", $"nbd+unix:///c?socket={scratch["s"]}"], server.Uris);
+            [$"nbd+unix:///red?socket={scratch["s"]}", $"nbd+unix:///green%20one?socket={scratch["s"]}",
+                $"nbd+unix:///c?socket={scratch["s"]}"], server.Uris);
         Nbd.Script("""
             uris = sys.argv[1:]
             for i, uri in enumerate(uris):
@@ -125,7 +127,8 @@ public partial class ConnectionTests
     {
         using var scratch = new Scratch();
         Cli.Ok("create", scratch["o.cow"], "--origin", scratch.Random("origin.img", 1 << 20));
-        using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + scratch["s"], "--nbd", "tcp:127.0.0.1:0"], readyLines: 2);
+        using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + scratch["s"], "--nbd", "tcp:127.0.0.1:0"],
+            readyLines: 2);
         Assert.StartsWith("nbd+unix:///o?socket=", server.Uris[0]);
         Assert.Matches(TcpUri(), server.Uris[1]);
         Nbd.QemuIo(server.Uris[0], "write -P 0x42 5000 3000", "flush");
@@ -139,7 +142,8 @@ public partial class ConnectionTests
     public void The_Unix_socket_belongs_to_its_owner_alone()
     {
         using var served = new ServedOverlay();
-        Assert.Equal("600", Tool.Ok("stat", "--format=%a", served.Uri[(served.Uri.IndexOf("socket=", StringComparison.Ordinal) + 7)..]).Trim());
+        Assert.Equal("600", Tool.Ok("stat", "--format=%a", served.Uri[(served.Uri.IndexOf("socket=", StringComparison.Ordinal) + 7)..])
+            .Trim());
         served.Stop();
     }
 

@@ -14,7 +14,8 @@ public class FioTests
         using var served = new ServedOverlay(16 << 20, create: ["--chunk", chunk]);
         RequireNbdEngine();
         Tool.Ok("fio", "--name=verify", "--ioengine=nbd", "--uri=" + served.Uri, "--rw=" + pattern, "--bs=" + block, "--iodepth=16",
-            "--size=16M", "--io_size=8M", "--randseed=42", "--fsync=200", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--output-format=terse");
+            "--size=16M", "--io_size=8M", "--randseed=42", "--fsync=200", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1",
+                "--output-format=terse");
         served.Stop();
         Assert.Empty(Cli.Check(served.Overlay).Findings);
     }
@@ -24,7 +25,8 @@ public class FioTests
     {
         using var served = new ServedOverlay(16 << 20);
         RequireNbdEngine();
-        string[] job = ["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--iodepth=16", "--size=16M", "--randseed=7", "--verify=crc32c", "--verify_fatal=1"];
+        string[] job = ["--name=verify", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--iodepth=16", "--size=16M", "--randseed=7",
+            "--verify=crc32c", "--verify_fatal=1"];
         Tool.Ok("fio", [.. job, "--uri=" + served.Uri, "--do_verify=0", "--end_fsync=1"]);
         served.Stop();
         served.Start("--read-only");

@@ -15,10 +15,12 @@ public class InfoTests
         var export = Describe(served.Uri);
         Assert.Equal(ServedOverlay.DefaultBytes, export.GetProperty("export-size").GetInt64());
         Assert.Equal("work", export.GetProperty("export-name").GetString());
-        foreach (var flag in new[] { "can_cache", "can_df", "can_fast_zero", "can_flush", "can_fua", "can_multi_conn", "can_trim", "can_zero" })
+        foreach (var flag in new[] { "can_cache", "can_df", "can_fast_zero", "can_flush", "can_fua", "can_multi_conn", "can_trim",
+            "can_zero" })
             Assert.True(export.GetProperty(flag).GetBoolean(), flag);
         Assert.False(export.GetProperty("is_read_only").GetBoolean());
-        Assert.Equal(["base:allocation", "lincow:overlay"], export.GetProperty("contexts").EnumerateArray().Select(context => context.GetString()!));
+        Assert.Equal(["base:allocation", "lincow:overlay"],
+            export.GetProperty("contexts").EnumerateArray().Select(context => context.GetString()!));
         Assert.Equal((1, 4096, 64 << 20), (Number("block_size_minimum"), Number("block_size_preferred"), Number("block_size_maximum")));
         served.Stop();
 
@@ -108,6 +110,8 @@ public class InfoTests
     {
         using var json = JsonDocument.Parse(Tool.Ok("nbdinfo", "--map=" + context, "--json", uri));
         return json.RootElement.EnumerateArray()
-            .Select(range => (range.GetProperty("offset").GetInt32(), range.GetProperty("length").GetInt32(), range.GetProperty("type").GetInt32())).ToList();
+            .Select(range =>
+                (range.GetProperty("offset").GetInt32(), range.GetProperty("length").GetInt32(), range.GetProperty("type").GetInt32()))
+                .ToList();
     }
 }

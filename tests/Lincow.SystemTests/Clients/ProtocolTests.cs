@@ -31,7 +31,8 @@ public class ProtocolTests
         Nbd.Script("""
             h = connect(sys.argv[1])
             model = bytearray(open(sys.argv[2], 'rb').read())
-            for offset, length in [(0, 1), (4095, 2), (8191, 4098), (511, 513), (len(model) - 1, 1), (12345, 54321), (20480, 4096), (20481, 1)]:
+            places = [(0, 1), (4095, 2), (8191, 4098), (511, 513), (len(model) - 1, 1), (12345, 54321), (20480, 4096), (20481, 1)]
+            for offset, length in places:
                 data = bytes([(offset + i) % 251 + 1 for i in range(length)])
                 h.pwrite(data, offset)
                 model[offset:offset + length] = data
@@ -92,7 +93,8 @@ public class ProtocolTests
             size = h.get_size()
             found = extents(h, size, 0)
             check(found['base:allocation'] == [(0, 1 << 20, 0), (1 << 20, 4096, 3), ((1 << 20) + 4096, size - (1 << 20) - 4096, 0)], found)
-            check(found['lincow:overlay'] == [(0, 8192, 0), (8192, 8192, 1), (16384, (1 << 20) - 16384, 0), (1 << 20, 4096, 3), ((1 << 20) + 4096, size - (1 << 20) - 4096, 0)], found)
+            check(found['lincow:overlay'] == [(0, 8192, 0), (8192, 8192, 1), (16384, (1 << 20) - 16384, 0), (1 << 20, 4096, 3),
+                                              ((1 << 20) + 4096, size - (1 << 20) - 4096, 0)], found)
             """, served.Uri);
         served.Stop();
     }

@@ -49,8 +49,9 @@ public class CommitTests
         var (killed, limit) = (0, 10.0);
         while (true)
         {
-            // From before its first write to behind its last one.
-            var result = Tool.Run("timeout", "--signal=KILL", (limit / 1000).ToString("0.000", CultureInfo.InvariantCulture), Cli.Binary, "commit", scratch["work.cow"], "--quiet");
+            // From before its first write to after its last one.
+            var result = Tool.Run("timeout", "--signal=KILL", (limit / 1000).ToString("0.000", CultureInfo.InvariantCulture), Cli.Binary,
+                "commit", scratch["work.cow"], "--quiet");
             if (result.ExitCode == 0)
                 break;
             Assert.True(result.ExitCode == 137, result.ToString());
@@ -168,7 +169,8 @@ public class CommitTests
                 Assert.Contains("a block device can't grow", Cli.Fails("commit", overlay, "--origin", device.Path, "--accept-origin"));
             AssertAsItWas();
             // A file that can't grow.
-            var refused = Tool.Run("bash", "-c", "trap '' XFSZ; ulimit -f 6144; exec \"$0\" \"$@\"", Cli.Binary, "commit", overlay, "--origin", scratch.Random("third.img", 4 << 20), "--accept-origin");
+            var refused = Tool.Run("bash", "-c", "trap '' XFSZ; ulimit -f 6144; exec \"$0\" \"$@\"", Cli.Binary, "commit", overlay,
+                "--origin", scratch.Random("third.img", 4 << 20), "--accept-origin");
             Assert.Contains("Nothing was committed", Cli.Error(refused, Cli.Failed));
             AssertAsItWas();
 

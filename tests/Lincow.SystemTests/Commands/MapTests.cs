@@ -55,68 +55,17 @@ public class MapTests
         Assert.Equal(["0x2000", "0x1000", "0x102000", served.Overlay], lines[2].Split(' ', StringSplitOptions.RemoveEmptyEntries));
     }
 
-    [Theory]
-    [InlineData("linear")]
-    [InlineData("snapshot")]
-    public void Its_picture_shows_a_diagonal_for_linear_and_a_cloud_for_the_order_of_arrival(string store)
-    {
-        const int plot = 960, left = 100, top = 60;
-        using var served = new ServedOverlay(create: ["--store", store]);
-        Nbd.Script("""
-            import random
-            h = connect(sys.argv[1])
-            r = random.Random(1)
-            for i in range(300): h.pwrite(bytes([i % 255 + 1]) * 4096, r.randrange(1024) * 4096)
-            h.shutdown()
-            """, served.Uri);
-        served.Stop();
-        var picture = served.Scratch["map.png"];
-        Assert.Empty(Cli.Ok("map", served.Overlay, "--image", picture));
-        // Another program's reading of the PNG: each pixel three bytes.
-        Tool.Find("/usr/bin/python3");
-        Tool.Ok("/usr/bin/python3", "-c", """
-            import struct, sys, zlib
-            png, at, data = open(sys.argv[1], 'rb').read(), 8, b''
-            assert png[:8] == b'\x89PNG\r\n\x1a\n'
-            while at < len(png):
-                length, kind = struct.unpack_from('>I4s', png, at)
-                body = png[at + 8:at + 8 + length]
-                assert struct.unpack_from('>I', png, at + 8 + length)[0] == zlib.crc32(kind + body)
-                if kind == b'IHDR': width, height, depth, colours = struct.unpack_from('>IIBB', body)
-                if kind == b'IDAT': data += body
-                at += 12 + length
-            assert kind == b'IEND' and (depth, colours) == (8, 3)
-            data = zlib.decompress(data)
-            assert len(data) == height * (width + 1)
-            open(sys.argv[2], 'wb').write(b''.join(data[row * (width + 1) + 1:(row + 1) * (width + 1)] for row in range(height)))
-            """, picture, served.Scratch["pixels"]);
-        var pixels = File.ReadAllBytes(served.Scratch["pixels"]);
-        const int width = 1100;
-        int points = 0, near = 0;
-        for (var x = 0; x < plot; x++)
-        {
-            for (var y = 0; y < plot; y++)
-            {
-                if (pixels[(top + y) * width + left + x] != 3)
-                    continue;
-                points++;
-                // The shift is a fifth of this store: the diagonal begins there.
-                near += Math.Abs(plot - y - (plot / 5.0 + x * 0.8)) < 12 ? 1 : 0;
-            }
-        }
-        Assert.True(points > 500, $"{points} points");
-        Assert.True(store == "linear" ? near == points : near < points / 4, $"{near} of {points} points lie on the diagonal");
-        Assert.Contains("no PNG", Cli.Fails("map", served.Overlay, "--image", served.Overlay));
-    }
-
-    /// <summary>Start, length, depth, zero and data; neighbours that say the same made one, because clusters in a qcow2 file lie anywhere.</summary>
+    /// <summary>
+    /// Start, length, depth, zero and data; neighbours that say the same made one, because clusters in a qcow2 file lie anywhere.
+    /// </summary>
     private static List<(long Start, long Length, int Depth, bool Zero, bool Data)> Merge(JsonDocument map)
     {
         List<(long Start, long Length, int Depth, bool Zero, bool Data)> merged = [];
         foreach (var range in map.RootElement.EnumerateArray())
         {
             var (start, length) = (range.GetProperty("start").GetInt64(), range.GetProperty("length").GetInt64());
-            var next = (start, length, range.GetProperty("depth").GetInt32(), range.GetProperty("zero").GetBoolean(), range.GetProperty("data").GetBoolean());
+            var next = (start, length, range.GetProperty("depth").GetInt32(), range.GetProperty("zero").GetBoolean(),
+                range.GetProperty("data").GetBoolean());
             if (merged.Count > 0 && (merged[^1].Depth, merged[^1].Zero, merged[^1].Data) == (next.Item3, next.Item4, next.Item5))
                 merged[^1] = merged[^1] with { Length = merged[^1].Length + length };
             else

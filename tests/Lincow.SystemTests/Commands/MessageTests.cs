@@ -33,8 +33,10 @@ public partial class MessageTests
     public void Every_command_that_help_lists_is_tested_here()
     {
         var help = Cli.Ok("--help");
-        var listed = CommandLine().Matches(help[help.IndexOf("Commands:", StringComparison.Ordinal)..help.IndexOf("Examples:", StringComparison.Ordinal)]).Select(match => match.Groups[1].Value);
-        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "info", "map", "reset", "run", "serve", "status"], listed.Order());
+        var listed = CommandLine().Matches(help[help.IndexOf("Commands:", StringComparison.Ordinal)..help.IndexOf("Examples:",
+            StringComparison.Ordinal)]).Select(match => match.Groups[1].Value);
+        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "info", "map", "reset", "run",
+            "serve", "status"], listed.Order());
     }
 
     [Theory]
@@ -101,7 +103,8 @@ public partial class MessageTests
     public void Every_report_is_one_JSON_document()
     {
         using var scratch = new Scratch();
-        foreach (var command in new string[][] { ["create", scratch["o.cow"], "--origin", "zero:1M"], ["info", scratch["o.cow"]], ["map", scratch["o.cow"]], ["check", scratch["o.cow"]], ["reset", scratch["o.cow"]] })
+        foreach (var command in new string[][] { ["create", scratch["o.cow"], "--origin", "zero:1M"], ["info", scratch["o.cow"]],
+            ["map", scratch["o.cow"]], ["check", scratch["o.cow"]], ["reset", scratch["o.cow"]] })
         {
             using var json = JsonDocument.Parse(Cli.Ok([.. command, "--json"]));
             Assert.True(json.RootElement.ValueKind is JsonValueKind.Object or JsonValueKind.Array);
@@ -114,7 +117,9 @@ public partial class MessageTests
         using var scratch = new Scratch();
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:1M");
         using var json = JsonDocument.Parse(Cli.Ok("info", scratch["o.cow"], "--json"));
-        foreach (var field in "overlay uuid origin size chunkSize store layout mode dataPath dataOffset mapPath mapOffset mapBytes chunks allocatedBytes generation clean parent layers".Split(' '))
+        const string fields = "overlay uuid origin size chunkSize store layout mode dataPath dataOffset mapPath mapOffset mapBytes chunks "
+            + "allocatedBytes generation clean parent layers";
+        foreach (var field in fields.Split(' '))
             Assert.True(json.RootElement.TryGetProperty(field, out _), field);
         foreach (var field in new[] { "uri", "size", "present" })
             Assert.True(json.RootElement.GetProperty("origin").TryGetProperty(field, out _), field);
@@ -130,7 +135,8 @@ public partial class MessageTests
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:10G");
         var facts = Cli.Info(scratch["o.cow"]);
         var text = Cli.Ok("info", scratch["o.cow"]);
-        foreach (var expected in new[] { "10 GiB", "4 KiB", "zero:10G", $"{facts.MapBytes} bytes", $"{facts.DataOffset} bytes", facts.Uuid })
+        foreach (var expected in new[] { "10 GiB", "4 KiB", "zero:10G", $"{facts.MapBytes} bytes", $"{facts.DataOffset} bytes",
+            facts.Uuid })
             Assert.Contains(expected, text);
     }
 
@@ -138,7 +144,8 @@ public partial class MessageTests
     public void Quiet_says_nothing()
     {
         using var scratch = new Scratch();
-        foreach (var command in new string[][] { ["create", scratch["o.cow"], "--origin", "zero:1M"], ["check", scratch["o.cow"]], ["reset", scratch["o.cow"]] })
+        foreach (var command in new string[][] { ["create", scratch["o.cow"], "--origin", "zero:1M"], ["check", scratch["o.cow"]],
+            ["reset", scratch["o.cow"]] })
         {
             var result = Cli.Run([.. command, "--quiet"]);
             Assert.Equal((0, "", ""), (result.ExitCode, result.Output, result.Errors));
@@ -149,7 +156,8 @@ public partial class MessageTests
     [InlineData("bash", "complete ")]
     [InlineData("zsh", "#compdef lincow")]
     [InlineData("fish", "complete -c lincow")]
-    public void Completion_prints_a_script_for_the_shell(string shell, string expected) => Assert.Contains(expected, Cli.Ok("completion", shell));
+    public void Completion_prints_a_script_for_the_shell(string shell, string expected) =>
+        Assert.Contains(expected, Cli.Ok("completion", shell));
 
     [Fact]
     public void Bash_completes_commands_and_options_with_the_script()

@@ -62,7 +62,8 @@ public class ModeTests
         var model = new DeviceModel(File.ReadAllBytes(origin), seed);
         for (var session = 0; session < 2; session++)
         {
-            using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + scratch.NewSocket(), .. serve], environment: environment);
+            using var server = LincowServer.Start([scratch["o.cow"], "--nbd", "unix:" + scratch.NewSocket(), .. serve],
+                environment: environment);
             model.AssertDeviceEquals(scratch, server.Uri);
             model.AddRandomOperations(150, 64 << 10);
             model.Play(scratch, server.Uri);

@@ -66,7 +66,8 @@ public class RunTests
         var origin = scratch.Random("origin.img", 1 << 20);
         var temporary = Directory.CreateDirectory(scratch["tmp"]).FullName;
         var before = Scratch.Sha256(origin);
-        var result = Tool.Run(Cli.Binary, ["run", "--origin", origin, "--", "sh", "-c", "qemu-io -f raw -c 'write -P 5 0 1M' -c 'read -P 5 0 1M' \"$LINCOW_URI\""],
+        var result = Tool.Run(Cli.Binary,
+            ["run", "--origin", origin, "--", "sh", "-c", "qemu-io -f raw -c 'write -P 5 0 1M' -c 'read -P 5 0 1M' \"$LINCOW_URI\""],
             new() { ["TMPDIR"] = temporary });
         Assert.True(result.ExitCode == 0, result.ToString());
         Assert.Empty(Directory.EnumerateFileSystemEntries(temporary));
@@ -78,12 +79,13 @@ public class RunTests
     {
         using var scratch = new Scratch();
         var overlay = Make(scratch);
-        using var process = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Cli.Binary,
-            ["run", overlay, "--", "sh", "-c", "timeout 30 qemu-io -f raw -c 'write -P 5 0 4096' \"$LINCOW_URI\" >&2; echo started; exec sleep 60"])
+        using var process = Surroundings.Start(new System.Diagnostics.ProcessStartInfo(Cli.Binary,
+            ["run", overlay, "--", "sh", "-c",
+                "timeout 30 qemu-io -f raw -c 'write -P 5 0 4096' \"$LINCOW_URI\" >&2; echo started; exec sleep 60"])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-        })!;
+        });
         Assert.Equal("started", process.StandardOutput.ReadLine());
         Tool.Ok("kill", "-TERM", process.Id.ToString(CultureInfo.InvariantCulture));
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(20)), "lincow run still runs 20 s after SIGTERM");

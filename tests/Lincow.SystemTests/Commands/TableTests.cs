@@ -24,7 +24,8 @@ public class TableTests
             server.Stop();
         }
         Assert.Contains("4096", Cli.Fails("serve", "--nbd", "unix:" + scratch["s"], "--table", $"0 8192 cow {origin} {overlay} P 8"));
-        Assert.Contains("chunks of 8", Cli.Fails("serve", "--nbd", "unix:" + scratch["s"], "--table", $"0 4096 cow {origin} {overlay} P 16"));
+        Assert.Contains("chunks of 8",
+            Cli.Fails("serve", "--nbd", "unix:" + scratch["s"], "--table", $"0 4096 cow {origin} {overlay} P 16"));
     }
 
     [Fact]

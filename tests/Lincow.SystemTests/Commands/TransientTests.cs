@@ -77,7 +77,8 @@ public class TransientTests
             h = connect(sys.argv[1], 'lincow:overlay')
             check(h.get_size() == 3 << 20, 'the size')
             h.pwrite(b'x', 200000)
-            check(extents(h, 3 << 20, 0)['lincow:overlay'] == [(0, 196608, 0), (196608, 65536, 1), (262144, (3 << 20) - 262144, 0)], 'the chunk')
+            expected = [(0, 196608, 0), (196608, 65536, 1), (262144, (3 << 20) - 262144, 0)]
+            check(extents(h, 3 << 20, 0)['lincow:overlay'] == expected, 'the chunk')
             """, server.Uri);
         server.Stop();
     }

@@ -33,7 +33,8 @@ public class UnfinishedCommitTests
         Cli.Ok("commit", scratch["work.cow"]);
         Assert.Contains("\"unfinishedCommit\": false", Cli.Run("info", scratch["work.cow"], "--json").Output);
         Cli.Ok("reset", scratch["work.cow"]);
-        Assert.Equal((7, 8, 7), (Scratch.ReadAt(scratch["origin.img"], 0, 1)[0], Scratch.ReadAt(scratch["origin.img"], 64 << 10, 1)[0], Scratch.ReadAt(scratch["origin.img"], Bytes - 1, 1)[0]));
+        Assert.Equal((7, 8, 7), (Scratch.ReadAt(scratch["origin.img"], 0, 1)[0], Scratch.ReadAt(scratch["origin.img"], 64 << 10, 1)[0],
+            Scratch.ReadAt(scratch["origin.img"], Bytes - 1, 1)[0]));
     }
 
     [Theory]
@@ -71,9 +72,13 @@ public class UnfinishedCommitTests
     /// <summary>Ends a commit as soon as the origin has changed: most of its batches are still to come.</summary>
     private static void Interrupt(Scratch scratch, string signal)
     {
-        using var process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT,HUP", Cli.Binary, "commit", scratch["work.cow"]]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        using var process = Surroundings.Start(new ProcessStartInfo("env",
+            ["--default-signal=INT,HUP", Cli.Binary, "commit",
+            scratch["work.cow"]])
+        { RedirectStandardError = true, RedirectStandardOutput = true });
         // What means nothing to a commit, first: the one of a store begins with the last chunks.
-        while (!process.HasExited && Scratch.ReadAt(scratch["origin.img"], 0, 1)[0] == 0 && Scratch.ReadAt(scratch["origin.img"], Bytes - 1, 1)[0] == 0)
+        while (!process.HasExited && Scratch.ReadAt(scratch["origin.img"], 0, 1)[0] == 0
+            && Scratch.ReadAt(scratch["origin.img"], Bytes - 1, 1)[0] == 0)
             Thread.Sleep(0);
         Tool.Ok("kill", "-USR1", $"{process.Id}");
         Tool.Ok("kill", $"-{signal}", $"{process.Id}");

@@ -3,8 +3,9 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Concurrency;
 
 /// <summary>
-/// What xfstests' fsx does to a file, to the device: thousands of random operations of any alignment, many in flight over several connections, next to an
-/// array in memory that says what must be there. In between clients come and go, the server ends, is killed after a flush, or the overlay is reset.
+/// What xfstests' fsx does to a file, to the device: thousands of random operations of any alignment, many in flight over several
+/// connections, next to an array in memory that says what must be there. In between clients come and go, the server ends, is killed after a
+/// flush, or the overlay is reset.
 /// </summary>
 public class FsxTests
 {
@@ -28,7 +29,8 @@ public class FsxTests
         File.WriteAllBytes(scratch["origin.img"], origin);
         Tool.Ok("fallocate", "--dig-holes", scratch["origin.img"]);
         string[] separate = isSeparate ? ["--map", scratch["o.map"]] : [];
-        Cli.Ok(["create", scratch["o.cow"], "--origin", scratch["origin.img"], "--chunk", $"{chunkBytes}", "--size", $"{deviceBytes}", .. separate]);
+        Cli.Ok(["create", scratch["o.cow"], "--origin", scratch["origin.img"], "--chunk", $"{chunkBytes}", "--size", $"{deviceBytes}",
+            .. separate]);
 
         var content = new byte[deviceBytes];
         origin.CopyTo(content, 0);
@@ -38,7 +40,8 @@ public class FsxTests
         {
             for (var session = 0; session < Sessions; session++)
             {
-                server ??= LincowServer.Start([scratch["o.cow"], "--cache", cache, "--nbd", "unix:" + scratch.NewSocket()], environment: new() { ["LINCOW_IO"] = io });
+                server ??= LincowServer.Start([scratch["o.cow"], "--cache", cache, "--nbd", "unix:" + scratch.NewSocket()],
+                    environment: new() { ["LINCOW_IO"] = io });
                 model.AddRandomOperations(Operations, chunkBytes);
                 // 0: the server goes on; 1: it ends; 2: it is killed; 3: the overlay is reset.
                 var end = session == Sessions - 1 ? 1 : random.Next(4);

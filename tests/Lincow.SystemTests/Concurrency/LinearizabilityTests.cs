@@ -6,9 +6,9 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Concurrency;
 
 /// <summary>
-/// Several connections read and write a few sectors at once, and the device behaves like one that does one thing at a time: each sector's history is
-/// linearizable. What is watched is finer than sectors, cells of 64 bytes, and requests begin and end at any cell: so heads and tails of chunks, which
-/// are read and written back, lose nothing that others write beside them.
+/// Several connections read and write a few sectors at once, and the device behaves like one that does one thing at a time: each sector's
+/// history is linearizable. What is watched is finer than sectors, cells of 64 bytes, and requests begin and end at any cell: so heads and
+/// tails of chunks, which are read and written back, lose nothing that others write beside them.
 /// </summary>
 public class LinearizabilityTests
 {
@@ -31,7 +31,8 @@ public class LinearizabilityTests
             var origin = scratch["origin.img"];
             File.WriteAllBytes(origin, history.Origin());
             Cli.Ok("create", scratch["o.cow"], "--origin", origin, "--chunk", $"{chunkBytes}", "--force");
-            using var server = LincowServer.Start(["--nbd", "unix:" + scratch.NewSocket(), scratch["o.cow"]], environment: new() { ["LINCOW_IO"] = io });
+            using var server = LincowServer.Start(["--nbd", "unix:" + scratch.NewSocket(), scratch["o.cow"]],
+                environment: new() { ["LINCOW_IO"] = io });
             var errors = new List<string>();
             var threads = Enumerable.Range(0, Connections).Select(i => new Thread(() =>
             {
@@ -108,7 +109,8 @@ public class LinearizabilityTests
         // A write whose payload didn't come whole must never happen, so the history doesn't know it.
         if (!isCut)
             history.Wrote(cells.First, cells.Count, value, Stopwatch.GetTimestamp(), RegisterHistory.Never);
-        byte[] request = [.. RawClient.Request(RawClient.Write, client.NextCookie(), (ulong)cells.First * CellBytes, (uint)payload.Length), .. payload];
+        byte[] request = [.. RawClient.Request(RawClient.Write, client.NextCookie(), (ulong)cells.First * CellBytes, (uint)payload.Length),
+            .. payload];
         try
         {
             client.Send(isCut ? request[..(request.Length / 2)] : request);

@@ -1,11 +1,12 @@
 namespace Lincow.SystemTests.Concurrency;
 
 /// <summary>
-/// The history of one register, and whether it is linearizable: whether every operation can have happened at one moment between its call and its
-/// answer, with each read giving what was written last. Each value is written once, which makes that easy to decide (Gibbons and Korach, "Testing
-/// shared memories", 1997). A value's write and the reads that gave it are a cluster. Its zone goes from the first answer to the last call among
-/// them. If that is forward in time, the register surely held the value throughout, so two such zones can't overlap; if it is backward, all of the
-/// cluster fits into any one moment of it, and only a forward zone of another value that encloses it leaves none.
+/// The history of one register, and whether it is linearizable: whether every operation can have happened at one moment between its call
+/// and its answer, with each read giving what was written last. Each value is written once, which makes that easy to decide (Gibbons and
+/// Korach, "Testing shared memories", 1997). A value's write and the reads that gave it are a cluster. Its zone goes from the first answer
+/// to the last call among them. If that is forward in time, the register surely held the value throughout, so two such zones can't overlap;
+/// if it is backward, all of the cluster fits into any one moment of it, and only a forward zone of another value that encloses it leaves
+/// none.
 /// </summary>
 internal sealed class RegisterHistory
 {
@@ -18,7 +19,8 @@ internal sealed class RegisterHistory
 
     /// <param name="value">Never written before.</param>
     /// <param name="called">When it was sent.</param>
-    /// <param name="answered">When its answer came; Never for a write that failed or lost its connection: it may have happened at any time since, or not.</param>
+    /// <param name="answered">When its answer came; Never for a write that failed or lost its connection: it may have happened at any time
+    /// since, or not.</param>
     public void Write(long value, long called, long answered) => _clusters.Add(value, new Cluster(value, called, answered));
 
     public void Read(long value, long called, long answered) => _reads.Add((value, called, answered));
@@ -60,7 +62,8 @@ internal sealed class RegisterHistory
 
         public long LastCall { get; private set; } = writeCalled;
 
-        public void Add(long called, long answered) => (FirstAnswer, LastCall) = (Math.Min(FirstAnswer, answered), Math.Max(LastCall, called));
+        public void Add(long called, long answered) =>
+            (FirstAnswer, LastCall) = (Math.Min(FirstAnswer, answered), Math.Max(LastCall, called));
 
         public override string ToString() => $"value {value} (first answer {FirstAnswer}, last call {LastCall})";
     }

@@ -80,7 +80,8 @@ public class RegisterHistoryTests
                     history.Read(operation.Value, operation.Called, operation.Answered);
             }
             var expected = HasOrder(operations, 0);
-            Assert.True(expected == history.Judge() is null, $"seed {seed}: {string.Join(", ", operations)}: {history.Judge() ?? "accepted"}");
+            Assert.True(expected == history.Judge() is null,
+                $"seed {seed}: {string.Join(", ", operations)}: {history.Judge() ?? "accepted"}");
             (accepted, rejected) = expected ? (accepted + 1, rejected) : (accepted, rejected + 1);
         }
         Assert.True(accepted > 2000 && rejected > 2000, $"{accepted} accepted, {rejected} rejected");
@@ -96,9 +97,11 @@ public class RegisterHistoryTests
         {
             var (a, b) = (moments.Dequeue(), moments.Dequeue());
             // Mostly short, so that the order matters.
-            var (called, answered) = random.Next(3) > 0 ? (Math.Min(a, b), Math.Min(a, b) + random.Next(1, 20)) : (Math.Min(a, b), Math.Max(a, b));
+            var (called, answered) = random.Next(3) > 0
+                ? (Math.Min(a, b), Math.Min(a, b) + random.Next(1, 20)) : (Math.Min(a, b), Math.Max(a, b));
             var isWrite = i < writes;
-            operations.Add(new Operation(isWrite, isWrite ? i + 1 : random.Next(writes + 1), 1000 * called, isWrite && random.Next(6) == 0 ? Never : (1000 * answered) + 1 + i));
+            operations.Add(new Operation(isWrite, isWrite ? i + 1 : random.Next(writes + 1), 1000 * called, isWrite
+                && random.Next(6) == 0 ? Never : (1000 * answered) + 1 + i));
         }
         return operations;
     }
@@ -111,7 +114,8 @@ public class RegisterHistoryTests
         var firstAnswer = left.Min(operation => operation.Answered);
         foreach (var next in left)
         {
-            if (next.Called < firstAnswer && (next.IsWrite || next.Value == value) && HasOrder([.. left.Where(other => other != next)], next.Value))
+            if (next.Called < firstAnswer && (next.IsWrite || next.Value == value)
+                && HasOrder([.. left.Where(other => other != next)], next.Value))
                 return true;
         }
         return false;

@@ -25,7 +25,9 @@ public class ConvertTests
         int early = 0, complete = 0;
         for (var turn = 0; turn < 25; turn++)
         {
-            var process = Process.Start(new ProcessStartInfo(Cli.Binary, ["convert", overlay.Path, target, "--to", format, "--quiet"]) { RedirectStandardError = true })!;
+            var process = Surroundings.Start(new ProcessStartInfo(Cli.Binary,
+                ["convert", overlay.Path, target, "--to", format, "--quiet"])
+            { RedirectStandardError = true });
             Thread.Sleep((int)(random.NextDouble() * usual));
             process.Kill();
             process.WaitForExit();
@@ -60,7 +62,10 @@ public class ConvertTests
             Nbd.QemuIo(server.Uri, [.. Enumerable.Range(0, 6).Select(i => $"write -P 1 {i * 64}M 1")]);
             server.Stop();
         }
-        using var process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", Cli.Binary, "convert", scratch["work.cow"], scratch["new.img"], "--to", "snapshot"]) { RedirectStandardError = true })!;
+        using var process = Surroundings.Start(new ProcessStartInfo("env",
+            ["--default-signal=INT", Cli.Binary, "convert", scratch["work.cow"], scratch["new.img"], "--to",
+            "snapshot"])
+        { RedirectStandardError = true });
         while (!File.Exists(scratch[".new.img.converting"]))
             Thread.Sleep(1);
         Tool.Ok("kill", "-INT", $"{process.Id}");
@@ -68,7 +73,9 @@ public class ConvertTests
         process.WaitForExit();
         Assert.Equal(Cli.Failed, process.ExitCode);
         Assert.Contains("interrupted", errors);
-        Assert.Equal(["origin.img", "work.cow"], Directory.GetFiles(scratch.Directory, "*", new EnumerationOptions { AttributesToSkip = 0 }).Select(Path.GetFileName).Where(name => !name!.StartsWith('s')).Order());
+        Assert.Equal(["origin.img", "work.cow"],
+            Directory.GetFiles(scratch.Directory, "*", new EnumerationOptions { AttributesToSkip = 0 }).Select(Path.GetFileName)
+            .Where(name => !name!.StartsWith('s')).Order());
     }
 
     [Fact]
@@ -85,12 +92,14 @@ public class ConvertTests
         foreach (var format in new[] { "snapshot", "uml", "linear", "qcow2" })
         {
             using var report = JsonDocument.Parse(Cli.Ok("convert", scratch["work.cow"], scratch[format], "--to", format, "--json"));
-            Assert.Equal((72L << 10, 1L << 20), (report.RootElement.GetProperty("dataBytes").GetInt64(), report.RootElement.GetProperty("zeroBytes").GetInt64()));
+            Assert.Equal((72L << 10, 1L << 20),
+                (report.RootElement.GetProperty("dataBytes").GetInt64(), report.RootElement.GetProperty("zeroBytes").GetInt64()));
             // qcow2 has a table that isn't sparse, 8 bytes for each 2 MiB of the device.
             Assert.InRange(Scratch.DiskUsage(scratch[format]), 72 << 10, format == "qcow2" ? 17 << 20 : 2 << 20);
             Cli.Ok("convert", scratch[format], scratch["back"], "--origin", origin, "--to", "linear", "--force");
             using var server = LincowServer.Start(scratch, scratch["back"], "--read-only");
-            Nbd.QemuIoReadOnly(server.Uri, "read -P 1 0 64k", "read -P 0 64k 1M", "read -P 2 3T 4k", "read -P 0 1T 1M", "read -P 3 4398046507008 4k");
+            Nbd.QemuIoReadOnly(server.Uri, "read -P 1 0 64k", "read -P 0 64k 1M", "read -P 2 3T 4k", "read -P 0 1T 1M",
+                "read -P 3 4398046507008 4k");
         }
     }
 

@@ -15,8 +15,10 @@ public class Qcow2Tests
         using var scratch = new Scratch();
         var origin = scratch.Random("golden.img", 3_000_320);
         // Larger than its backing file, which ends within a cluster.
-        Tool.Ok("qemu-img", "create", "-q", "-f", "qcow2", "-b", "golden.img", "-F", "raw", "-o", $"{options},{version}", scratch["vm.qcow2"], "4M");
-        string[] writes = ["write -P 1 5 100", "write -P 2 1M 128k", "write -z 2000k 300k", "write -z -u 1200k 64k", "discard 2500k 10k", "write -P 3 4194203 101", "write -P 4 2990k 64k"];
+        Tool.Ok("qemu-img", "create", "-q", "-f", "qcow2", "-b", "golden.img", "-F", "raw", "-o", $"{options},{version}",
+            scratch["vm.qcow2"], "4M");
+        string[] writes = ["write -P 1 5 100", "write -P 2 1M 128k", "write -z 2000k 300k", "write -z -u 1200k 64k", "discard 2500k 10k",
+            "write -P 3 4194203 101", "write -P 4 2990k 64k"];
         Tool.Ok("qemu-io", ["-f", "qcow2", .. writes.SelectMany(write => new[] { "-c", write }), scratch["vm.qcow2"]]);
         Tool.Ok("qemu-img", "convert", "-O", "raw", scratch["vm.qcow2"], scratch["expected.img"]);
         var before = Scratch.Sha256(scratch["vm.qcow2"]);
@@ -39,7 +41,8 @@ public class Qcow2Tests
         Assert.Equal(overlay.Content, File.ReadAllBytes(scratch["theirs.img"]));
         Cli.Ok("convert", scratch["vm.qcow2"], scratch["back.cow"], "--chunk", chunk);
         Assert.Equal(overlay.Content, ChangedOverlay.Read(scratch, scratch["back.cow"]));
-        Assert.Equal(Cli.Map(overlay.Path).Select(range => range with { Filename = null }), Cli.Map(scratch["back.cow"]).Select(range => range with { Filename = null }));
+        Assert.Equal(Cli.Map(overlay.Path).Select(range => range with { Filename = null }),
+            Cli.Map(scratch["back.cow"]).Select(range => range with { Filename = null }));
     }
 
     [Fact]

@@ -55,7 +55,8 @@ public class SnapshotTests
         Assert.Contains("given up", Cli.Fails("convert", store, scratch["work.cow"], "--origin", origin));
         Scratch.WriteAt(store, 4, [1]);
         // A list that names places outside of the store, or of the origin.
-        Assert.Contains("beyond the device's end", Cli.Fails("convert", store, scratch["work.cow"], "--origin", scratch.Random("small.img", 1 << 20)));
+        Assert.Contains("beyond the device's end",
+            Cli.Fails("convert", store, scratch["work.cow"], "--origin", scratch.Random("small.img", 1 << 20)));
         File.WriteAllBytes(scratch["cut.img"], File.ReadAllBytes(store)[..(512 << 10)]);
         Assert.Contains("cut.img", Cli.Fails("convert", scratch["cut.img"], scratch["work.cow"], "--origin", origin));
         Assert.Contains("--origin", Cli.Fails("convert", store, scratch["work.cow"]));

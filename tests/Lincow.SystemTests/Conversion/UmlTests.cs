@@ -17,7 +17,8 @@ public class UmlTests
         var store = Samples.Unpack(scratch, Folder + "/written.cow");
         // The path in it is gone, but a file of that name lies beside it.
         Cli.Ok("convert", store, scratch["work.cow"]);
-        Assert.Equal(Samples.MergedSha256(Folder), Convert.ToHexStringLower(SHA256.HashData(ChangedOverlay.Read(scratch, scratch["work.cow"]))));
+        Assert.Equal(Samples.MergedSha256(Folder),
+            Convert.ToHexStringLower(SHA256.HashData(ChangedOverlay.Read(scratch, scratch["work.cow"]))));
         // Back, it is the same file but for the path in it.
         Cli.Ok("convert", scratch["work.cow"], scratch["back.uml"], "--to", "uml");
         var (theirs, ours) = (File.ReadAllBytes(store), File.ReadAllBytes(scratch["back.uml"]));

@@ -68,7 +68,8 @@ public class CrashTests
             for (var sector = 0; sector < Bytes; sector += SectorBytes)
             {
                 var content = now.AsSpan(sector, SectorBytes);
-                Assert.True(content.SequenceEqual(old.AsSpan(sector, SectorBytes)) || content.SequenceEqual(model.Content.AsSpan(sector, SectorBytes)),
+                Assert.True(content.SequenceEqual(old.AsSpan(sector, SectorBytes))
+                    || content.SequenceEqual(model.Content.AsSpan(sector, SectorBytes)),
                     $"seed {seed}: the sector at {sector} is neither old nor new");
             }
             server.Stop();

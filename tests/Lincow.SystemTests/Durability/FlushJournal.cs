@@ -4,8 +4,8 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Durability;
 
 /// <summary>
-/// What the workload in the guest noted (tests/guest/log-writes.py says in which words), followed from mark to mark: after a mark, what the flushes
-/// in front of it covered must be there; what was asked for before the next mark may be.
+/// What the workload in the guest noted (tests/guest/log-writes.py says in which words), followed from mark to mark: after a mark, what the
+/// flushes in front of it covered must be there; what was asked for before the next mark may be.
 /// </summary>
 internal sealed class FlushJournal
 {

@@ -3,9 +3,9 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Durability;
 
 /// <summary>
-/// The server is killed amid writes and flushes from several connections, over and over, and started again over what it left: everything that was
-/// flushed is there, every other sector is old or new. One overlay goes through all rounds. Now and then the end is SIGTERM, which keeps everything
-/// that was answered, or there is a reset in between.
+/// The server is killed amid writes and flushes from several connections, over and over, and started again over what it left: everything
+/// that was flushed is there, every other sector is old or new. One overlay goes through all rounds. Now and then the end is SIGTERM, which
+/// keeps everything that was answered, or there is a reset in between.
 /// </summary>
 public class KillLoopTests
 {
@@ -21,7 +21,8 @@ public class KillLoopTests
     [InlineData(true, true, 4 << 10)]
     // 32 entries in an area of the list, so that flushes end in other areas than they begin in.
     [InlineData(false, false, 512, "snapshot", SnapshotKills)]
-    public void What_was_flushed_survives_every_kill(bool isSeparate, bool isLoop, int chunkBytes, string store = "linear", int wanted = LinearKills)
+    public void What_was_flushed_survives_every_kill(bool isSeparate, bool isLoop, int chunkBytes, string store = "linear",
+        int wanted = LinearKills)
     {
         var seed = Seeds.Pick(chunkBytes + (isSeparate ? 1 : 0) + (isLoop ? 2 : 0));
         var random = new Random(seed);
@@ -65,7 +66,8 @@ public class KillLoopTests
             flushes += load.Flushes;
             changes += load.Changes;
         }
-        Assert.True(flushes > 5 * wanted && changes > 50 * wanted, $"{flushes} flushes and {changes} changes in {kills} rounds are too few to show anything");
+        Assert.True(flushes > 5 * wanted
+            && changes > 50 * wanted, $"{flushes} flushes and {changes} changes in {kills} rounds are too few to show anything");
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {kills} kills, {changes} changes, {flushes} flushes");
         using var last = LincowServer.Start(scratch, [overlay, .. named]);
         sectors.Settle(last, $"seed {seed}, at the end");

@@ -116,7 +116,8 @@ public class ResetTests
             cookies = []
             while time.time() < end:
                 offset = random.randrange(0, (h.get_size() - 65536) // 512) * 512
-                cookies.append(random.choice([lambda: h.aio_pwrite(data, offset), lambda: h.aio_flush(), lambda: h.aio_trim(4096, offset)])())
+                kinds = [lambda: h.aio_pwrite(data, offset), lambda: h.aio_flush(), lambda: h.aio_trim(4096, offset)]
+                cookies.append(random.choice(kinds)())
                 if len(cookies) == 32:
                     drain(h, cookies)
             drain(h, cookies)
@@ -132,7 +133,8 @@ public class ResetTests
         for (var sector = 0; sector < device.Length; sector += 512)
         {
             var content = device.AsSpan(sector, 512);
-            Assert.True(content.SequenceEqual(origin.AsSpan(sector, 512)) || content.SequenceEqual(written) || content.SequenceEqual(zero), $"the sector at byte {sector} holds what nobody put there");
+            Assert.True(content.SequenceEqual(origin.AsSpan(sector, 512)) || content.SequenceEqual(written)
+                || content.SequenceEqual(zero), $"the sector at byte {sector} holds what nobody put there");
         }
         served.Stop();
         Assert.Equal((ulong)resets + 1, Cli.Info(served.Overlay).Generation);
@@ -144,7 +146,8 @@ public class ResetTests
     {
         using var served = new ServedOverlay();
         Nbd.QemuIo(served.Uri, "write -P 9 0 64k");
-        var error = Cli.Error(Tool.Run(Cli.Binary, ["reset", served.Overlay], new() { ["LINCOW_RUN_DIR"] = served.Scratch["elsewhere"] }), Cli.Failed);
+        var error = Cli.Error(Tool.Run(Cli.Binary, ["reset", served.Overlay], new() { ["LINCOW_RUN_DIR"] = served.Scratch["elsewhere"] }),
+            Cli.Failed);
         Assert.Contains($"process {served.Server.Id}", error);
         Assert.Contains(served.Overlay, error);
         Nbd.QemuIo(served.Uri, "read -P 9 0 64k");
@@ -166,7 +169,8 @@ public class ResetTests
         Assert.Equal(0, Cli.Info(scratch["o.cow"]).Chunks.Data);
         using var server = LincowServer.Start(scratch, scratch["o.cow"]);
         Nbd.QemuIo(server.Uri, "read -P 0 0 4M", "read -P 0 4032M 4M");
-        Assert.True(SpinWait.SpinUntil(() => Scratch.DiskUsage(scratch["o.cow"]) < 1 << 20, TimeSpan.FromSeconds(20)), "the space comes back in the background");
+        Assert.True(SpinWait.SpinUntil(() => Scratch.DiskUsage(scratch["o.cow"]) < 1 << 20, TimeSpan.FromSeconds(20)),
+            "the space comes back in the background");
         server.Stop();
     }
 

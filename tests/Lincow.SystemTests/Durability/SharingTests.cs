@@ -31,7 +31,8 @@ public class SharingTests
     public void A_reader_is_refused_while_somebody_writes_and_a_writer_while_somebody_reads()
     {
         using var served = new ServedOverlay();
-        Assert.Contains($"process {served.Server.Id}", Cli.Fails("serve", served.Overlay, "--read-only", "--nbd", "unix:" + served.Scratch.NewSocket()));
+        Assert.Contains($"process {served.Server.Id}",
+            Cli.Fails("serve", served.Overlay, "--read-only", "--nbd", "unix:" + served.Scratch.NewSocket()));
         served.Stop();
         served.Start("--read-only");
         Assert.Contains($"process {served.Server.Id}", Cli.Fails("serve", served.Overlay, "--nbd", "unix:" + served.Scratch.NewSocket()));

@@ -5,8 +5,9 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Durability;
 
 /// <summary>
-/// Hours of work, if LINCOW_SOAK_SECONDS says so; seconds otherwise. A server gets load in rounds of a second, with clients that come and go in every
-/// way; between rounds nobody is connected, every sector is judged, and memory, descriptors and threads have to be what they were.
+/// Hours of work, if LINCOW_SOAK_SECONDS says so; seconds otherwise. A server gets load in rounds of a second, with clients that come and
+/// go in every way; between rounds nobody is connected, every sector is judged, and memory, descriptors and threads have to be what they
+/// were.
 /// </summary>
 public class SoakTests
 {
@@ -62,7 +63,9 @@ public class SoakTests
         server.Stop();
     }
 
-    /// <summary>A client that comes, maybe asks for something, and goes: politely, without a word, with answers unread, or amid its handshake.</summary>
+    /// <summary>
+    /// A client that comes, maybe asks for something, and goes: politely, without a word, with answers unread, or amid its handshake.
+    /// </summary>
     private static void Visit(string uri, Random random)
     {
         var manner = random.Next(6);

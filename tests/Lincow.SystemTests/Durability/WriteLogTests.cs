@@ -4,10 +4,10 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Durability;
 
 /// <summary>
-/// Power cuts on a real block device: in a guest with Debian 13's kernel the binary works on a dm-log-writes device (tests/guest/log-writes.py), and
-/// here each state in which a power cut could have left that device is looked at: at every flush and FUA exactly what was durable, and then with a
-/// part of what came after it, sector by sector. Each has to be sound for check, and to hold every sector that was flushed by then, through a
-/// reader and through a writer that recovers it.
+/// Power cuts on a real block device: in a guest with Debian 13's kernel the binary works on a dm-log-writes device
+/// (tests/guest/log-writes.py), and here each state in which a power cut could have left that device is looked at: at every flush and FUA
+/// exactly what was durable, and then with a part of what came after it, sector by sector. Each has to be sound for check, and to hold
+/// every sector that was flushed by then, through a reader and through a writer that recovers it.
 /// </summary>
 public class WriteLogTests
 {
@@ -32,9 +32,11 @@ public class WriteLogTests
         var diskBytes = (long)(page * 2 + 8192) * StampedSectors.SectorBytes;
         var (disk, log) = (scratch.Sparse("disk.img", diskBytes), scratch.Sparse("log.img", 4L << 30));
         WriteOrigin(scratch["origin.img"], regions);
+        var places = string.Join(' ', regions.Select(region => $"{region.Start}+{region.Count}"));
         Guest.Run(scratch, "log-writes.py", $"""
             dmsetup create log --table "0 {diskBytes / StampedSectors.SectorBytes} log-writes /dev/vda /dev/vdb"
-            /usr/bin/python3 /tmp/log-writes.py /tmp/lincow /dev/mapper/log /run/share/origin.img /tmp/journal {seed} {Flushes} {cache} {chunkBytes} {string.Join(' ', regions.Select(region => $"{region.Start}+{region.Count}"))}
+            /usr/bin/python3 /tmp/log-writes.py /tmp/lincow /dev/mapper/log /run/share/origin.img /tmp/journal \
+                {seed} {Flushes} {cache} {chunkBytes} {places}
             cp /tmp/journal /run/share/
             dmsetup remove log
             """, disk, log);
@@ -43,7 +45,8 @@ public class WriteLogTests
         var replay = new Replay(scratch, regions, journal, scratch.Sparse("state.img", diskBytes), seed);
         replay.Play(log);
         Assert.True(replay.States > 2 * Flushes && replay.Recoveries > 0, $"{replay.States} states of {Flushes} flushes are too few");
-        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {replay.States} flush points, {replay.Recoveries} recoveries of torn states");
+        TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {replay.States} flush points, {replay.Recoveries} recoveries of "
+            + "torn states");
     }
 
     private static void WriteOrigin(string path, (int Start, int Count)[] regions)
@@ -140,7 +143,8 @@ public class WriteLogTests
             using var client = RawClient.Ready(server.Uri);
             var content = regions.SelectMany(region =>
             {
-                var (error, data) = client.Ask(RawClient.Read, (ulong)region.Start * StampedSectors.SectorBytes, (uint)region.Count * StampedSectors.SectorBytes);
+                var (error, data) = client.Ask(RawClient.Read, (ulong)region.Start * StampedSectors.SectorBytes,
+                    (uint)region.Count * StampedSectors.SectorBytes);
                 Assert.True(error == 0, $"{Where}: error {error}");
                 return data;
             }).ToArray();

@@ -15,7 +15,8 @@ public class GuideTests
         // Without the journal, the last file isn't there.
         Directory.CreateDirectory(scratch["plain"]);
         Tool.Ok("mount", "-o", "ro,noload", evidence, scratch["plain"]);
-        Assert.False(File.Exists(Path.Combine(scratch["plain"], "last")), "the journal of the evidence is not dirty, so this shows nothing");
+        Assert.False(File.Exists(Path.Combine(scratch["plain"], "last")),
+            "the journal of the evidence is not dirty, so this shows nothing");
         Tool.Ok("umount", scratch["plain"]);
 
         var output = Bash(attachments, string.Join("test ! -e case || cat case/last\n", new Guide("forensics.md").Blocks));

@@ -5,13 +5,16 @@ using System.Text.Json;
 namespace Lincow.SystemTests.Harness;
 
 /// <summary>An element of <c>status --json</c>.</summary>
-internal sealed record StatusFacts(int Pid, string Command, bool Stale, string Name, string? Overlay, long Size, bool ReadOnly, List<string> Uris, string? Via, string? Device, string? File,
+internal sealed record StatusFacts(int Pid, string Command, bool Stale, string Name, string? Overlay, long Size, bool ReadOnly,
+    List<string> Uris, string? Via, string? Device, string? File,
     string? Link, CounterFacts? Counters);
 
-internal sealed record CounterFacts(long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause);
+internal sealed record CounterFacts(long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead,
+    long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause);
 
 /// <summary>
-/// What a test attaches, with a run directory of its own. Dispose takes away what the test left, whatever state that is in, and nothing else.
+/// What a test attaches, with a run directory of its own. Dispose takes away what the test left, whatever state that is in, and nothing
+/// else.
 /// </summary>
 internal sealed class Attachments : IDisposable
 {
@@ -48,7 +51,8 @@ internal sealed class Attachments : IDisposable
         return lines[^1];
     }
 
-    public List<StatusFacts> Status(params string[] arguments) => JsonSerializer.Deserialize<List<StatusFacts>>(Ok(["status", "--json", .. arguments]), JsonSerializerOptions.Web)!;
+    public List<StatusFacts> Status(params string[] arguments) =>
+        JsonSerializer.Deserialize<List<StatusFacts>>(Ok(["status", "--json", .. arguments]), JsonSerializerOptions.Web)!;
 
     public string Mount(string device, string name = "mnt")
     {
@@ -78,7 +82,8 @@ internal sealed class Attachments : IDisposable
         {
             try
             {
-                Assert.False(System.IO.File.ReadAllText(process + "/cmdline").Contains(Scratch.Directory, StringComparison.Ordinal), $"{process} still runs");
+                Assert.False(System.IO.File.ReadAllText(process + "/cmdline").Contains(Scratch.Directory, StringComparison.Ordinal),
+                    $"{process} still runs");
             }
             catch (IOException)
             {
@@ -96,12 +101,16 @@ internal sealed class Attachments : IDisposable
         {
             foreach (var record in Directory.EnumerateFiles(Scratch["run"], "*.json"))
             {
-                if (Tool.Run(Cli.Binary, ["detach", JsonDocument.Parse(System.IO.File.ReadAllText(record)).RootElement.GetProperty("exports")[0].GetProperty("name").GetString()!], Environment).ExitCode != 0)
+                if (Tool.Run(Cli.Binary,
+                    ["detach",
+                    JsonDocument.Parse(System.IO.File.ReadAllText(record)).RootElement.GetProperty("exports")[0].GetProperty("name")
+                    .GetString()!], Environment).ExitCode != 0)
                     Tool.Run("kill", "-9", Path.GetFileName(record).Split('-')[0]);
             }
             Tool.Run(Cli.Binary, ["detach", "--stale", "--quiet"], Environment);
         }
-        foreach (var line in Tool.Run("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE").Output.Split('\n').Where(line => line.Contains(Scratch.Directory, StringComparison.Ordinal)))
+        foreach (var line in Tool.Run("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE").Output.Split('\n')
+            .Where(line => line.Contains(Scratch.Directory, StringComparison.Ordinal)))
             Tool.Run("losetup", "--detach", line.Split(' ')[0]);
         Unmount(_ => true);
         Scratch.Dispose();
@@ -109,7 +118,8 @@ internal sealed class Attachments : IDisposable
 
     private void Unmount(Func<string, bool> which)
     {
-        foreach (var mount in System.IO.File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4]).Where(mount => mount.StartsWith(Scratch.Directory, StringComparison.Ordinal) && which(mount)).Reverse())
+        foreach (var mount in System.IO.File.ReadLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4])
+            .Where(mount => mount.StartsWith(Scratch.Directory, StringComparison.Ordinal) && which(mount)).Reverse())
             Tool.Run("umount", "--lazy", mount);
     }
 }

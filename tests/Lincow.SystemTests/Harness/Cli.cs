@@ -82,8 +82,10 @@ internal static partial class Cli
 }
 
 /// <summary><c>info --json</c>, the fields that cli.md promises.</summary>
-internal sealed record OverlayFacts(string Overlay, string Uuid, OriginFacts Origin, long Size, long ChunkSize, string Store, string Layout, string Mode,
-    string DataPath, long DataOffset, string MapPath, long MapOffset, long MapBytes, ChunkFacts Chunks, long? AllocatedBytes, ulong Generation, bool Clean,
+internal sealed record OverlayFacts(string Overlay, string Uuid, OriginFacts Origin, long Size, long ChunkSize, string Store, string Layout,
+    string Mode,
+    string DataPath, long DataOffset, string MapPath, long MapOffset, long MapBytes, ChunkFacts Chunks, long? AllocatedBytes,
+        ulong Generation, bool Clean,
     string? Parent, List<string> Layers, string? DmStatus);
 
 internal sealed record OriginFacts(string Uri, long Size, bool Present);
@@ -96,4 +98,5 @@ internal sealed record MappedRange(long Start, long Length, int Depth, bool Pres
 /// <summary><c>check --json</c>.</summary>
 internal sealed record CheckFacts(bool Clean, long PagesChecked, long StaleBytes, List<FindingFacts> Findings);
 
-internal sealed record FindingFacts(string Problem, string File, long Offset, long DeviceStart, long DeviceEnd, bool Repairable, bool Repaired);
+internal sealed record FindingFacts(string Problem, string File, long Offset, long DeviceStart, long DeviceEnd, bool Repairable,
+    bool Repaired);

@@ -156,10 +156,12 @@ internal sealed class DeviceModel
     }
 
     /// <summary>Does what was added to the device, and compares what it read meanwhile.</summary>
-    public void Play(Scratch scratch, string uri) => Play(scratch, (operations, pool, reads) => Nbd.Script(Player, uri, operations, pool, reads));
+    public void Play(Scratch scratch, string uri) =>
+        Play(scratch, (operations, pool, reads) => Nbd.Script(Player, uri, operations, pool, reads));
 
     /// <summary>As <see cref="Play(Scratch, string)"/>, to a file or block device.</summary>
-    public void PlayOnFile(Scratch scratch, string path) => Play(scratch, (operations, pool, reads) => FilePlayer.Play(path, operations, pool, reads));
+    public void PlayOnFile(Scratch scratch, string path) =>
+        Play(scratch, (operations, pool, reads) => FilePlayer.Play(path, operations, pool, reads));
 
     private void Play(Scratch scratch, Action<string, string, string> play)
     {
@@ -195,7 +197,8 @@ internal sealed class DeviceModel
         for (var i = 0; i < Content.Length; i++)
         {
             if (Written[i] && data[i] != Content[i])
-                Assert.Fail($"seed {_seed}: byte {i} of the device was written, and {facts.DataPath} holds something else at {i} + {facts.DataOffset}");
+                Assert.Fail($"seed {_seed}: byte {i} of the device was written, and {facts.DataPath} holds something else at {i} + "
+                    + $"{facts.DataOffset}");
         }
     }
 

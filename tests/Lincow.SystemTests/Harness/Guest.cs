@@ -7,8 +7,12 @@ internal static class Guest
 {
     private static readonly GuestShape Usual = new();
 
-    /// <summary>Runs lines of bash; the script and lincow are in /tmp, the scratch directory is /run/share, the disks are /dev/vda and so on. Returns what was printed.</summary>
-    public static string Run(Scratch scratch, string script, string job, params string[] disks) => Run(scratch, Usual, [script], job, disks);
+    /// <summary>
+    /// Runs lines of bash; the script and lincow are in /tmp, the scratch directory is /run/share, the disks are /dev/vda and so on.
+    /// Returns what was printed.
+    /// </summary>
+    public static string Run(Scratch scratch, string script, string job, params string[] disks) =>
+        Run(scratch, Usual, [script], job, disks);
 
     public static string Run(Scratch scratch, GuestShape shape, string[] scripts, string job, params string[] disks)
     {
@@ -24,7 +28,8 @@ internal static class Guest
             ["GUEST_MEGABYTES"] = Number(shape.Megabytes),
             ["GUEST_CPUS"] = Number(shape.Processors),
         };
-        var guest = Tool.Run(Cli.InRepository("tests/guest/run"), [scratch.Directory, .. disks], environment, TimeSpan.FromSeconds(shape.Seconds + 90));
+        var guest = Tool.Run(Cli.InRepository("tests/guest/run"), [scratch.Directory, .. disks], environment,
+            TimeSpan.FromSeconds(shape.Seconds + 90));
         Assert.True(guest.ExitCode == 0, $"{job}\n{guest}");
         return guest.Output;
     }

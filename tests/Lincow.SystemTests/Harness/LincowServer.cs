@@ -4,7 +4,9 @@ using System.Runtime.InteropServices;
 
 namespace Lincow.SystemTests.Harness;
 
-/// <summary>A running <c>lincow serve</c>. Dispose kills it if the test didn't stop it, so that a failed test leaves nothing running.</summary>
+/// <summary>
+/// A running <c>lincow serve</c>. Dispose kills it if the test didn't stop it, so that a failed test leaves nothing running.
+/// </summary>
 internal sealed partial class LincowServer : IDisposable
 {
     private const int HangUp = 1, Interrupt = 2, Kill9 = 9, Terminate = 15, Continue = 18, Halt = 19;
@@ -35,14 +37,17 @@ internal sealed partial class LincowServer : IDisposable
 
     /// <summary>VmRSS of /proc/PID/status: memory in use now, in KiB.</summary>
     public long ResidentKiB =>
-        long.Parse(File.ReadLines($"/proc/{Id}/status").Single(line => line.StartsWith("VmRSS:", StringComparison.Ordinal))[6..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
+        long.Parse(File.ReadLines($"/proc/{Id}/status")
+            .Single(line => line.StartsWith("VmRSS:", StringComparison.Ordinal))[6..].Replace("kB", "", StringComparison.Ordinal),
+            CultureInfo.InvariantCulture);
 
     public int Descriptors => Directory.GetFileSystemEntries($"/proc/{Id}/fd").Length;
 
     public int Threads => Directory.GetDirectories($"/proc/{Id}/task").Length;
 
     /// <summary>Serves on a Unix socket in the scratch directory.</summary>
-    public static LincowServer Start(Scratch scratch, params string[] arguments) => Start([.. arguments, "--nbd", "unix:" + scratch.NewSocket()]);
+    public static LincowServer Start(Scratch scratch, params string[] arguments) =>
+        Start([.. arguments, "--nbd", "unix:" + scratch.NewSocket()]);
 
     public static LincowServer Start(string[] arguments, int readyLines = 1, Dictionary<string, string>? environment = null)
     {
@@ -55,7 +60,7 @@ internal sealed partial class LincowServer : IDisposable
         };
         foreach (var (name, value) in environment ?? [])
             start.Environment[name] = value;
-        var server = new LincowServer(Process.Start(start)!);
+        var server = new LincowServer(Surroundings.Start(start));
         server.AwaitReady(readyLines);
         return server;
     }
@@ -142,7 +147,8 @@ internal sealed partial class LincowServer : IDisposable
             Uris = [.. _output.Where(line => line.StartsWith("ready ", StringComparison.Ordinal)).Select(line => line["ready ".Length..])];
     }
 
-    private static void Send(int process, int signal) => Assert.True(Signal(process, signal) == 0, $"signal {signal} could not be sent to process {process}");
+    private static void Send(int process, int signal) =>
+        Assert.True(Signal(process, signal) == 0, $"signal {signal} could not be sent to process {process}");
 
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Signal(int process, int signal);

@@ -61,16 +61,19 @@ internal static class Nbd
         return result.Output;
     }
 
-    /// <summary>Starts a libnbd script that goes on beside the test, for a minute at most, so that nobody waits for its words for ever.</summary>
+    /// <summary>
+    /// Starts a libnbd script that goes on beside the test, for a minute at most, so that nobody waits for its words for ever.
+    /// </summary>
     public static System.Diagnostics.Process StartScript(string script, params string[] arguments)
     {
         RequireLibnbd();
-        return System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo(Python, ["-c", Prelude + "import signal; signal.alarm(60)\n" + script, .. arguments])
+        return Surroundings.Start(new System.Diagnostics.ProcessStartInfo(Python,
+            ["-c", Prelude + "import signal; signal.alarm(60)\n" + script, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-        })!;
+        });
     }
 
     public static void QemuIo(string uri, params string[] commands) => QemuIo([], uri, commands);
@@ -81,7 +84,8 @@ internal static class Nbd
     {
         var result = Tool.Run("qemu-io", ["-f", "raw", .. options, .. commands.SelectMany(command => new[] { "-c", command }), uri]);
         // A pattern that doesn't match is only said, not counted.
-        Assert.True(result.ExitCode == 0 && !result.Output.Contains("failed", StringComparison.Ordinal) && !result.Errors.Contains("failed", StringComparison.Ordinal), result.ToString());
+        Assert.True(result.ExitCode == 0 && !result.Output.Contains("failed", StringComparison.Ordinal)
+            && !result.Errors.Contains("failed", StringComparison.Ordinal), result.ToString());
     }
 
     /// <summary>The whole device, by nbdcopy.</summary>

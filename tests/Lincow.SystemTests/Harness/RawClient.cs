@@ -14,7 +14,8 @@ internal sealed class RawClient : IDisposable
 
     public const uint FixedNewstyle = 1, NoZeroes = 2;
 
-    public const uint Ack = 1, Unsupported = 0x80000001, Policy = 0x80000002, Invalid = 0x80000003, TlsRequired = 0x80000005, Unknown = 0x80000006, TooBig = 0x80000009;
+    public const uint Ack = 1, Unsupported = 0x80000001, Policy = 0x80000002, Invalid = 0x80000003, TlsRequired = 0x80000005,
+        Unknown = 0x80000006, TooBig = 0x80000009;
 
     public const ulong OptionMagic = 0x49484156454f5054, OptionReplyMagic = 0x0003e889045565a9;
 
@@ -69,7 +70,8 @@ internal sealed class RawClient : IDisposable
     public uint OptionReply(uint option)
     {
         var header = Receive(20);
-        Assert.Equal((OptionReplyMagic, option), (BinaryPrimitives.ReadUInt64BigEndian(header), BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8))));
+        Assert.Equal((OptionReplyMagic, option),
+            (BinaryPrimitives.ReadUInt64BigEndian(header), BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8))));
         Receive((int)BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(16)));
         return BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(12));
     }
@@ -92,7 +94,8 @@ internal sealed class RawClient : IDisposable
         var cookie = NextCookie();
         Send([.. Request(command, cookie, offset, length, flags), .. payload ?? []]);
         var reply = Receive(16);
-        Assert.Equal((SimpleReplyMagic, cookie), (BinaryPrimitives.ReadUInt32BigEndian(reply), BinaryPrimitives.ReadUInt64BigEndian(reply.AsSpan(8))));
+        Assert.Equal((SimpleReplyMagic, cookie),
+            (BinaryPrimitives.ReadUInt32BigEndian(reply), BinaryPrimitives.ReadUInt64BigEndian(reply.AsSpan(8))));
         var error = BinaryPrimitives.ReadUInt32BigEndian(reply.AsSpan(4));
         return (error, error == 0 && command == Read ? Receive((int)length) : []);
     }
@@ -120,7 +123,9 @@ internal sealed class RawClient : IDisposable
             sent += _socket.Send(bytes.AsSpan(sent));
     }
 
-    /// <summary>Sends something over and over, reading nothing, until the server has taken no more for a while. Returns how many bytes it took.</summary>
+    /// <summary>
+    /// Sends something over and over, reading nothing, until the server has taken no more for a while. Returns how many bytes it took.
+    /// </summary>
     public long Flood(byte[] unit)
     {
         long sent = 0;

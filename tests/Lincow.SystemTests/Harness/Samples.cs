@@ -3,7 +3,9 @@ using System.Text;
 
 namespace Lincow.SystemTests.Harness;
 
-/// <summary>Stores that kernels wrote (tests/samples/README.md), and the origins below them, which are made here from what they consist of.</summary>
+/// <summary>
+/// Stores that kernels wrote (tests/samples/README.md), and the origins below them, which are made here from what they consist of.
+/// </summary>
 internal static class Samples
 {
     public const int UmlModifiedSeconds = 1_700_000_000;
@@ -43,7 +45,8 @@ internal static class Samples
         return path;
     }
 
-    private static string Sha256(string folder, string what) => File.ReadAllText(Cli.InRepository($"tests/samples/{folder}/{what}.sha256")).Trim();
+    private static string Sha256(string folder, string what) =>
+        File.ReadAllText(Cli.InRepository($"tests/samples/{folder}/{what}.sha256")).Trim();
 
     private static void Write(byte[] content, int sector, string text)
     {

@@ -3,12 +3,14 @@ using System.Net.Sockets;
 namespace Lincow.SystemTests.Harness;
 
 /// <summary>
-/// Connections that change stamped sectors, each its own, which lie so that chunks are shared by all; with flushes amid the writes, and FUA, zeroing
-/// and trimming now and then. Goes on until it is told to stop, or until the server is gone.
+/// Connections that change stamped sectors, each its own, which lie so that chunks are shared by all; with flushes amid the writes, and
+/// FUA, zeroing and trimming now and then. Goes on until it is told to stop, or until the server is gone.
 /// </summary>
 internal sealed class StampedLoad : IDisposable
 {
-    /// <summary>Neighbouring sectors that belong to one connection: few, and no power of two, so that requests are aligned to nothing.</summary>
+    /// <summary>
+    /// Neighbouring sectors that belong to one connection: few, and no power of two, so that requests are aligned to nothing.
+    /// </summary>
     private const int OwnedSectors = 3;
 
     private readonly StampedSectors _sectors;
@@ -22,7 +24,8 @@ internal sealed class StampedLoad : IDisposable
     public StampedLoad(StampedSectors sectors, string uri, int connections, int seed, bool canTrim = true, int chunkBytes = 4096)
     {
         (_sectors, _canTrim, _chunkSectors) = (sectors, canTrim, chunkBytes / StampedSectors.SectorBytes);
-        _threads = [.. Enumerable.Range(0, connections).Select(i => new Thread(() => Run(uri, i, connections, new Random((seed * 31) + i))))];
+        _threads = [.. Enumerable.Range(0, connections)
+            .Select(i => new Thread(() => Run(uri, i, connections, new Random((seed * 31) + i))))];
         foreach (var thread in _threads)
             thread.Start();
     }
@@ -123,7 +126,8 @@ internal sealed class StampedLoad : IDisposable
         var isSure = command != RawClient.Trim || _chunkSectors == 1;
         inFlight.Add(cookie, new Change(index, versions, isFua, isSure));
         var offset = (ulong)_sectors.Number(index) * StampedSectors.SectorBytes;
-        client.Send([.. RawClient.Request(command, cookie, offset, (uint)count * StampedSectors.SectorBytes, (ushort)(isFua ? 1 : 0)), .. payload]);
+        client.Send([.. RawClient.Request(command, cookie, offset, (uint)count * StampedSectors.SectorBytes, (ushort)(isFua ? 1 : 0)),
+            .. payload]);
     }
 
     private void Answered(Change change)

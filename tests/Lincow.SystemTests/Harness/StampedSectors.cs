@@ -3,10 +3,10 @@ using System.Buffers.Binary;
 namespace Lincow.SystemTests.Harness;
 
 /// <summary>
-/// What sectors of a device may hold after a crash. Every change of a sector has a version, and a written sector says its number and its version
-/// over all its length, so that its content alone tells which change it is, and whether it is torn. Permitted is the version that was flushed last, and
-/// whatever was asked for since. A sector has one change in flight at a time, so its versions are in order; sectors are independent.
-/// May be used by several threads.
+/// What sectors of a device may hold after a crash. Every change of a sector has a version, and a written sector says its number and its
+/// version over all its length, so that its content alone tells which change it is, and whether it is torn. Permitted is the version that
+/// was flushed last, and whatever was asked for since. A sector has one change in flight at a time, so its versions are in order; sectors
+/// are independent. May be used by several threads.
 /// </summary>
 internal sealed class StampedSectors
 {
@@ -161,7 +161,8 @@ internal sealed class StampedSectors
                 version = _zeroes[index].Where(zero => IsPermitted(index, zero)).DefaultIfEmpty(-1).Max();
                 return version >= 0 ? null : Complaint(index, "zeroes");
             }
-            var (number, found) = (BinaryPrimitives.ReadInt64LittleEndian(content) & ~Tag, BinaryPrimitives.ReadInt64LittleEndian(content[8..]));
+            var (number, found) = (BinaryPrimitives.ReadInt64LittleEndian(content) & ~Tag,
+                BinaryPrimitives.ReadInt64LittleEndian(content[8..]));
             Span<byte> whole = stackalloc byte[SectorBytes];
             Fill(whole, number, found);
             if (number != _numbers[index] || !content.SequenceEqual(whole))
@@ -171,9 +172,11 @@ internal sealed class StampedSectors
         }
     }
 
-    private bool IsPermitted(int index, long version) => version == _flushed[index] || (version >= _first[index] && version <= _issued[index]);
+    private bool IsPermitted(int index, long version) =>
+        version == _flushed[index] || (version >= _first[index] && version <= _issued[index]);
 
     private string Complaint(int index, string found) =>
-        $"sector {_numbers[index]} holds {found}; version {_flushed[index]} was flushed, {_first[index]} to {_issued[index]} were asked for since"
+        $"sector {_numbers[index]} holds {found}; version {_flushed[index]} was flushed, {_first[index]} to {_issued[index]} were asked "
+            + "for since"
         + (_zeroes[index].Contains(_flushed[index]) ? " (the flushed one is zeroes)" : "");
 }

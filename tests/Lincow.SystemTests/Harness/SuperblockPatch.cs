@@ -2,7 +2,9 @@ using System.Buffers.Binary;
 
 namespace Lincow.SystemTests.Harness;
 
-/// <summary>Changes fields of an overlay's superblocks and makes their checksums right again, from the format's description alone (docs/format.md).</summary>
+/// <summary>
+/// Changes fields of an overlay's superblocks and makes their checksums right again, from the format's description alone (docs/format.md).
+/// </summary>
 internal static class SuperblockPatch
 {
     public const int SlotBytes = 4096;
@@ -20,7 +22,8 @@ internal static class SuperblockPatch
         {
             var block = Scratch.ReadAt(path, slot * SlotBytes, SlotBytes);
             Assert.True("LINCOW\r\n"u8.SequenceEqual(block.AsSpan(0, 8)), "the magic");
-            Assert.True(BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(ChecksumAt)) == Checksum(block), "the checksum as the format describes it");
+            Assert.True(BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(ChecksumAt)) == Checksum(block),
+                "the checksum as the format describes it");
             value.CopyTo(block.AsSpan(fieldAt));
             BinaryPrimitives.WriteUInt32LittleEndian(block.AsSpan(ChecksumAt), Checksum(block));
             Scratch.WriteAt(path, slot * SlotBytes, block);

@@ -36,7 +36,7 @@ internal static class Tool
         };
         foreach (var (name, value) in environment)
             start.Environment[name] = value;
-        using var process = Process.Start(start)!;
+        using var process = Surroundings.Start(start);
         process.StandardInput.Close();
         var (output, errors) = (new StringBuilder(), new StringBuilder());
         process.OutputDataReceived += (_, line) => Append(output, line.Data);

@@ -33,5 +33,6 @@ internal static class UserModeLinux
         return result.Output;
     }
 
-    private static string Script([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../../guest/uml"));
+    private static string Script([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "../../guest/uml"));
 }

@@ -4,9 +4,9 @@ using System.Text;
 namespace Lincow.SystemTests.Harness;
 
 /// <summary>
-/// The log of a dm-log-writes device (admin-guide/device-mapper/log-writes in the kernel's documentation; structs in drivers/md/dm-log-writes.c).
-/// Writes are in it only once a flush has made them durable, in front of that flush; so what precedes a flush or FUA is what a disk with a volatile
-/// cache is sure to hold then, and what comes between two flushes is what it may hold in any part.
+/// The log of a dm-log-writes device (admin-guide/device-mapper/log-writes in the kernel's documentation; structs in
+/// drivers/md/dm-log-writes.c). Writes are in it only once a flush has made them durable, in front of that flush; so what precedes a flush
+/// or FUA is what a disk with a volatile cache is sure to hold then, and what comes between two flushes is what it may hold in any part.
 /// </summary>
 internal sealed class WriteLog : IDisposable
 {
@@ -25,7 +25,8 @@ internal sealed class WriteLog : IDisposable
         _log = File.OpenRead(path);
         var super = new byte[28];
         _log.ReadExactly(super);
-        Assert.Equal((Magic, 1UL), (BinaryPrimitives.ReadUInt64LittleEndian(super), BinaryPrimitives.ReadUInt64LittleEndian(super.AsSpan(8))));
+        Assert.Equal((Magic, 1UL), (BinaryPrimitives.ReadUInt64LittleEndian(super),
+            BinaryPrimitives.ReadUInt64LittleEndian(super.AsSpan(8))));
         EntryCount = BinaryPrimitives.ReadInt64LittleEndian(super.AsSpan(16));
         _sectorBytes = BinaryPrimitives.ReadInt32LittleEndian(super.AsSpan(24));
     }
@@ -53,7 +54,8 @@ internal sealed class WriteLog : IDisposable
             var kind = (Kinds)Field(header, 16);
             var data = kind.HasFlag(Kinds.Discard) || kind.HasFlag(Kinds.Mark) ? [] : new byte[length];
             _log.ReadExactly(data);
-            var mark = kind.HasFlag(Kinds.Mark) ? Encoding.ASCII.GetString(header, HeaderBytes, (int)Field(header, 24)).TrimEnd('\0') : null;
+            var mark = kind.HasFlag(Kinds.Mark)
+                ? Encoding.ASCII.GetString(header, HeaderBytes, (int)Field(header, 24)).TrimEnd('\0') : null;
             at += _sectorBytes + data.Length;
             yield return new Entry(kind, start, length, data, mark);
         }

@@ -3,8 +3,8 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Snapshots;
 
 /// <summary>
-/// lincow and the dm-snapshot target of Debian 13's kernel take turns at one store in a guest (tests/guest/snapshot-rounds.py, which says what is
-/// compared): each reads what the other wrote, goes on where it ended, and counts alike.
+/// lincow and the dm-snapshot target of Debian 13's kernel take turns at one store in a guest (tests/guest/snapshot-rounds.py, which says
+/// what is compared): each reads what the other wrote, goes on where it ended, and counts alike.
 /// </summary>
 public class KernelRoundsTests
 {
@@ -18,7 +18,8 @@ public class KernelRoundsTests
         using var scratch = new Scratch();
         // The last chunk is short.
         var origin = scratch.Random("origin.img", OriginSectors * 512);
-        var said = Guest.Run(scratch, "snapshot-rounds.py", $"/usr/bin/python3 /tmp/snapshot-rounds.py /tmp/lincow {seed} {string.Join(' ', parts)}",
+        var said = Guest.Run(scratch, "snapshot-rounds.py",
+            $"/usr/bin/python3 /tmp/snapshot-rounds.py /tmp/lincow {seed} {string.Join(' ', parts)}",
             origin, scratch.Sparse("store.img", 12 << 20), scratch.Sparse("small.img", 1 << 20));
         Assert.Equal(parts.Length, said.Split('\n').Count(line => line.StartsWith("done ", StringComparison.Ordinal)));
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}\n{said}");

@@ -61,7 +61,8 @@ public class KernelStoreTests
         {
             Assert.Equal(Samples.MergedSha256(folder), Sum(Nbd.ReadAll(scratch, server.Uri)), ignoreCase: true);
             var free = Cli.Map(store).First(range => range.Depth == 1 && range.Length >= 1 << 20).Start;
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x' * (1 << 20), int(sys.argv[2]))", server.Uri, $"{free}");
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x' * (1 << 20), int(sys.argv[2]))", server.Uri,
+                $"{free}");
             Assert.EndsWith(" snapshot Overflow\n", Cli.Ok("status", store, "--dm"));
             Enlarge(store, 2 << 20);
             Nbd.QemuIo(server.Uri, $"write -P 9 {free} 1M", "flush", $"read -P 9 {free} 1M");
@@ -83,7 +84,8 @@ public class KernelStoreTests
         using (var server = LincowServer.Start(scratch, "--table", table))
         {
             Nbd.QemuIo(server.Uri, "write -P 5 0 120k", "flush");
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x', 500000)\nh.pwrite(b'y', 4096)\nh.flush()", server.Uri);
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.ENOSPC, h.pwrite, b'x', 500000)\nh.pwrite(b'y', 4096)\nh.flush()",
+                server.Uri);
             Assert.EndsWith(" snapshot Overflow\n", Cli.Ok("status", store, "--dm"));
             server.Stop();
         }
@@ -92,7 +94,8 @@ public class KernelStoreTests
         using (var server = LincowServer.Start(scratch, "--table", table.Replace(" PO ", " P ", StringComparison.Ordinal)))
         {
             Nbd.QemuIo(server.Uri, "read -P 5 8192 100k");
-            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.EIO, h.pwrite, b'x', 500000)\nexpect(errno.EIO, h.pread, 512, 0)", server.Uri);
+            Nbd.Script("h = connect(sys.argv[1])\nexpect(errno.EIO, h.pwrite, b'x', 500000)\nexpect(errno.EIO, h.pread, 512, 0)",
+                server.Uri);
             Assert.EndsWith(" snapshot Invalid\n", Cli.Ok("status", store, "--dm"));
             server.Stop();
         }
@@ -107,11 +110,10 @@ public class KernelStoreTests
         Assert.Contains("--read-only", Cli.Fails("serve", store, "--rescue", "--nbd", "unix:" + scratch.NewSocket()));
         Cli.Ok("reset", store);
         // N keeps its table in memory, and leaves nothing behind.
-        var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
-        using (var server = LincowServer.Start(["--table", $"0 2048 snapshot {origin} {scratch["n.img"]} N 8", "--nbd", "unix:" + scratch.NewSocket()], environment: alone))
+        using (var server = LincowServer.Start(scratch, "--table", $"0 2048 snapshot {origin} {scratch["n.img"]} N 8"))
         {
             Nbd.QemuIo(server.Uri, "write -P 6 500000 5000", "read -P 6 500000 5000");
-            Assert.Equal("0 2048 snapshot 16/2048 0\n", Cli.Ok(alone, "status", "--dm"));
+            Assert.Equal("0 2048 snapshot 16/2048 0\n", Cli.Ok("status", "--dm"));
             server.Stop();
         }
         Assert.False(File.Exists(scratch["n.img"]));

@@ -20,7 +20,8 @@ public class LiveOriginTests
         using (var server = LincowServer.Start(["--snapshot-origin", origin, store, "--nbd", socket], readyLines: 2))
         {
             var (snapshot, live) = (server.Uris[0], server.Uris[1]);
-            Nbd.QemuIo(live, "write -P 7 1M 3M", "write -P 9 10000 5000", "write -z 5M 64k", "flush", "read -P 7 1M 3M", "read -P 0 5M 64k");
+            Nbd.QemuIo(live, "write -P 7 1M 3M", "write -P 9 10000 5000", "write -z 5M 64k", "flush", "read -P 7 1M 3M",
+                "read -P 0 5M 64k");
             Assert.Equal(before, Nbd.ReadAll(scratch, snapshot));
             // The snapshot is writable, and its origin doesn't notice.
             Nbd.QemuIo(snapshot, "write -P 3 7M 4k", "flush");
@@ -51,7 +52,8 @@ public class LiveOriginTests
         Cli.Ok("create", other, "--origin", origin);
         using (var server = LincowServer.Start(scratch, other))
         {
-            Assert.Contains("is in use by process", Cli.Fails("serve", "--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()));
+            Assert.Contains("is in use by process",
+                Cli.Fails("serve", "--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()));
             server.Stop();
         }
         using (var server = LincowServer.Start(["--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2))
@@ -59,7 +61,8 @@ public class LiveOriginTests
             Assert.Contains("is being written by process", Cli.Fails("serve", other, "--nbd", "unix:" + scratch.NewSocket()));
             server.Stop();
         }
-        Assert.Contains("is a linear overlay", Cli.Fails("serve", "--snapshot-origin", origin, other, "--nbd", "unix:" + scratch.NewSocket()));
+        Assert.Contains("is a linear overlay",
+            Cli.Fails("serve", "--snapshot-origin", origin, other, "--nbd", "unix:" + scratch.NewSocket()));
     }
 
     [Fact]
@@ -73,7 +76,8 @@ public class LiveOriginTests
         Cli.Ok("create", store, "--origin", origin, "--store", "snapshot", "--store-size", "256K");
         using (var server = LincowServer.Start(["--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2))
         {
-            Nbd.QemuIo(server.Uris[1], "write -P 1 0 128k", "flush", "write -P 2 1M 512k", "flush", "read -P 2 1M 512k", "read -P 1 0 128k");
+            Nbd.QemuIo(server.Uris[1], "write -P 1 0 128k", "flush", "write -P 2 1M 512k", "flush", "read -P 2 1M 512k",
+                "read -P 1 0 128k");
             Assert.EndsWith(" snapshot Invalid\n", Cli.Ok("status", store, "--dm"));
             server.Stop();
         }
@@ -95,7 +99,8 @@ public class LiveOriginTests
         Assert.Equal(0, Cli.Info(store).Chunks.Data);
         // The note of the origin is as it is now.
         using var server = LincowServer.Start(scratch, store);
-        Assert.Equal(Samples.MergedSha256(sample), Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(Nbd.ReadAll(scratch, server.Uri))), ignoreCase: true);
+        Assert.Equal(Samples.MergedSha256(sample),
+            Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(Nbd.ReadAll(scratch, server.Uri))), ignoreCase: true);
         server.Stop();
     }
 
@@ -110,7 +115,9 @@ public class LiveOriginTests
         Tool.Ok("dotnet", "run", sample, "--", "make", plain, scratch["image.enc"], "secret");
         Assert.NotEqual(content, File.ReadAllBytes(scratch["image.enc"]));
         var socket = scratch.NewSocket();
-        using var server = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("dotnet", ["run", "--no-build", sample, "--", "serve", scratch["image.enc"], "secret", socket]) { RedirectStandardOutput = true })!;
+        using var server = Surroundings.Start(new System.Diagnostics.ProcessStartInfo("dotnet",
+            ["run", "--no-build", sample, "--", "serve", scratch["image.enc"], "secret", socket])
+        { RedirectStandardOutput = true });
         try
         {
             var uri = server.StandardOutput.ReadLine()?["ready ".Length..] ?? throw new InvalidOperationException("the sample ended");
@@ -148,14 +155,16 @@ public class LiveOriginTests
         }
         var before = Scratch.Sha256(scratch["disk.img"]);
         Cli.Ok("create", scratch["monday.snap"], "--origin", scratch["disk.img"], "--store", "snapshot");
-        using var server = LincowServer.Start(["--snapshot-origin", scratch["disk.img"], scratch["monday.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        using var server = LincowServer.Start(["--snapshot-origin", scratch["disk.img"], scratch["monday.snap"], "--nbd",
+            "unix:" + scratch.NewSocket()], readyLines: 2);
         Nbd.QemuIo(server.Uris[1], "write -z 1M 300M", "read -P 0 1M 300M", "write -z -f 310M 1M");
         Nbd.Script("""
             h = connect(sys.argv[1])
             h.zero(h.get_size() - 4096, 4096)
             h.shutdown()
             """, server.Uris[1]);
-        Assert.Equal(before, System.Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(Nbd.ReadAll(scratch, server.Uris[0]))));
+        Assert.Equal(before, System.Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(Nbd.ReadAll(scratch,
+            server.Uris[0]))));
         server.Stop();
         Assert.Equal((1, 0), (Scratch.ReadAt(scratch["disk.img"], 0, 1)[0], Scratch.ReadAt(scratch["disk.img"], 200 << 20, 1)[0]));
     }
@@ -167,14 +176,16 @@ public class LiveOriginTests
         var origin = scratch["disk.img"];
         File.WriteAllBytes(origin, Content(Megabyte, 3));
         Cli.Ok("create", scratch["a.snap"], "--origin", origin, "--store", "snapshot");
-        using (var server = LincowServer.Start(["--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2))
+        using (var server = LincowServer.Start(["--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()],
+            readyLines: 2))
         {
             Nbd.QemuIo(server.Uris[1], "write -P 7 0 64k");
             server.Stop();
         }
         Assert.NotEmpty(Cli.Map(scratch["a.snap"]));
         // Refused when everything is open: there is a file in the socket's place.
-        Assert.Contains("is not a socket", Cli.Fails("serve", "--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.Random("file", 10)));
+        Assert.Contains("is not a socket",
+            Cli.Fails("serve", "--snapshot-origin", origin, scratch["a.snap"], "--nbd", "unix:" + scratch.Random("file", 10)));
         Assert.NotEmpty(Cli.Map(scratch["a.snap"]));
         Scratch.WriteAt(origin, 5, [1]);
         Assert.Contains("is not the origin", Cli.Fails("map", scratch["a.snap"]));
@@ -201,9 +212,11 @@ public class LiveOriginTests
         }
         var kept = File.ReadAllBytes(origin);
         File.WriteAllBytes(origin, Content(Megabyte, 6));
-        Assert.Contains("is not the origin", Cli.Fails("serve", "--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()));
+        Assert.Contains("is not the origin",
+            Cli.Fails("serve", "--snapshot-origin", origin, store, "--nbd", "unix:" + scratch.NewSocket()));
         File.WriteAllBytes(origin, kept);
-        using var accepted = LincowServer.Start(["--snapshot-origin", origin, store, "--accept-origin", "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        using var accepted = LincowServer.Start(["--snapshot-origin", origin, store, "--accept-origin", "--nbd",
+            "unix:" + scratch.NewSocket()], readyLines: 2);
         accepted.Kill();
     }
 
@@ -220,14 +233,17 @@ public class LiveOriginTests
         Tool.Ok("mount", "-o", "ro", device.Path, scratch["mnt"]);
         try
         {
-            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", device.Path, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()));
-            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", image, scratch["b.snap"], "--nbd", "unix:" + scratch.NewSocket()));
+            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", device.Path, scratch["a.snap"], "--nbd",
+                "unix:" + scratch.NewSocket()));
+            Assert.Contains("mounted", Cli.Fails("serve", "--snapshot-origin", image, scratch["b.snap"], "--nbd",
+                "unix:" + scratch.NewSocket()));
         }
         finally
         {
             Tool.Ok("umount", scratch["mnt"]);
         }
-        using var server = LincowServer.Start(["--snapshot-origin", device.Path, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        using var server = LincowServer.Start(["--snapshot-origin", device.Path, scratch["a.snap"], "--nbd", "unix:" + scratch.NewSocket()],
+            readyLines: 2);
         Assert.NotEqual(0, Tool.Run("mount", "-o", "ro", device.Path, scratch["mnt"]).ExitCode);
         Nbd.QemuIo(server.Uris[1], "write -P 7 20M 64k", "read -P 7 20M 64k");
         server.Stop();

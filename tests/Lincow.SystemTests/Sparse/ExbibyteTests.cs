@@ -23,7 +23,8 @@ public class ExbibyteTests
             var last = DeviceBytes - 4096;
             using (var server = LincowServer.Start(scratch, overlay))
             {
-                Nbd.QemuIo(server.Uri, $"write -P 0x61 {last} 4096", "write -P 0x62 0 512", $"read -P 0x61 {last} 4096", $"read -P 0 {DeviceBytes / 2} 1M", "flush");
+                Nbd.QemuIo(server.Uri, $"write -P 0x61 {last} 4096", "write -P 0x62 0 512", $"read -P 0x61 {last} 4096",
+                    $"read -P 0 {DeviceBytes / 2} 1M", "flush");
                 Assert.InRange(server.ResidentKiB, 1, 50 << 10);
                 server.Stop();
             }

@@ -13,7 +13,8 @@ public class SparseTests
         Cli.Ok("create", scratch["o.cow"], "--origin", "zero:8M");
         using (var server = LincowServer.Start(scratch, scratch["o.cow"]))
         {
-            Nbd.QemuIo(server.Uri, "read -P 0 0 8M", "write -P 0x44 1000 5000", "read -P 0 0 1000", "read -P 0x44 1000 5000", "read -P 0 6000 8382608");
+            Nbd.QemuIo(server.Uri, "read -P 0 0 8M", "write -P 0x44 1000 5000", "read -P 0 0 1000", "read -P 0x44 1000 5000",
+                "read -P 0 6000 8382608");
             server.Stop();
         }
         var facts = Cli.Info(scratch["o.cow"]);
@@ -51,7 +52,8 @@ public class SparseTests
         Assert.InRange(Scratch.DiskUsage(overlay), 0, 64 << 10);
         using (var server = LincowServer.Start(scratch, overlay))
         {
-            Nbd.QemuIo(server.Uri, "write -P 1 0 1M", "write -P 2 500G 1M", "write -P 3 1023G 1M", "read -P 2 500G 1M", "read -P 0 700G 1M");
+            Nbd.QemuIo(server.Uri, "write -P 1 0 1M", "write -P 2 500G 1M", "write -P 3 1023G 1M", "read -P 2 500G 1M",
+                "read -P 0 700G 1M");
             server.Stop();
         }
         var facts = Cli.Info(overlay);

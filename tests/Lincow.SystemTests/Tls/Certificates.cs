@@ -2,7 +2,9 @@ using Lincow.SystemTests.Harness;
 
 namespace Lincow.SystemTests.Tls;
 
-/// <summary>An authority, a server's and a client's certificate, and a stranger's of another authority: made by openssl once for the class.</summary>
+/// <summary>
+/// An authority, a server's and a client's certificate, and a stranger's of another authority: made by openssl once for the class.
+/// </summary>
 public sealed class Certificates : IDisposable
 {
     private readonly Scratch _scratch = new();
@@ -62,15 +64,18 @@ public sealed class Certificates : IDisposable
     private string Authority() => _scratch["good/ca-cert.pem"];
 
     private void Authority(string name) =>
-        Tool.Ok("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", $"/CN={name} authority",
+        Tool.Ok("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+            $"/CN={name} authority",
             "-keyout", _scratch[name + "/ca-key.pem"], "-out", _scratch[name + "/ca-cert.pem"]);
 
     private void Sign(string authority, string role, string extensions)
     {
         var stem = _scratch[$"{authority}/{role}"];
         File.WriteAllText(stem + ".ext", extensions);
-        Tool.Ok("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", $"/CN={role}", "-keyout", stem + "-key.pem", "-out", stem + ".csr");
-        Tool.Ok("openssl", "x509", "-req", "-in", stem + ".csr", "-CA", _scratch[authority + "/ca-cert.pem"], "-CAkey", _scratch[authority + "/ca-key.pem"],
+        Tool.Ok("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", $"/CN={role}", "-keyout",
+            stem + "-key.pem", "-out", stem + ".csr");
+        Tool.Ok("openssl", "x509", "-req", "-in", stem + ".csr", "-CA", _scratch[authority + "/ca-cert.pem"], "-CAkey",
+            _scratch[authority + "/ca-key.pem"],
             "-CAcreateserial", "-days", "2", "-extfile", stem + ".ext", "-out", stem + "-cert.pem");
     }
 }

@@ -182,10 +182,12 @@ public class TlsTests(Certificates certificates) : IClassFixture<Certificates>
         Assert.Contains(scratch["nowhere.pem"], Cli.Fails([.. serve, "--tls-cert", scratch["nowhere.pem"], "--tls-key", key]));
         Assert.Contains(scratch["nowhere.pem"], Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", scratch["nowhere.pem"]]));
         Assert.Contains(scratch["empty.pem"], Cli.Fails([.. serve, "--tls-cert", scratch["empty.pem"], "--tls-key", key]));
-        Assert.Contains(scratch["nowhere.pem"], Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", key, "--tls-ca", scratch["nowhere.pem"]]));
+        Assert.Contains(scratch["nowhere.pem"],
+            Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", key, "--tls-ca", scratch["nowhere.pem"]]));
         Assert.Contains(certificates.OtherKey, Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", certificates.OtherKey]));
         // An authority's file without a certificate would let nobody in.
-        Assert.Contains(scratch["empty.pem"], Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", key, "--tls-ca", scratch["empty.pem"]]));
+        Assert.Contains(scratch["empty.pem"],
+            Cli.Fails([.. serve, "--tls-cert", certificate, "--tls-key", key, "--tls-ca", scratch["empty.pem"]]));
         Cli.Misused([.. serve, "--tls-cert", certificate]);
         Cli.Misused([.. serve, "--tls-require"]);
         Assert.True(Cli.Info(scratch["o.cow"]).Clean);

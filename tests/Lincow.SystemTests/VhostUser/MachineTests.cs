@@ -4,14 +4,16 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.VhostUser;
 
 /// <summary>
-/// Linux's own driver on the device: in QEMU (Debian 13's kernel, either kind of ring, servers killed amid writes, boots from the disk) and in
-/// User-mode Linux. File systems are made, written, checked, and still there later; reset brings the origin back.
+/// Linux's own driver on the device: in QEMU (Debian 13's kernel, either kind of ring, servers killed amid writes, boots from the disk) and
+/// in User-mode Linux. File systems are made, written, checked, and still there later; reset brings the origin back.
 /// </summary>
 public class MachineTests
 {
     private const int DiskBytes = 64 << 20;
 
-    /// <summary>Two disks, one with packed rings and one with two split queues; each has a server, and the servers are killed in turns.</summary>
+    /// <summary>
+    /// Two disks, one with packed rings and one with two split queues; each has a server, and the servers are killed in turns.
+    /// </summary>
     [Fact]
     public void File_systems_in_QEMU_survive_kills_of_their_servers()
     {
@@ -96,7 +98,8 @@ public class MachineTests
     {
         using var scratch = new Scratch();
         PrepareGuest();
-        var (share, root, socket) = (Directory.CreateDirectory(scratch["share"]).FullName, Directory.CreateDirectory(scratch["root"]).FullName, scratch.NewSocket());
+        var (share, root, socket) = (Directory.CreateDirectory(scratch["share"]).FullName,
+            Directory.CreateDirectory(scratch["root"]).FullName, scratch.NewSocket());
         foreach (var directory in new[] { "bin", "dev", "proc", "share" })
             Directory.CreateDirectory(Path.Combine(root, directory));
         File.Copy(Tool.Find("busybox"), Path.Combine(root, "bin/busybox"));
@@ -170,7 +173,8 @@ public class MachineTests
     }
 
     private static ToolResult Boot(string share, Dictionary<string, string> environment, params string[] disks) =>
-        Tool.Run(Cli.InRepository("tests/guest/run"), [share, .. disks.Select(disk => "vhost-user:" + disk)], environment, TimeSpan.FromMinutes(4));
+        Tool.Run(Cli.InRepository("tests/guest/run"), [share, .. disks.Select(disk => "vhost-user:" + disk)], environment,
+            TimeSpan.FromMinutes(4));
 
     private static void PrepareGuest()
     {

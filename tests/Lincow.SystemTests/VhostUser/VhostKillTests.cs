@@ -3,7 +3,9 @@ using Lincow.Tests.Serving.Frontends.VhostUser;
 
 namespace Lincow.SystemTests.VhostUser;
 
-/// <summary>A guest's requests outlive their server: what kill -9 leaves in flight is done by the next one, each once; what was answered stays.</summary>
+/// <summary>
+/// A guest's requests outlive their server: what kill -9 leaves in flight is done by the next one, each once; what was answered stays.
+/// </summary>
 public class VhostKillTests
 {
     private const uint In = 0, Out = 1, Flush = 4, Discard = 11;
@@ -49,7 +51,8 @@ public class VhostKillTests
             guest.Connect(VhostGuest.ConnectTo(socket));
             Finish(guest, reads, $"seed {seed}, life {life}");
             guest.FreeAll();
-            Assert.True(guest.ReadDisk(0, model.Length, pieces: 7, queue: 1).AsSpan().SequenceEqual(model), $"seed {seed}, life {life}: the disk shows something else");
+            Assert.True(guest.ReadDisk(0, model.Length, pieces: 7, queue: 1).AsSpan().SequenceEqual(model),
+                $"seed {seed}, life {life}: the disk shows something else");
             next.Stop();
         }
         TestContext.Current.TestOutputHelper?.WriteLine($"seed {seed}: {unfinished} requests were in flight");
@@ -135,13 +138,15 @@ public class VhostKillTests
         var content = File.ReadAllBytes(scratch.Random("origin.img", 1 << 20));
         Cli.Ok("create", scratch["o.cow"], "--origin", scratch["origin.img"]);
         var socket = scratch.NewSocket();
-        using var server = LincowServer.Start([scratch["o.cow"], "--vhost-user", socket, "--nbd", "unix:" + scratch.NewSocket()], readyLines: 2);
+        using var server = LincowServer.Start([scratch["o.cow"], "--vhost-user", socket, "--nbd", "unix:" + scratch.NewSocket()],
+            readyLines: 2);
         for (var left = 0; left <= 4; left++)
         {
             using var guest = new VhostGuest(new RingKind(IsPacked: left % 2 == 1));
             guest.Connect(VhostGuest.ConnectTo(socket));
             for (var i = 0; i < 8; i++)
-                guest.Submit(i % 2 == 0 ? In : Out, (ulong)(1024 + i * 32), i % 2 == 0 ? null : new byte[16384], 16384, 1 + i / 4, kick: false);
+                guest.Submit(i % 2 == 0 ? In : Out, (ulong)(1024 + i * 32), i % 2 == 0 ? null
+                    : new byte[16384], 16384, 1 + i / 4, kick: false);
             guest.Shrink(left * 16384);
             guest.KickAlways(0);
             Assert.True(guest.IsClosed());
@@ -173,13 +178,15 @@ public class VhostKillTests
         server.Stop();
         Assert.True(second.IsClosed());
         Assert.False(File.Exists(socket));
-        Assert.Contains("2 sockets for 1 exports", Cli.Misused("serve", scratch["o.cow"], "--vhost-user", scratch["a"], "--vhost-user", scratch["b"]));
+        Assert.Contains("2 sockets for 1 exports",
+            Cli.Misused("serve", scratch["o.cow"], "--vhost-user", scratch["a"], "--vhost-user", scratch["b"]));
         File.WriteAllText(scratch["file"], "");
         Assert.Contains("--vhost-user", Cli.Fails("serve", scratch["o.cow"], "--vhost-user", scratch["file"]));
     }
 
     private static void AssertSays(LincowServer server, string sentence) =>
-        Assert.True(SpinWait.SpinUntil(() => server.Errors.Contains(sentence, StringComparison.Ordinal), 5000), $"'{sentence}' expected: {server.Errors}");
+        Assert.True(SpinWait.SpinUntil(() => server.Errors.Contains(sentence, StringComparison.Ordinal), 5000),
+            $"'{sentence}' expected: {server.Errors}");
 
     /// <summary>Writes and reads of slots of their own, in both queues; the model is as it will be.</summary>
     private static List<(GuestRequest Request, int Pieces, byte[] Expected)> Load(VhostGuest guest, byte[] model, Random random)
@@ -194,7 +201,8 @@ public class VhostKillTests
             var queue = slot % 2;
             if (random.Next(3) == 0)
             {
-                reads.Add((guest.Submit(In, (ulong)start, null, bytes, pieces, queue, kick: false), pieces, model.AsSpan(start * 512, bytes).ToArray()));
+                reads.Add((guest.Submit(In, (ulong)start, null, bytes, pieces, queue, kick: false), pieces,
+                    model.AsSpan(start * 512, bytes).ToArray()));
                 continue;
             }
             var data = new byte[bytes];
@@ -228,7 +236,8 @@ public class VhostKillTests
         }
     }
 
-    private static void Look(VhostGuest guest, GuestRequest done, List<(GuestRequest Request, int Pieces, byte[] Expected)> reads, string context)
+    private static void Look(VhostGuest guest, GuestRequest done, List<(GuestRequest Request, int Pieces, byte[] Expected)> reads,
+        string context)
     {
         Assert.True(done.Result == 0, $"{context}: a request failed with {done.Result}");
         foreach (var (request, pieces, expected) in reads)

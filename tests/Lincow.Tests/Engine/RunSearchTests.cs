@@ -65,7 +65,8 @@ public sealed class RunSearchTests : IDisposable
 
     public static TheoryData<string> Lies =>
     [
-        "data is denied", "data is denied, and everything is invalid", "invalid", "not supported", "data before the offset", "data at 0", "data that is empty",
+        "data is denied", "data is denied, and everything is invalid", "invalid", "not supported", "data before the offset", "data at 0",
+            "data that is empty",
         "data that ends before it begins", "holes of a byte", "the end is beyond the end", "data at the end",
     ];
 

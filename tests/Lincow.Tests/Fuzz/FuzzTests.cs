@@ -5,7 +5,9 @@ using Lincow.Tests.House;
 
 namespace Lincow.Tests.Fuzz;
 
-/// <summary>What tests/fuzz found worth keeping, every time; and a moment of fuzzing with a new seed, so that the targets can't rot.</summary>
+/// <summary>
+/// What tests/fuzz found worth keeping, every time; and a moment of fuzzing with a new seed, so that the targets can't rot.
+/// </summary>
 public class FuzzTests
 {
     private const double SmokeSeconds = 2;

@@ -19,7 +19,8 @@ public partial class HouseTests
         {
             var text = File.ReadAllText(Path.Combine(Root, "src", project, project + ".csproj"));
             var references = ProjectReference().Matches(text).Select(match => match.Groups[1].Value);
-            Assert.All(references, reference => Assert.True(Array.IndexOf(order, reference) < Array.IndexOf(order, project), $"{project} must not know {reference}"));
+            Assert.All(references, reference =>
+                Assert.True(Array.IndexOf(order, reference) < Array.IndexOf(order, project), $"{project} must not know {reference}"));
         }
     }
 
@@ -30,6 +31,19 @@ public partial class HouseTests
     [Fact]
     public void Files_stay_under_500_lines() =>
         Assert.All(Sources, path => Assert.True(File.ReadLines(path).Count() <= 500, $"{path} is too long: split it by idea"));
+
+    /// <summary>The rooms whose lines are within 140 columns. It only grows, until it is src, tests and benchmarks.</summary>
+    public static TheoryData<string> NarrowRooms => ["src/Lincow.Linux", "src/Lincow.Serving/Frontends", "tests", "benchmarks", "samples"];
+
+    [Theory]
+    [MemberData(nameof(NarrowRooms))]
+    public void Lines_end_at_140_columns(string room)
+    {
+        var files = Directory.EnumerateFiles(Path.Combine(Root, room), "*.cs", SearchOption.AllDirectories)
+            .Where(path => !path.Contains("/obj/", StringComparison.Ordinal) && !path.Contains("/bin/", StringComparison.Ordinal));
+        Assert.Empty(files.SelectMany(path => File.ReadLines(path).Select((line, index) => (line.Length, $"{path}:{index + 1}")))
+            .Where(line => line.Length > 140).Select(line => line.Item2));
+    }
 
     /// <summary>Rooms of the data path, what may not be in them, and the word to use instead.</summary>
     public static TheoryData<string, string, string> Bans => new()
@@ -50,7 +64,8 @@ public partial class HouseTests
     [MemberData(nameof(Bans))]
     public void Banned_words_stay_out(string room, string pattern, string instead)
     {
-        foreach (var path in Directory.EnumerateFiles(Path.Combine(Root, "src", room), "*.cs", SearchOption.AllDirectories).Where(path => !path.Contains("/obj/", StringComparison.Ordinal)))
+        foreach (var path in Directory.EnumerateFiles(Path.Combine(Root, "src", room), "*.cs", SearchOption.AllDirectories)
+            .Where(path => !path.Contains("/obj/", StringComparison.Ordinal)))
         {
             var code = string.Join('\n', File.ReadLines(path).Where(line => !line.TrimStart().StartsWith("//", StringComparison.Ordinal)));
             var match = Regex.Match(code, pattern);
@@ -61,11 +76,23 @@ public partial class HouseTests
     [Fact]
     public void Each_mutation_has_its_marker_in_the_code_and_each_marker_its_mutation()
     {
-        var marked = Sources.SelectMany(File.ReadLines).Select(line => Marker().Match(line)).SelectMany(match => match.Groups[1].Value.Split(", ", StringSplitOptions.RemoveEmptyEntries));
-        var tried = Directory.EnumerateFiles(Path.Combine(Root, "tests", "mutations"), "*.list").SelectMany(File.ReadLines).Select(line => Mutation().Match(line))
+        var marked = Sources.SelectMany(File.ReadLines).Select(line => Marker().Match(line))
+            .SelectMany(match => match.Groups[1].Value.Split(", ", StringSplitOptions.RemoveEmptyEntries));
+        var tried = Directory.EnumerateFiles(Path.Combine(Root, "tests", "mutations"), "*.list").SelectMany(File.ReadLines)
+            .Select(line => Mutation().Match(line))
             .Where(match => match.Success).Select(match => match.Groups[1].Value);
         Assert.Equal(tried.Order(StringComparer.Ordinal), marked.Order(StringComparer.Ordinal));
         Assert.Equal(tried.Distinct().Count(), tried.Count());
+    }
+
+    /// <summary>Else a server that somebody else runs on the machine would be among what the test sees.</summary>
+    [Fact]
+    public void System_tests_start_processes_in_their_tests_own_surroundings()
+    {
+        var starts = Sources.Where(path => path.Contains("/Lincow.SystemTests/", StringComparison.Ordinal)
+            && !path.EndsWith("/Harness/Surroundings.cs", StringComparison.Ordinal))
+            .Where(path => ProcessStart().IsMatch(File.ReadAllText(path)));
+        Assert.Empty(starts);
     }
 
     private static string FindRoot()
@@ -81,6 +108,9 @@ public partial class HouseTests
 
     [GeneratedRegex(@"^try(?:_system)? ([\w-]+) ")]
     private static partial Regex Mutation();
+
+    [GeneratedRegex(@"\bProcess\.Start\(")]
+    private static partial Regex ProcessStart();
 
     [GeneratedRegex(@"ProjectReference Include=""[^""]*/([\w.]+)\.csproj""")]
     private static partial Regex ProjectReference();

@@ -4,7 +4,7 @@ using Lincow.Linux;
 namespace Lincow.Tests.Simulation;
 
 /// <summary>
-/// A world of simulated storages: operations wait in it and complete in an order that a seed decides, one a turn, so every run can be
+/// A world of simulated blobs: operations wait in it and complete in an order that a seed decides, one a turn, so every run can be
 /// repeated.
 /// </summary>
 internal sealed class SimulatedWorld(Random random)
@@ -54,6 +54,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public string Name { get; }
 
+    public Action<string>? Report { get; set; }
+
     public int AlignmentBytes => 1;
 
     /// <summary>Decides whether an operation fails: 0, or a negative errno.</summary>
@@ -80,7 +82,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
             var fault = Fault(FileCall.Write, byteOffset);
             // A write that fails may have written any part of itself.
             if (fault < 0)
-                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer, _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
+                CopyIn(byteOffset, new ReadOnlySpan<byte>((void*)buffer,
+                    _random.Next(byteCount / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes));
             return fault;
         });
     }
@@ -112,13 +115,18 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
     {
         Looks++;
-        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () => Fault(FileCall.FindRuns, byteOffset));
+        _world.Add(() => RunSearch.Fill(_disk.TryFindData, byteOffset, byteEnd, runs), operation, () =>
+            Fault(FileCall.FindRuns, byteOffset));
     }
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         Looks++;
         return _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
+    }
+
+    public void CancelReads()
+    {
     }
 
     public void WillNeed(long byteOffset, long byteLength)

@@ -5,8 +5,8 @@ using Lincow.Stores.DmSnapshot;
 namespace Lincow.Tests.Simulation;
 
 /// <summary>
-/// A disk, or a file, with a volatile cache, in memory. A write is in the cache until a sync; a power cut keeps, for each 512-byte sector by
-/// itself, the synced content or any later one, so writes are torn and reordered as badly as a disk is allowed to. A sync that fails has
+/// A disk, or a file, with a volatile cache, in memory. A write is in the cache until a sync; a power cut keeps, for each 512-byte sector
+/// by itself, the synced content or any later one, so writes are torn and reordered as badly as a disk is allowed to. A sync that fails has
 /// written any part of what it should have; the page cache goes on showing all of it until it is dropped, as the kernel's does.
 /// </summary>
 internal sealed class SimulatedDisk(string name, FileKind kind, int holeBytes)
@@ -89,7 +89,8 @@ internal sealed class SimulatedDisk(string name, FileKind kind, int holeBytes)
     public void Write(long byteOffset, ReadOnlySpan<byte> source)
     {
         if (IsReadOnly || byteOffset < 0 || byteOffset + source.Length > Length)
-            throw new InvalidOperationException($"{Name}: a write of bytes {byteOffset} to {byteOffset + source.Length} of {Length}{(IsReadOnly ? ", and it must not be written" : "")}");
+            throw new InvalidOperationException($"{Name}: a write of bytes {byteOffset} to {byteOffset + source.Length} of "
+                + $"{Length}{(IsReadOnly ? ", and it must not be written" : "")}");
         for (var done = 0; done < source.Length;)
         {
             var (sector, inSector) = Math.DivRem(byteOffset + done, SectorBytes);
@@ -227,7 +228,9 @@ internal sealed class SimulatedDisk(string name, FileKind kind, int holeBytes)
         return false;
     }
 
-    /// <summary>Ends the doubt about what was written up to a time: the last of it is stable, or as many of a sector's versions as somebody chooses.</summary>
+    /// <summary>
+    /// Ends the doubt about what was written up to a time: the last of it is stable, or as many of a sector's versions as somebody chooses.
+    /// </summary>
     private void Settle(long upTo, Func<List<(long At, byte[]? Content)>, int>? choose, bool keepsView)
     {
         var kept = 0;

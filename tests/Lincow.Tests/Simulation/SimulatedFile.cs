@@ -2,7 +2,9 @@ using Lincow.Linux;
 
 namespace Lincow.Tests.Simulation;
 
-/// <summary>An open file on a <see cref="SimulatedDisk"/>: what the product calls directly. The rest goes through <see cref="SimulatedLoop"/>.</summary>
+/// <summary>
+/// An open file on a <see cref="SimulatedDisk"/>: what the product calls directly. The rest goes through <see cref="SimulatedLoop"/>.
+/// </summary>
 internal sealed unsafe class SimulatedFile : LinuxFile
 {
     private readonly SimulatedMachine _machine;
@@ -40,7 +42,8 @@ internal sealed unsafe class SimulatedFile : LinuxFile
     public override void Write(ReadOnlySpan<byte> buffer, long byteOffset)
     {
         var isClear = buffer.IndexOfAnyExcept((byte)0) < 0;
-        var site = SimulatedMachine.SiteOf(Disk, byteOffset, SimulationSite.DataWrite, SimulationSite.Image, isClear ? SimulationSite.Clear : SimulationSite.Superblock);
+        var site = SimulatedMachine.SiteOf(Disk, byteOffset, SimulationSite.DataWrite, SimulationSite.Image, isClear ? SimulationSite.Clear
+            : SimulationSite.Superblock);
         if (!_machine.Happens(site))
             throw Fail("write", Errno.IO);
         if (_machine.Fault(site) is var fault && fault < 0)
@@ -130,7 +133,8 @@ internal sealed unsafe class SimulatedFile : LinuxFile
     {
         if (!Disk.CanPunch)
             return false;
-        Require(SimulatedMachine.SiteOf(Disk, byteOffset, SimulationSite.PunchData, SimulationSite.PunchMap, SimulationSite.Clear), "fallocate(PUNCH_HOLE)");
+        Require(SimulatedMachine.SiteOf(Disk, byteOffset, SimulationSite.PunchData, SimulationSite.PunchMap, SimulationSite.Clear),
+            "fallocate(PUNCH_HOLE)");
         Disk.Punch(byteOffset, byteLength);
         return true;
     }

@@ -4,8 +4,8 @@ using Lincow.Linux;
 namespace Lincow.Tests.Simulation;
 
 /// <summary>
-/// A loop on a <see cref="SimulatedMachine"/>: everything that was started waits, and one of it, any, ends in a turn. So operations are delayed
-/// and overtake each other in every order, and a run is repeated by its seed.
+/// A loop on a <see cref="SimulatedMachine"/>: everything that was started waits, and one of it, any, ends in a turn. So operations are
+/// delayed and overtake each other in every order, and a run is repeated by its seed.
 /// </summary>
 internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
 {
@@ -28,7 +28,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     {
         var file = machine.Files[descriptor];
         file.RequireAligned(buffer, byteOffset, byteCount);
-        var site = SimulatedMachine.SiteOf(file.Disk, byteOffset, SimulationSite.DataWrite, SimulationSite.Image, SimulationSite.Superblock);
+        var site = SimulatedMachine.SiteOf(file.Disk, byteOffset, SimulationSite.DataWrite, SimulationSite.Image,
+            SimulationSite.Superblock);
         _pending.Add(new Pending(Call.Write, site, completion, file, buffer, byteCount, byteOffset));
     }
 
@@ -42,17 +43,22 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion)
     {
         var isPunch = (mode & PunchHole) != 0;
-        _pending.Add(new Pending(isPunch ? Call.Punch : Call.Reserve, isPunch ? SimulationSite.PunchData : SimulationSite.Reserve, completion,
+        _pending.Add(new Pending(isPunch ? Call.Punch : Call.Reserve, isPunch ? SimulationSite.PunchData
+            : SimulationSite.Reserve, completion,
             machine.Files[descriptor], (nint)byteLength, 0, byteOffset));
     }
 
     public override void RunElsewhere(LoopWork work, IoCompletion completion) =>
         _pending.Add(new Pending(Call.Elsewhere, SimulationSite.Search, completion, null, 0, 0, 0, work));
 
-    public override void CompleteSoon(IoCompletion completion, int result) =>
-        _pending.Add(new Pending(Call.Known, completion is BlobOperation { Call: FileCall.Yield } ? SimulationSite.Gather : SimulationSite.Result, completion, null, 0, result, 0));
+    public override void Delay(int milliseconds, IoCompletion completion) => CompleteNextTurn(completion);
 
-    public override void CompleteNextTurn(IoCompletion completion) => _pending.Add(new Pending(Call.Known, SimulationSite.Result, completion, null, 0, 0, 0));
+    public override void CompleteSoon(IoCompletion completion, int result) =>
+        _pending.Add(new Pending(Call.Known, completion is BlobOperation { Call: FileCall.Yield } ? SimulationSite.Gather
+            : SimulationSite.Result, completion, null, 0, result, 0));
+
+    public override void CompleteNextTurn(IoCompletion completion) =>
+        _pending.Add(new Pending(Call.Known, SimulationSite.Result, completion, null, 0, 0, 0));
 
     public override void Accept(int descriptor, IoCompletion completion) => throw new NotSupportedException();
 
@@ -87,7 +93,10 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         var pending = _pending[index];
         var result = machine.Happens(pending.Site) ? Do(pending) : -Errno.IO;
         _pending.RemoveAt(index);
-        pending.Completion.Complete(result);
+        if (pending.Work is not null && result == 0)
+            pending.Work.Start(this, pending.Completion, here: true);
+        else
+            pending.Completion.Complete(result);
     }
 
     private int Do(Pending pending)
@@ -95,9 +104,10 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         if (pending.Call == Call.Known)
             return pending.ByteCount;
         if (pending.Call == Call.Elsewhere)
-            return DoElsewhere(pending);
+            return machine.Interruption() == -Errno.Interrupted ? -Errno.Interrupted : machine.Fault(pending.Site);
         var (file, disk) = (pending.File!, pending.File!.Disk);
-        if (machine.Interruption() is var interruption && interruption < 0 && (interruption == -Errno.Interrupted || pending.Call is Call.Read or Call.Write))
+        if (machine.Interruption() is var interruption && interruption < 0
+            && (interruption == -Errno.Interrupted || pending.Call is Call.Read or Call.Write))
             return interruption;
         if (pending.Call == Call.Sync)
             return file.SyncNow(pending.Site, pending.ByteOffset);
@@ -109,7 +119,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
                 machine.WriteSomeOf(disk, pending.ByteOffset, pending.Content);
             return fault;
         }
-        var count = file is { IsDirect: true, LogicalBlockBytes: > SimulatedDisk.SectorBytes } ? pending.ByteCount : machine.Part(pending.ByteOffset, pending.ByteCount);
+        var count = file is { IsDirect: true, LogicalBlockBytes: > SimulatedDisk.SectorBytes }
+            ? pending.ByteCount : machine.Part(pending.ByteOffset, pending.ByteCount);
         switch (pending.Call)
         {
             case Call.Read:
@@ -125,13 +136,6 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         }
     }
 
-    private int DoElsewhere(Pending pending)
-    {
-        if (machine.Interruption() == -Errno.Interrupted)
-            return -Errno.Interrupted;
-        return machine.Fault(pending.Site) is var fault && fault < 0 ? fault : pending.Work!.Run();
-    }
-
     private enum Call
     {
         /// <summary>Done already; its result is in the byte count.</summary>
@@ -145,7 +149,8 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
     }
 
     /// <summary>For a sync, the offset is the time at which it began; for an allocation, the buffer is the length.</summary>
-    private readonly record struct Pending(Call Call, SimulationSite Site, IoCompletion Completion, SimulatedFile? File, nint Buffer, int ByteCount, long ByteOffset,
+    private readonly record struct Pending(Call Call, SimulationSite Site, IoCompletion Completion, SimulatedFile? File, nint Buffer,
+        int ByteCount, long ByteOffset,
         LoopWork? Work = null)
     {
         public ReadOnlySpan<byte> Content => new((void*)Buffer, ByteCount);

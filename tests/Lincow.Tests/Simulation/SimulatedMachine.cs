@@ -14,7 +14,7 @@ internal enum SimulationPhase
     Check,
 }
 
-/// <summary>What a power cut falls on: the operation that it prevents. Later ones say more of a sync behind them.</summary>
+/// <summary>What a power cut falls on: the operation that it prevents. Later ones say more of a sync after them.</summary>
 internal enum SimulationSite
 {
     /// <summary>Handing over a result that is there.</summary>
@@ -43,8 +43,9 @@ internal enum SimulationSite
 }
 
 /// <summary>
-/// One computer: its disks, its power, its faults. Whatever touches a disk is an event; a cut falls on the event that it was armed for. From
-/// then on nothing reaches a disk and every operation fails, until it is booted again: so the engine winds down by its own error paths.
+/// One computer: its disks, its power, its faults. Whatever touches a disk is an event; a cut falls on the event that it was armed for.
+/// From then on nothing reaches a disk and every operation fails, until it is booted again: so the engine winds down by its own error
+/// paths.
 /// </summary>
 internal sealed class SimulatedMachine(SimulationCoverage coverage)
 {
@@ -81,7 +82,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     public bool HasJustReplied { get; set; }
 
-    /// <summary>The power goes at the next sync behind map pages, whenever that is.</summary>
+    /// <summary>The power goes at the next sync after map pages, whenever that is.</summary>
     public bool CutsAtMapSync { get; set; }
 
     public long Timestamp => _clock += Random.OneIn(8) ? System.Diagnostics.Stopwatch.Frequency / 100 : 100;
@@ -138,7 +139,8 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         if (FaultsPerMille == 0)
             return 0;
         // There are few of them, and much hangs on each.
-        var isTelling = site is SimulationSite.DataSync or SimulationSite.MapSync or SimulationSite.SuperblockSync or SimulationSite.ClearSync;
+        var isTelling = site is SimulationSite.DataSync or SimulationSite.MapSync or SimulationSite.SuperblockSync
+            or SimulationSite.ClearSync;
         // An image is written again before anybody hears of it, so some errors stay for a while.
         var stays = site == SimulationSite.Image && _imageFaults > 0;
         if (stays)
@@ -149,7 +151,8 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
             _imageFaults = Random.Next(2, 20);
         Faults++;
         coverage.Faults++;
-        return site is SimulationSite.DataWrite or SimulationSite.Image or SimulationSite.Reserve && Random.OneIn(2) ? -Errno.NoSpace : -Errno.IO;
+        return site is SimulationSite.DataWrite or SimulationSite.Image or SimulationSite.Reserve && Random.OneIn(2)
+            ? -Errno.NoSpace : -Errno.IO;
     }
 
     /// <summary>0, or a negative errno that only asks to try again.</summary>
@@ -161,7 +164,8 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         if (NuisanceOneIn == 0 || !Random.OneIn(NuisanceOneIn))
             return byteCount;
         var first = SimulatedDisk.SectorBytes - (int)(byteOffset % SimulatedDisk.SectorBytes);
-        return first >= byteCount ? byteCount : first + Random.Next((byteCount - first) / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes;
+        return first >= byteCount ? byteCount : first
+            + Random.Next((byteCount - first) / SimulatedDisk.SectorBytes + 1) * SimulatedDisk.SectorBytes;
     }
 
     /// <summary>Any sectors of a write, as a torn or failed one leaves them.</summary>
@@ -176,7 +180,8 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         }
     }
 
-    public static SimulationSite SiteOf(SimulatedDisk disk, long byteOffset, SimulationSite data, SimulationSite image, SimulationSite superblock)
+    public static SimulationSite SiteOf(SimulatedDisk disk, long byteOffset, SimulationSite data, SimulationSite image,
+        SimulationSite superblock)
     {
         var site = disk.Areas is { } areas
             ? byteOffset < areas.ChunkBytes ? superblock : areas.IsMetadata((ulong)(byteOffset >> areas.ChunkShift)) ? image : data

@@ -6,7 +6,9 @@ using Lincow.Requests;
 
 namespace Lincow.Tests.Simulation;
 
-/// <summary>The client of a device: submits requests, stamps what it writes, and compares what it reads and is told with the model.</summary>
+/// <summary>
+/// The client of a device: submits requests, stamps what it writes, and compares what it reads and is told with the model.
+/// </summary>
 internal sealed class SimulationClient : IDisposable
 {
     private readonly SimulationShape _shape;
@@ -96,7 +98,9 @@ internal sealed class SimulationClient : IDisposable
         _coverage.Verified++;
     }
 
-    /// <summary>After a reset that didn't end: all of the device is as it was, or all of it is the origin's. False if the power went.</summary>
+    /// <summary>
+    /// After a reset that didn't end: all of the device is as it was, or all of it is the origin's. False if the power went.
+    /// </summary>
     public bool TryVerifyReset()
     {
         var stamps = new ulong[Model.CellCount];
@@ -116,7 +120,8 @@ internal sealed class SimulationClient : IDisposable
                 notOld = cell;
         }
         if (notOrigin >= 0 && notOld >= 0)
-            throw new SimulationFailure($"half a reset: cell {notOrigin} is not the origin's, and cell {notOld} holds {stamps[notOld]} and may have held {Model.Describe(notOld)}");
+            throw new SimulationFailure($"half a reset: cell {notOrigin} is not the origin's, and cell {notOld} holds {stamps[notOld]} "
+                + $"and may have held {Model.Describe(notOld)}");
         for (var cell = 0; cell < stamps.Length; cell++)
             Model.Become(cell, stamps[cell]);
         return true;
@@ -139,8 +144,10 @@ internal sealed class SimulationClient : IDisposable
             {
                 ulong stamp = 0;
                 if (request.Operation == BlockOperation.Write)
-                    MemoryMarshal.Cast<byte, ulong>(request.Content.Slice((int)(at - request.ByteOffset), _shape.CellBytes)).Fill(stamp = ++_stamp);
-                Model.Begin(cell, stamp, request.Operation == BlockOperation.Discard && !IsWholeChunk(request, at) ? request.PartialWrite : request.Write);
+                    MemoryMarshal.Cast<byte, ulong>(request.Content.Slice((int)(at - request.ByteOffset), _shape.CellBytes))
+                        .Fill(stamp = ++_stamp);
+                Model.Begin(cell, stamp, request.Operation == BlockOperation.Discard
+                    && !IsWholeChunk(request, at) ? request.PartialWrite : request.Write);
             });
         }
         _device!.Submit(request);
@@ -152,7 +159,8 @@ internal sealed class SimulationClient : IDisposable
         _machine.FaultsPerMille = 0;
         if (!_idle.TryPop(out var request))
             _requests.Add(request = new SimulationRequest(Ended));
-        request.Prepare(new SimulationStep(0, SimulationAction.Submit, Operation: BlockOperation.Read, ByteOffset: start, ByteLength: end - start));
+        request.Prepare(new SimulationStep(0, SimulationAction.Submit, Operation: BlockOperation.Read, ByteOffset: start,
+            ByteLength: end - start));
         request.IsCompared = compares;
         Start(request);
         while (request.Result is null)
@@ -174,7 +182,8 @@ internal sealed class SimulationClient : IDisposable
         if (result != 0)
         {
             if (_machine.Faults == 0 || result is not (-Errno.IO or -Errno.NoSpace))
-                throw new SimulationFailure($"{request.Operation} of {request.ByteLength} bytes at {request.ByteOffset} failed with {result}, after {_machine.Faults} faults");
+                throw new SimulationFailure($"{request.Operation} of {request.ByteLength} bytes at {request.ByteOffset} failed with "
+                    + $"{result}, after {_machine.Faults} faults");
             // A write that failed may be tried again by the next flush. After a failed sync nothing is.
             if (request.Operation == BlockOperation.Flush && result == -Errno.IO && !_hasFailed)
             {
@@ -214,14 +223,16 @@ internal sealed class SimulationClient : IDisposable
         if (_machine.HasLostCache)
             return;
         if (!Model.MayRead(cell, stamp, request.Submitted))
-            throw new SimulationFailure($"a read of {request.ByteLength} bytes at {request.ByteOffset}, submitted at {request.Submitted}: byte {at} holds {(stamp == Mixture ? "a mixture" : stamp)} and may hold {Model.Describe(cell)}");
+            throw new SimulationFailure($"a read of {request.ByteLength} bytes at {request.ByteOffset}, submitted at {request.Submitted}: "
+                + $"byte {at} holds {(stamp == Mixture ? "a mixture" : stamp)} and may hold {Model.Describe(cell)}");
         Model.Saw(cell, stamp, request.Submitted, now);
     });
 
     private bool IsWholeChunk(SimulationRequest request, long at)
     {
         var start = at >> _shape.ChunkShift << _shape.ChunkShift;
-        return start >= request.ByteOffset && Math.Min(start + (1L << _shape.ChunkShift), _shape.DeviceBytes) <= request.ByteOffset + request.ByteLength;
+        return start >= request.ByteOffset
+            && Math.Min(start + (1L << _shape.ChunkShift), _shape.DeviceBytes) <= request.ByteOffset + request.ByteLength;
     }
 
     private void ForEachCell(SimulationRequest request, Action<long, int> visit)
@@ -239,7 +250,8 @@ internal sealed class SimulationClient : IDisposable
 
     private const ulong Mixture = ulong.MaxValue, Tail = ulong.MaxValue - 1;
 
-    private ulong StampAt(SimulationRequest request, long at) => StampOf(request.Content.Slice((int)(at - request.ByteOffset), _shape.CellBytes));
+    private ulong StampAt(SimulationRequest request, long at) =>
+        StampOf(request.Content.Slice((int)(at - request.ByteOffset), _shape.CellBytes));
 
     private ulong StampOf(ReadOnlySpan<byte> cell)
     {

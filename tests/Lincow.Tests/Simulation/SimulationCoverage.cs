@@ -61,6 +61,7 @@ internal sealed class SimulationCoverage
                 text.Append(count == 0 ? $"{".",9}" : $"{count,9}");
             }
         }
-        return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} failed devices, {FailedFlushes} failed flushes, {Verified} whole devices compared").ToString();
+        return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} "
+            + $"failed devices, {FailedFlushes} failed flushes, {Verified} whole devices compared").ToString();
     }
 }

@@ -1,6 +1,8 @@
 namespace Lincow.Tests.Simulation;
 
-/// <summary>One write as the client saw it. Zeroing is a write of zeroes; content that was read when nobody wrote counts as written by then.</summary>
+/// <summary>
+/// One write as the client saw it. Zeroing is a write of zeroes; content that was read when nobody wrote counts as written by then.
+/// </summary>
 internal sealed class ModelWrite(long submitted)
 {
     public long Submitted { get; } = submitted;
@@ -141,7 +143,10 @@ internal sealed class SimulationModel
     }
 
     public string Describe(int cell) =>
-        string.Join(" or ", _cells[cell].Select(content => $"{content.Stamp} (submitted {content.By.Submitted}, {(content.By.Completed == long.MaxValue ? "in flight" : $"ended {content.By.Completed}{(content.By.Succeeded ? "" : ", not known to be good")}")})"));
+        string.Join(" or ", _cells[cell].Select(content => $"{content.Stamp} (submitted {content.By.Submitted}, {Ended(content.By)})"));
+
+    private static string Ended(ModelWrite write) =>
+        write.Completed == long.MaxValue ? "in flight" : $"ended {write.Completed}{(write.Succeeded ? "" : ", not known to be good")}";
 
     private bool IsReplaced(int cell, ModelWrite write, long time)
     {

@@ -25,7 +25,7 @@ internal enum SimulationAction
     /// <summary>Cuts the power a number of events from now.</summary>
     Arm,
 
-    /// <summary>Cuts the power at the next sync behind map pages, so that these are torn.</summary>
+    /// <summary>Cuts the power at the next sync after map pages, so that these are torn.</summary>
     ArmMapSync,
     Kill,
     Close,
@@ -36,7 +36,8 @@ internal enum SimulationAction
 }
 
 /// <summary>One thing to do. What makes no sense when it comes up is left out, so any subset of steps is a plan too.</summary>
-internal sealed record SimulationStep(int Id, SimulationAction Action, int Amount = 0, BlockOperation Operation = default, BlockFlags Flags = default, long ByteOffset = 0, long ByteLength = 0)
+internal sealed record SimulationStep(int Id, SimulationAction Action, int Amount = 0, BlockOperation Operation = default,
+    BlockFlags Flags = default, long ByteOffset = 0, long ByteLength = 0)
 {
     public override string ToString() => Action == SimulationAction.Submit
         ? $"{Id}: {Operation}{(Flags == 0 ? "" : $" {Flags}")} {ByteLength} bytes at {ByteOffset}"
@@ -45,7 +46,8 @@ internal sealed record SimulationStep(int Id, SimulationAction Action, int Amoun
 
 /// <summary>What the overlay and its disks are like.</summary>
 internal sealed record SimulationShape(
-    StoreKind Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes, int NuisanceOneIn, bool CanPunch)
+    string Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes,
+        int NuisanceOneIn, bool CanPunch)
 {
     /// <summary>Parts of the device that are written and compared: all of a small one, the ends of map pages of a large one.</summary>
     public (long Start, long End)[] Windows()
@@ -88,7 +90,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
         {
             var isLarge = _random.OneIn(8);
             var chunkShift = isLarge ? 9 : _random.Next(9, 17);
-            var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12) ? _random.Next(300, 900) : _random.Next(1, 130);
+            var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12)
+                ? _random.Next(300, 900) : _random.Next(1, 130);
             var device = sectors * 512;
             var origin = _random.Next(isLarge ? 2 : 6) switch
             {
@@ -97,8 +100,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
                 3 => Math.Max(device - _random.Next(1, 512), 1),
                 _ => _random.Next((int)Math.Min(sectors, 200) + 1) * 512L,
             };
-            var store = _random.OneIn(4) ? StoreKind.Snapshot : StoreKind.Linear;
-            return new SimulationShape(store, device, chunkShift, store == StoreKind.Linear && _random.OneIn(2), _random.OneIn(4), origin,
+            var store = _random.OneIn(4) ? "snapshot" : "linear";
+            return new SimulationShape(store, device, chunkShift, store == "linear" && _random.OneIn(2), _random.OneIn(4), origin,
                 !isLarge && _random.OneIn(5) ? 64 : 512, 512 << _random.Next(4), _random.OneIn(2) ? 10 : 0, !_random.OneIn(6));
         }
 
@@ -173,13 +176,14 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
             var operation = kind switch
             {
                 < 11 => BlockOperation.Write,
-                < 13 => _shape.Store == StoreKind.Linear ? BlockOperation.Discard : BlockOperation.WriteZeroes,
+                < 13 => _shape.Store == "linear" ? BlockOperation.Discard : BlockOperation.WriteZeroes,
                 < 15 => BlockOperation.WriteZeroes,
                 < 19 => BlockOperation.Read,
                 < 20 => BlockOperation.Cache,
                 _ => BlockOperation.Flush,
             };
-            var flags = operation is BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes && _random.OneIn(6) ? BlockFlags.ForceUnitAccess : BlockFlags.None;
+            var flags = operation is BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes && _random.OneIn(6)
+                ? BlockFlags.ForceUnitAccess : BlockFlags.None;
             if (operation == BlockOperation.WriteZeroes && _random.OneIn(3))
                 flags |= BlockFlags.NoHole;
             var (windowStart, windowEnd) = _windows[_random.Next(_windows.Length)];
@@ -197,7 +201,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
             var end = Math.Min(start + count * (long)_shape.CellBytes, windowEnd);
             if (operation is BlockOperation.Discard or BlockOperation.WriteZeroes && _windows.Length > 1 && _random.OneIn(2))
                 end = _windows[^1].End;
-            _steps.Add(new SimulationStep(_steps.Count, SimulationAction.Submit, 0, operation, flags, operation == BlockOperation.Flush ? 0 : start, operation == BlockOperation.Flush ? 0 : end - start));
+            _steps.Add(new SimulationStep(_steps.Count, SimulationAction.Submit, 0, operation, flags, operation == BlockOperation.Flush ? 0
+                : start, operation == BlockOperation.Flush ? 0 : end - start));
         }
 
         private void Add(SimulationAction action, int amount = 0) => _steps.Add(new SimulationStep(_steps.Count, action, amount));

@@ -25,7 +25,8 @@ internal sealed unsafe class SimulationRequest(Action<SimulationRequest, int> en
     /// <summary>Makes room, filled with what must not be seen.</summary>
     public void Prepare(SimulationStep step)
     {
-        (Operation, Flags, ByteOffset, ByteLength, Result, IsCompared) = (step.Operation, step.Flags, step.ByteOffset, step.ByteLength, null, true);
+        (Operation, Flags, ByteOffset, ByteLength, Result, IsCompared) =
+            (step.Operation, step.Flags, step.ByteOffset, step.ByteLength, null, true);
         if (Operation is not (BlockOperation.Read or BlockOperation.Write))
             return;
         if ((nuint)ByteLength > _capacity)

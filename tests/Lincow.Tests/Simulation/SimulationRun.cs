@@ -5,8 +5,8 @@ using Lincow.Origins;
 namespace Lincow.Tests.Simulation;
 
 /// <summary>
-/// Carries out a plan: the product's own create, open, device, close, reset and check, on a simulated machine, and holds everything that it says
-/// and shows against the model. Nothing in here knows how the product keeps its promises.
+/// Carries out a plan: the product's own create, open, device, close, reset and check, on a simulated machine, and holds everything that it
+/// says and shows against the model. Nothing in here knows how the product keeps its promises.
 /// </summary>
 internal sealed class SimulationRun : IDisposable
 {
@@ -89,7 +89,8 @@ internal sealed class SimulationRun : IDisposable
                     _client.Submit(step);
                 break;
             case SimulationAction.Run:
-                for (var turns = step.Amount; turns > 0 && _session is not null && !_machine.IsOff && _machine.Loop!.PendingCount > 0; turns--)
+                for (var turns = step.Amount; turns > 0 && _session is not null && !_machine.IsOff
+                    && _machine.Loop!.PendingCount > 0; turns--)
                     _machine.Loop.RunOnce();
                 break;
             case SimulationAction.Drain:
@@ -131,7 +132,9 @@ internal sealed class SimulationRun : IDisposable
 
     private SimulatedDisk NewDisk(string name)
     {
-        var disk = new SimulatedDisk(name, _shape.IsBlockDevice ? FileKind.BlockDevice : FileKind.Regular, _shape.HoleBytes) { CanPunch = _shape.CanPunch };
+        var disk = new SimulatedDisk(name, _shape.IsBlockDevice ? FileKind.BlockDevice
+            : FileKind.Regular, _shape.HoleBytes)
+        { CanPunch = _shape.CanPunch };
         _machine.Disks.Add(disk);
         return disk;
     }
@@ -210,7 +213,8 @@ internal sealed class SimulationRun : IDisposable
             // Another path each time, so that superblocks differ in more than their first sector.
             var uri = "/origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
             var origin = new OriginFile(uri, OriginIdentity, originFile);
-            if (_overlay.Open(map, data, origin, _machine.Loop!, _machine.Random.Next(16), _existence == Existence.Perhaps) is not { } session)
+            if (_overlay.Open(map, data, origin, _machine.Loop!, _machine.Random.Next(16),
+                _existence == Existence.Perhaps) is not { } session)
             {
                 // The overlay that a forced create was to replace. Nobody has a claim to it.
                 _existence = Existence.No;
@@ -288,7 +292,7 @@ internal sealed class SimulationRun : IDisposable
         {
             session.Close();
             // A snapshot store with nothing to commit has nothing to write either.
-            if (_shape.Store == StoreKind.Linear)
+            if (_shape.Store == "linear")
                 throw new SimulationFailure("a clean close without power");
         }
         catch (LincowException)
@@ -302,7 +306,8 @@ internal sealed class SimulationRun : IDisposable
         _client.End();
         _machine.FaultsPerMille = 0;
         if (_machine.Loop!.PendingCount > 0 || _machine.Loop.Buffers.RentedBytes > 0)
-            throw new SimulationFailure($"after the end {_machine.Loop.PendingCount} operations are on their way and {_machine.Loop.Buffers.RentedBytes} bytes are out on loan");
+            throw new SimulationFailure($"after the end {_machine.Loop.PendingCount} operations are on their way and "
+                + $"{_machine.Loop.Buffers.RentedBytes} bytes are out on loan");
     }
 
     private void Reset()
@@ -333,7 +338,8 @@ internal sealed class SimulationRun : IDisposable
             var report = _overlay.Check(map, data, repair);
             // A cut may tear a superblock; a map page never needs mending.
             if (_machine.Faults == 0 && !_machine.IsOff && report.Findings.Any(finding => _isClean || finding.DeviceStart >= 0))
-                throw new SimulationFailure($"check of {(_isClean ? "a clean" : "an unclean")} overlay found: {string.Join("; ", report.Findings.Select(finding => finding.Problem))}");
+                throw new SimulationFailure($"check of {(_isClean ? "a clean" : "an unclean")} overlay found: "
+                    + $"{string.Join("; ", report.Findings.Select(finding => finding.Problem))}");
             if (_isClean && !report.Clean)
                 throw new SimulationFailure("check says that the overlay wasn't closed cleanly");
         }

@@ -38,7 +38,8 @@ public class SimulationTests
             return;
         Assert.Equal(Seeds, coverage.Seeds);
         foreach (var (phase, sites) in Steps)
-            Assert.All(sites, site => Assert.True(coverage.Cuts(phase, site) >= LeastCuts, $"only {coverage.Cuts(phase, site)} cuts fell on {site} of {phase}"));
+            Assert.All(sites, site =>
+                Assert.True(coverage.Cuts(phase, site) >= LeastCuts, $"only {coverage.Cuts(phase, site)} cuts fell on {site} of {phase}"));
         Assert.All([coverage.Kills, coverage.Faults, coverage.FailedDevices], count => Assert.True(count > 1000));
         Assert.True(coverage.FailedFlushes > 100);
     }
@@ -46,12 +47,17 @@ public class SimulationTests
     /// <summary>The steps that a cut must have fallen on.</summary>
     private static readonly (SimulationPhase Phase, SimulationSite[] Sites)[] Steps =
     [
-        (SimulationPhase.Create, [SimulationSite.Length, SimulationSite.Clear, SimulationSite.ClearSync, SimulationSite.DataSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
+        (SimulationPhase.Create, [SimulationSite.Length, SimulationSite.Clear, SimulationSite.ClearSync, SimulationSite.DataSync,
+            SimulationSite.Superblock, SimulationSite.SuperblockSync]),
         (SimulationPhase.Open, [SimulationSite.Read, SimulationSite.DataSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
-        (SimulationPhase.Serve, [SimulationSite.Search, SimulationSite.Read, SimulationSite.DataWrite, SimulationSite.PunchData, SimulationSite.Reserve]),
-        (SimulationPhase.Serve, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync, SimulationSite.Reply]),
-        (SimulationPhase.Close, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync, SimulationSite.Superblock, SimulationSite.SuperblockSync]),
-        (SimulationPhase.Reset, [SimulationSite.Superblock, SimulationSite.SuperblockSync, SimulationSite.PunchMap, SimulationSite.PunchData, SimulationSite.Discard, SimulationSite.MapSync]),
+        (SimulationPhase.Serve, [SimulationSite.Search, SimulationSite.Read, SimulationSite.DataWrite, SimulationSite.PunchData,
+            SimulationSite.Reserve]),
+        (SimulationPhase.Serve, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync,
+            SimulationSite.Reply]),
+        (SimulationPhase.Close, [SimulationSite.Gather, SimulationSite.DataSync, SimulationSite.Image, SimulationSite.MapSync,
+            SimulationSite.Superblock, SimulationSite.SuperblockSync]),
+        (SimulationPhase.Reset, [SimulationSite.Superblock, SimulationSite.SuperblockSync, SimulationSite.PunchMap,
+            SimulationSite.PunchData, SimulationSite.Discard, SimulationSite.MapSync]),
         (SimulationPhase.Check, [SimulationSite.Read, SimulationSite.DataSync]),
     ];
 

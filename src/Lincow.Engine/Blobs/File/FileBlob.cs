@@ -13,8 +13,9 @@ public sealed class FileBlob : IBlob
     private const int MaxInlineBytes = 128 << 10;
 
     /// <summary>
-    /// Buffered writes are made in calls of this size. The kernel caches what one call writes in folios as large as the call, and ext4 walks
-    /// every block of a folio for each later write into it: 4 KiB into a folio of 1 MiB costs five times what it costs into one of 32 KiB.
+    /// Buffered writes are made in calls of this size. The kernel caches what one call writes in folios as large as the call, and ext4
+    /// walks every block of a folio for each later write into it: 4 KiB into a folio of 1 MiB costs five times what it costs into one of 32
+    /// KiB.
     /// </summary>
     internal const int PieceBytes = 32 << 10;
 
@@ -25,8 +26,8 @@ public sealed class FileBlob : IBlob
     private static readonly long MaxInlineSyncTicks = Stopwatch.Frequency / 1000;
 
     /// <summary>
-    /// Operations of one storage that may take a worker thread of the ring's at once: as many as a machine with two processors has by itself. What one
-    /// file system leaves standing takes no more of them, so that the others' syncs and trims go on.
+    /// Operations of one storage that may take a worker thread of the ring's at once: as many as a machine with two processors has by
+    /// itself. What one file system leaves standing takes no more of them, so that the others' syncs and trims go on.
     /// </summary>
     internal const int MaxWorkerOperations = 8;
 
@@ -54,6 +55,8 @@ public sealed class FileBlob : IBlob
     }
 
     public string Name => _file.Path;
+
+    public Action<string>? Report { get; set; }
 
     public int AlignmentBytes { get; }
 
@@ -104,6 +107,10 @@ public sealed class FileBlob : IBlob
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
         _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
 
+    public void CancelReads()
+    {
+    }
+
     public void WillNeed(long byteOffset, long byteLength) => _file.WillNeed(byteOffset, byteLength);
 
     public void Turn() => _loop.RunOnce();
@@ -142,7 +149,8 @@ public sealed class FileBlob : IBlob
         Perform(operation);
     }
 
-    // Buffered writes to a file take turns by themselves (the kernel lets one worker do all of an inode's), and there is one sync at a time.
+    // Buffered writes to a file take turns by themselves (the kernel lets one worker do all of an inode's), and there is one sync at a
+    // time.
     private bool TakesWorker(FileCall call) => call switch
     {
         FileCall.PunchHole or FileCall.Reserve or FileCall.FindRuns => true,
@@ -159,8 +167,8 @@ public sealed class FileBlob : IBlob
             case FileCall.Read:
                 _loop.Read(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
                 break;
-            // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among them),
-            // so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
+            // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among
+            // them), so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
             case FileCall.Write when !_file.IsDirect && operation.ByteCount <= MaxInlineBytes:
                 _loop.CompleteSoon(operation, WriteInPieces(operation));
                 break;
@@ -202,8 +210,8 @@ public sealed class FileBlob : IBlob
             _loop.RunElsewhere(search, operation);
     }
 
-    // io_uring hands a sync to a worker thread: two wake-ups, which take as long as the sync of a little data on a fast disk. So a sync that
-    // will be short is made here, if nothing else waits for this thread.
+    // io_uring hands a sync to a worker thread: two wake-ups, which take as long as the sync of a little data on a fast disk. So a sync
+    // that will be short is made here, if nothing else waits for this thread.
     private void StartSync(BlobOperation operation)
     {
         // mutation: long-sync-in-place

@@ -7,6 +7,8 @@ internal sealed class NothingBlob : IBlob
 
     public string Name => "null";
 
+    public Action<string>? Report { get; set; }
+
     public int AlignmentBytes => 1;
 
     public bool TryEndOne()
@@ -43,6 +45,10 @@ internal sealed class NothingBlob : IBlob
     {
         (dataStart, dataEnd) = (byteOffset, byteEnd);
         return byteOffset < byteEnd;
+    }
+
+    public void CancelReads()
+    {
     }
 
     public void WillNeed(long byteOffset, long byteLength)

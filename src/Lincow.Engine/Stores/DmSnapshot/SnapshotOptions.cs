@@ -6,7 +6,9 @@ internal enum WhenFull
     /// <summary>As PO: the write fails for lack of space, everything else goes on.</summary>
     FailWrites,
 
-    /// <summary>As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.</summary>
+    /// <summary>
+    /// As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.
+    /// </summary>
     Invalidate,
 }
 
@@ -14,4 +16,8 @@ internal enum WhenFull
 /// <param name="AreaCacheBytes">What areas in memory may take.</param>
 /// <param name="WhenFull">What happens when the store is full.</param>
 /// <param name="IsCommitUnfinished">As its header says, and goes on saying.</param>
-internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false);
+internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false)
+{
+    public static SnapshotOptions Of(SessionOptions options, bool isCommitUnfinished = false) =>
+        new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites, isCommitUnfinished);
+}

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Lincow.Serving.Frontends.Fuse;
 
 /// <summary>
-/// The kernel's side of /dev/fuse (<c>include/uapi/linux/fuse.h</c>, protocol 7): what a server of a single regular file meets of it. Sizes and
-/// offsets are asserted in a test.
+/// The kernel's side of /dev/fuse (<c>include/uapi/linux/fuse.h</c>, protocol 7): what a server of a single regular file meets of it. Sizes
+/// and offsets are asserted in a test.
 /// </summary>
 internal static class FuseAbi
 {
@@ -20,13 +20,16 @@ internal static class FuseAbi
 
     public const int RequestHeaderBytes = 40, ReplyHeaderBytes = 16, InitReplyBytes = 64;
 
-    public const ulong AsyncRead = 1, BigWrites = 1 << 5, AsyncDirectIo = 1 << 15, ParallelDirectoryOperations = 1 << 18, AbortError = 1 << 21, MaxPages = 1 << 22, InitExtended = 1 << 30;
+    public const ulong AsyncRead = 1, BigWrites = 1 << 5, AsyncDirectIo = 1 << 15, ParallelDirectoryOperations = 1 << 18,
+        AbortError = 1 << 21, MaxPages = 1 << 22, InitExtended = 1 << 30;
     public const ulong DirectIoAllowsMmap = 1UL << 36, OverUring = 1UL << 41;
 
     /// <summary>Commands of the ring: here is room for requests, and here is a reply and room for the next.</summary>
     public const uint RingRegister = 1, RingCommitAndFetch = 2;
 
-    /// <summary>struct fuse_uring_req_header: the request's or the reply's header, then the arguments, then <see cref="FuseRingState"/>.</summary>
+    /// <summary>
+    /// struct fuse_uring_req_header: the request's or the reply's header, then the arguments, then <see cref="FuseRingState"/>.
+    /// </summary>
     public const int RingHeaderBytes = 288, RingArgumentsAt = 128, RingStateAt = 256;
 
     public const uint OpenDirectIo = 1, OpenNoFlush = 1 << 5, OpenParallelDirectWrites = 1 << 6;

@@ -8,12 +8,15 @@ namespace Lincow.Serving.Frontends.Fuse;
 public sealed record FuseOwner(uint User, uint Group);
 
 /// <summary>
-/// The file system that the kernel sees: its root is the one file, and the file's content is the device. Judges each request, once, and answers it
-/// or hands it to the device. Nothing is cached above: every read and write of the file is one of the device, whatever the size and alignment.
+/// The file system that the kernel sees: its root is the one file, and the file's content is the device. Judges each request, once, and
+/// answers it or hands it to the device. Nothing is cached above: every read and write of the file is one of the device, whatever the size
+/// and alignment.
 /// </summary>
 internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner owner)
 {
-    /// <summary>The file never changes but in its content, and that isn't cached: attributes stay true for as long as anybody asks.</summary>
+    /// <summary>
+    /// The file never changes but in its content, and that isn't cached: attributes stay true for as long as anybody asks.
+    /// </summary>
     private const ulong ValidSeconds = 1 << 30;
 
     /// <summary>Runs that one look for data or holes takes at a time.</summary>
@@ -36,7 +39,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
     public bool IsOverUring { get; private set; }
 
     /// <summary>Judges a request that has just been received. False when it takes no reply.</summary>
-    /// <param name="payloadBytes">What came behind the arguments of a write.</param>
+    /// <param name="payloadBytes">What came after the arguments of a write.</param>
     public bool Begin(FuseRequest request, int payloadBytes)
     {
         if (request.Header->Node > FuseAbi.RootNode)
@@ -142,7 +145,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
         else if (device.IsReadOnly)
             Answer(request, -Errno.ReadOnlyFileSystem);
         else if (length == 0 && payload > 0)
-            // As on a block device: there is nothing behind the end.
+            // As on a block device: there is nothing beyond the end.
             Answer(request, -Errno.NoSpace);
         else
         {
@@ -260,7 +263,8 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
             case FuseOpcode.Destroy:
                 return 0;
             default:
-                // Also to interrupts, which the kernel sends no more then: whatever it wants to end is answered soon. And to flush, for a close.
+                // Also to interrupts, which the kernel sends no more then: whatever it wants to end is answered soon. And to flush, for a
+                // close.
                 return -Errno.NoSystemCall;
         }
     }
@@ -276,7 +280,8 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
         if (arguments.Major > FuseAbi.Major)
             return 0;
         var offered = arguments.Flags | (arguments.Flags & FuseAbi.InitExtended) / FuseAbi.InitExtended * ((ulong)arguments.Flags2 << 32);
-        const ulong wanted = FuseAbi.AsyncRead | FuseAbi.BigWrites | FuseAbi.AsyncDirectIo | FuseAbi.ParallelDirectoryOperations | FuseAbi.AbortError | FuseAbi.MaxPages
+        const ulong wanted = FuseAbi.AsyncRead | FuseAbi.BigWrites | FuseAbi.AsyncDirectIo | FuseAbi.ParallelDirectoryOperations
+            | FuseAbi.AbortError | FuseAbi.MaxPages
             | FuseAbi.InitExtended | FuseAbi.DirectIoAllowsMmap;
         var agreed = offered & (loop.HasCommands ? wanted | FuseAbi.OverUring : wanted);
         IsOverUring = (agreed & FuseAbi.OverUring) != 0;

@@ -4,8 +4,8 @@ using Lincow.Requests;
 namespace Lincow.Serving.Frontends.Fuse;
 
 /// <summary>
-/// One FUSE request from its header to its reply: reused, in native room that those who receive and reply provide. The payload of a write, and the
-/// data of a read, lie in a page-aligned buffer.
+/// One FUSE request from its header to its reply: reused, in native room that those who receive and reply provide. The payload of a write,
+/// and the data of a read, lie in a page-aligned buffer.
 /// </summary>
 internal abstract unsafe class FuseRequest : BlockRequest
 {
@@ -61,7 +61,8 @@ internal abstract unsafe class FuseRequest : BlockRequest
         var data = Header->Opcode == FuseOpcode.Read ? Buffer : _replyBody;
         // The reply's header may lie where the request's is.
         var unique = Header->Unique;
-        *(FuseReplyHeader*)_replyHeader = new FuseReplyHeader { Length = (uint)(FuseAbi.ReplyHeaderBytes + ReplyBytes), Error = error, Unique = unique };
+        *(FuseReplyHeader*)_replyHeader =
+            new FuseReplyHeader { Length = (uint)(FuseAbi.ReplyHeaderBytes + ReplyBytes), Error = error, Unique = unique };
         Send(_replyHeader, data);
     }
 

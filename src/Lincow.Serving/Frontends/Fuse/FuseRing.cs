@@ -5,9 +5,10 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.Fuse;
 
 /// <summary>
-/// Requests through the device's own io_uring (FUSE over io_uring, Linux 6.14; Documentation/filesystems/fuse/fuse-io-uring.rst): the kernel writes
-/// a request into memory that waits for it and completes a command; the reply is the next command, which waits for the next request. So a turn of the
-/// loop takes many requests and gives many replies with its one system call. One queue for each processor that there may be, as the kernel has it.
+/// Requests through the device's own io_uring (FUSE over io_uring, Linux 6.14; Documentation/filesystems/fuse/fuse-io-uring.rst): the
+/// kernel writes a request into memory that waits for it and completes a command; the reply is the next command, which waits for the next
+/// request. So a turn of the loop takes many requests and gives many replies with its one system call. One queue for each processor that
+/// there may be, as the kernel has it.
 ///
 ///     Register -> (a request) -> FuseFile.Begin -> device -> FuseFile.Completed -> Commit, and wait again
 ///
@@ -15,7 +16,9 @@ namespace Lincow.Serving.Frontends.Fuse;
 /// </summary>
 internal sealed unsafe class FuseRing
 {
-    /// <summary>Entries of all queues together, as long as each has <see cref="MinQueueEntries"/>: what may be in flight; more waits in the kernel.</summary>
+    /// <summary>
+    /// Entries of all queues together, as long as each has <see cref="MinQueueEntries"/>: what may be in flight; more waits in the kernel.
+    /// </summary>
     private const int TargetEntries = 64, MinQueueEntries = 4;
 
     /// <summary>The headers of an entry take a page of their own in front of its payload, which so is aligned.</summary>
@@ -113,7 +116,8 @@ internal sealed unsafe class FuseRing
         private void Submit(uint operation, nint address, uint length, ulong commitId)
         {
             var command = new FuseRingCommand { CommitId = commitId, Queue = _queue };
-            _ring._loop.Command(_ring._descriptor, operation, address, length, MemoryMarshal.AsBytes(new ReadOnlySpan<FuseRingCommand>(in command)), _arrival);
+            _ring._loop.Command(_ring._descriptor, operation, address, length,
+                MemoryMarshal.AsBytes(new ReadOnlySpan<FuseRingCommand>(in command)), _arrival);
         }
 
         private void Arrive(int result)

@@ -5,14 +5,14 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.Fuse;
 
 /// <summary>
-/// Serves one connection to the kernel's FUSE on the loop of the device: takes every request that is there, hands it to <see cref="FuseFile"/>, and
-/// writes replies as they come.
+/// Serves one connection to the kernel's FUSE on the loop of the device: takes every request that is there, hands it to
+/// <see cref="FuseFile"/>, and writes replies as they come.
 ///
 ///     readable -> receive until there is nothing more -> FuseFile.Begin -> device -> FuseFile.Completed -> Answer
 ///
-/// One buffer of the longest request is kept for the next receive. A write takes it over with its payload, which is never copied; anything else
-/// leaves it. Invariants: at most <see cref="MaxInFlight"/> requests; every request is answered once, but for those that take no reply; the
-/// descriptor is closed when the kernel has ended the connection and the last reply is gone.
+/// One buffer of the longest request is kept for the next receive. A write takes it over with its payload, which is never copied; anything
+/// else leaves it. Invariants: at most <see cref="MaxInFlight"/> requests; every request is answered once, but for those that take no
+/// reply; the descriptor is closed when the kernel has ended the connection and the last reply is gone.
 /// </summary>
 public sealed class FuseServer : IoCompletion
 {
@@ -23,8 +23,8 @@ public sealed class FuseServer : IoCompletion
     private const int MaxInFlight = 256;
 
     /// <summary>
-    /// Requests, and bytes of them, taken before others on the loop have their turn. Receiving copies, and what was taken is started at the end of
-    /// the turn: while one large write is being received the one before it is being written, by another core.
+    /// Requests, and bytes of them, taken before others on the loop have their turn. Receiving copies, and what was taken is started at the
+    /// end of the turn: while one large write is being received the one before it is being written, by another core.
     /// </summary>
     private const int MaxBatch = 64, MaxBatchBytes = 512 << 10;
 
@@ -54,7 +54,9 @@ public sealed class FuseServer : IoCompletion
     /// <summary>How often the file is open now. On the loop's thread.</summary>
     public int OpenCount => _file.OpenCount;
 
-    /// <summary>Begins; calls back when the connection is over, which the kernel decides: it was unmounted, or aborted. On the loop's thread.</summary>
+    /// <summary>
+    /// Begins; calls back when the connection is over, which the kernel decides: it was unmounted, or aborted. On the loop's thread.
+    /// </summary>
     public void Start(Action ended)
     {
         _ended = ended;
@@ -69,7 +71,8 @@ public sealed class FuseServer : IoCompletion
         CloseIfDone();
     }
 
-    // ENOENT: whoever asked has been killed meanwhile, or the kernel has answered in our place. ENODEV: the connection is over, which the next receive will say.
+    // ENOENT: whoever asked has been killed meanwhile, or the kernel has answered in our place. ENODEV: the connection is over, which the
+    // next receive will say.
     private static bool IsTaken(int result) => result is >= 0 or -Errno.NoEntry or -Errno.NoSuchDevice;
 
     private unsafe void Complain(PlainRequest request, int result)
@@ -77,7 +80,8 @@ public sealed class FuseServer : IoCompletion
         if (_hasComplained)
             return;
         _hasComplained = true;
-        _log($"{_descriptor}: a reply to FUSE request {request.Header->Opcode} failed: {Errno.Describe(-result)}. Whoever asked gets an I/O error");
+        _log($"{_descriptor}: a reply to FUSE request {request.Header->Opcode} failed: {Errno.Describe(-result)}. Whoever asked gets an "
+            + "I/O error");
     }
 
     private unsafe void Sent(PlainRequest request)
@@ -118,7 +122,8 @@ public sealed class FuseServer : IoCompletion
                 _loop.Delay(RetryMilliseconds, this);
                 return;
             }
-            var result = FuseConnection.TryReceive(_descriptor, request.Input, FuseAbi.WriteHeaderBytes, _received.Address, MaxTransferBytes);
+            var result = FuseConnection.TryReceive(_descriptor, request.Input, FuseAbi.WriteHeaderBytes, _received.Address,
+                MaxTransferBytes);
             if (result < FuseAbi.RequestHeaderBytes)
             {
                 PutBack(request);
@@ -244,7 +249,8 @@ public sealed class FuseServer : IoCompletion
             return true;
         }
 
-        // A reply that the kernel doesn't take leaves whoever asked waiting for ever, so a short one that says EIO follows, until it is taken.
+        // A reply that the kernel doesn't take leaves whoever asked waiting for ever, so a short one that says EIO follows, until it is
+        // taken.
         protected override void Send(nint header, nint data)
         {
             var result = FuseConnection.TryReply(_server._descriptor, header, FuseAbi.ReplyHeaderBytes, data, ReplyBytes);

@@ -4,7 +4,9 @@ using static Lincow.Serving.Frontends.Nbd.NbdProtocol;
 
 namespace Lincow.Serving.Frontends.Nbd;
 
-/// <summary>The client's side, for commands that use another server's export: one request at a time, simple replies, on a Unix socket.</summary>
+/// <summary>
+/// The client's side, for commands that use another server's export: one request at a time, simple replies, on a Unix socket.
+/// </summary>
 internal sealed class NbdClient : IDisposable
 {
     private const long MaxZeroBytes = 1 << 30;
@@ -89,7 +91,8 @@ internal sealed class NbdClient : IDisposable
     {
         Span<byte> greeting = stackalloc byte[18];
         Receive(greeting);
-        if (BinaryPrimitives.ReadUInt64BigEndian(greeting) != InitMagic || BinaryPrimitives.ReadUInt64BigEndian(greeting[8..]) != OptionMagic)
+        if (BinaryPrimitives.ReadUInt64BigEndian(greeting) != InitMagic
+            || BinaryPrimitives.ReadUInt64BigEndian(greeting[8..]) != OptionMagic)
             throw new LincowException($"{_server}: is no NBD server that lincow understands");
         Span<byte> option = stackalloc byte[20];
         BinaryPrimitives.WriteUInt32BigEndian(option, FlagFixedNewstyle | FlagNoZeroes);
@@ -110,7 +113,8 @@ internal sealed class NbdClient : IDisposable
         if (BinaryPrimitives.ReadUInt32BigEndian(reply) != SimpleReplyMagic || BinaryPrimitives.ReadUInt64BigEndian(reply[8..]) != _cookie)
             throw new LincowException($"{_server}: answered with something that is no reply");
         if (BinaryPrimitives.ReadInt32BigEndian(reply[4..]) is var error and not 0)
-            throw new LincowException($"{_server}: {command.ToString().ToLowerInvariant()} at device byte {byteOffset} failed: {Linux.Errno.Describe(error)}");
+            throw new LincowException($"{_server}: {command.ToString().ToLowerInvariant()} at device byte {byteOffset} failed: "
+                + $"{Linux.Errno.Describe(error)}");
     }
 
     private void Send(NbdCommand command, long byteOffset, int byteCount, ReadOnlySpan<byte> payload)

@@ -24,7 +24,10 @@ internal enum HandshakeStep
     Close,
 }
 
-/// <summary>Whether TLS is offered, and whether it is insisted on (proto.md, "Server-side requirements": NOTLS, SELECTIVETLS without TLS-only exports, FORCEDTLS).</summary>
+/// <summary>
+/// Whether TLS is offered, and whether it is insisted on (proto.md, "Server-side requirements": NOTLS, SELECTIVETLS without TLS-only
+/// exports, FORCEDTLS).
+/// </summary>
 internal enum TlsMode
 {
     None,
@@ -33,8 +36,9 @@ internal enum TlsMode
 }
 
 /// <summary>
-/// The fixed newstyle handshake as a pure state machine: bytes in, bytes out, no socket. It never waits for more than one option and never keeps more
-/// than one; whatever breaks the protocol's framing closes the connection, everything else is answered with the error that proto.md names.
+/// The fixed newstyle handshake as a pure state machine: bytes in, bytes out, no socket. It never waits for more than one option and never
+/// keeps more than one; whatever breaks the protocol's framing closes the connection, everything else is answered with the error that
+/// proto.md names.
 /// </summary>
 internal sealed class NbdHandshake(ExportTable exports, TlsMode tls)
 {
@@ -137,7 +141,7 @@ internal sealed class NbdHandshake(ExportTable exports, TlsMode tls)
                 return HandshakeStep.Receive;
             consumed += headerBytes + (int)length;
             var step = Handle(option, rest.Slice(headerBytes, (int)length));
-            // Plain bytes behind STARTTLS would be taken for encrypted ones: somebody is injecting.
+            // Plain bytes after STARTTLS would be taken for encrypted ones: somebody is injecting.
             if (step == HandshakeStep.StartTls && consumed < input.Length)
                 return HandshakeStep.Close;
             if (step != HandshakeStep.Receive)

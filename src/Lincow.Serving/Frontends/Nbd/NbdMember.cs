@@ -1,7 +1,8 @@
 namespace Lincow.Serving.Frontends.Nbd;
 
 /// <summary>A connection as <see cref="NbdMemory"/> sees it: what it holds, what it waits for, and whether its client gets on.</summary>
-/// <param name="isTrusted">Whoever is at the other end has been let in by the file system or by a certificate: not anybody who reaches a TCP port.</param>
+/// <param name="isTrusted">Whoever is at the other end has been let in by the file system or by a certificate: not anybody who reaches a
+/// TCP port.</param>
 internal abstract class NbdMember(bool isTrusted)
 {
     public bool IsTrusted { get; } = isTrusted;
@@ -49,7 +50,9 @@ internal struct NbdFlow
     /// <summary>Nothing is expected of the client.</summary>
     public void Rest() => _isAwaited = false;
 
-    /// <summary>Whether, at its pace, the client would take longer than <paramref name="turnoverMilliseconds"/> for as much as is held for it.</summary>
+    /// <summary>
+    /// Whether, at its pace, the client would take longer than <paramref name="turnoverMilliseconds"/> for as much as is held for it.
+    /// </summary>
     public bool IsTooSlow(long heldBytes, int patienceMilliseconds, long turnoverMilliseconds)
     {
         var now = Environment.TickCount64;

@@ -8,18 +8,21 @@ namespace Lincow.Serving.Frontends.Nbd;
 ///
 ///     budget = what connections have for their own | common to all | a turn for strangers | a turn for trusted clients
 ///
-/// Each connection has its buffers and one small request for its own, so it gets on whatever others do. Of what is common, a connection may hold at
-/// most <see cref="ShareOfFree"/> times what it leaves free: the more there are, the less each can take, and a newcomer finds something. Strangers,
-/// whom nobody has let in, together get no more than half of it. A payload is charged as it arrives, unless there is plenty.
+/// Each connection has its buffers and one small request for its own, so it gets on whatever others do. Of what is common, a connection may
+/// hold at most <see cref="ShareOfFree"/> times what it leaves free: the more there are, the less each can take, and a newcomer finds
+/// something. Strangers, whom nobody has let in, together get no more than half of it. A payload is charged as it arrives, unless there is
+/// plenty.
 ///
-/// Whoever finds too little waits in line. The first in line has the turn: memory for one request of the largest size that is kept for this, so
-/// large requests end one after the other even if all the rest is held by requests that are half received. As long as somebody waits, clients that
-/// keep more than their own and don't get on are cut off: their memory would come back later than <see cref="TurnoverMilliseconds"/>.
+/// Whoever finds too little waits in line. The first in line has the turn: memory for one request of the largest size that is kept for
+/// this, so large requests end one after the other even if all the rest is held by requests that are half received. As long as somebody
+/// waits, clients that keep more than their own and don't get on are cut off: their memory would come back later than
+/// <see cref="TurnoverMilliseconds"/>.
 /// </summary>
 /// <param name="loop">Whose connections they are.</param>
 /// <param name="budgetBytes">All of it.</param>
 /// <param name="patienceMilliseconds">How long a client is looked at before it is called slow.</param>
-internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.BudgetBytes, int patienceMilliseconds = NbdMemory.PatienceMilliseconds) : IoCompletion
+internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.BudgetBytes,
+    int patienceMilliseconds = NbdMemory.PatienceMilliseconds) : IoCompletion
 {
     /// <summary>Memory of all connections of a loop.</summary>
     public const long BudgetBytes = 1L << 30;
@@ -65,7 +68,9 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
 
     private long CommonBytes => budgetBytes - _reservedBytes - 2 * TurnBytes;
 
-    /// <summary>Sets buffers of a connection aside, for as long as it is there. False when so many have come that there would be nothing left.</summary>
+    /// <summary>
+    /// Sets buffers of a connection aside, for as long as it is there. False when so many have come that there would be nothing left.
+    /// </summary>
     public bool TryReserve(long byteCount, bool isTrusted)
     {
         // A quarter is kept for requests, and a part of the rest for those who aren't strangers.
@@ -103,7 +108,10 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
         Unreserve(member.ReservedBytes, member.IsTrusted);
     }
 
-    /// <summary>Charges memory, or has the connection wait in line: then it is told when it has been charged. A connection waits for one thing at a time.</summary>
+    /// <summary>
+    /// Charges memory, or has the connection wait in line: then it is told when it has been charged. A connection waits for one thing at a
+    /// time.
+    /// </summary>
     public bool TryCharge(NbdMember member, long byteCount)
     {
         Debug.Assert(member.WantedBytes == 0, "a connection waits for one thing at a time");
@@ -128,7 +136,8 @@ internal sealed class NbdMemory(IoLoop loop, long budgetBytes = NbdMemory.Budget
     public bool TryChargeAhead(NbdMember member, long byteCount)
     {
         var beyond = Beyond(member, byteCount);
-        if (beyond > 0 && (_isWaking || LineOf(member).First is not null || Common(member.HeldBytes + byteCount) > Free(member) / PartForPlenty))
+        if (beyond > 0 && (_isWaking || LineOf(member).First is not null
+            || Common(member.HeldBytes + byteCount) > Free(member) / PartForPlenty))
             return false;
         Charge(member, byteCount);
         return true;

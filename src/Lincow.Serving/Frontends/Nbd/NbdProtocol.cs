@@ -23,10 +23,12 @@ internal static class NbdProtocol
     // Requests and replies.
     public const uint RequestMagic = 0x25609513, SimpleReplyMagic = 0x67446698, StructuredReplyMagic = 0x668e33ef;
     public const uint ExtendedRequestMagic = 0x21e41c71, ExtendedReplyMagic = 0x6e8a278c;
-    public const int RequestBytes = 28, ExtendedRequestBytes = 32, SimpleReplyBytes = 16, StructuredReplyBytes = 20, ExtendedReplyBytes = 32;
+    public const int RequestBytes = 28, ExtendedRequestBytes = 32, SimpleReplyBytes = 16, StructuredReplyBytes = 20,
+        ExtendedReplyBytes = 32;
     public const ushort FlagFua = 1, FlagNoHole = 2, FlagDf = 4, FlagReqOne = 8, FlagFastZero = 16, FlagPayloadLength = 32;
     public const ushort ReplyDone = 1;
-    public const ushort ChunkNone = 0, ChunkOffsetData = 1, ChunkOffsetHole = 2, ChunkBlockStatus = 5, ChunkBlockStatusExtended = 6, ChunkError = 0x8001;
+    public const ushort ChunkNone = 0, ChunkOffsetData = 1, ChunkOffsetHole = 2, ChunkBlockStatus = 5, ChunkBlockStatusExtended = 6,
+        ChunkError = 0x8001;
 
     // Metadata contexts.
     public const string BaseAllocation = "base:allocation", LincowOverlay = "lincow:overlay";
@@ -39,13 +41,18 @@ internal static class NbdProtocol
     /// <summary>The largest read or write: what clients in the field send at most (nbdkit and qemu-nbd stop at 32 to 64 MiB).</summary>
     public const int MaxPayloadBytes = 64 << 20;
 
-    /// <summary>The longest option: names have at most 4096 bytes (proto.md, "Conventions"), and a list of queries needs a few of them. With its header it fits in a buffer of 32 KiB.</summary>
+    /// <summary>
+    /// The longest option: names have at most 4096 bytes (proto.md, "Conventions"), and a list of queries needs a few of them. With its
+    /// header it fits in a buffer of 32 KiB.
+    /// </summary>
     public const int MaxOptionBytes = (32 << 10) - 16;
 
     /// <summary>A longer option than this isn't even read to its end: the connection is closed.</summary>
     public const int MaxSkippedOptionBytes = 1 << 20;
 
-    /// <summary>From so many bytes of answers on, they are sent before anything else is answered. One answer more follows at most: less than 16 KiB.</summary>
+    /// <summary>
+    /// From so many bytes of answers on, they are sent before anything else is answered. One answer more follows at most: less than 16 KiB.
+    /// </summary>
     public const int MaxHandshakeOutputBytes = 16 << 10;
 
     /// <summary>What a connection takes at most while it shakes hands: an option, its answers, and those once more on their way.</summary>
@@ -63,7 +70,9 @@ internal static class NbdProtocol
     /// <summary>How long a client may take to receive its last replies when the server ends.</summary>
     public const int GraceMilliseconds = 5_000;
 
-    /// <summary>Connections at once in a process; more are closed at once. Each costs about 130 KiB when idle, and 20 KiB from the thousandth on.</summary>
+    /// <summary>
+    /// Connections at once in a process; more are closed at once. Each costs about 130 KiB when idle, and 20 KiB from the thousandth on.
+    /// </summary>
     public const int MaxConnections = 8192;
 
     /// <summary>Of them, those that came by TCP without a certificate: others find a place even when these are all taken.</summary>

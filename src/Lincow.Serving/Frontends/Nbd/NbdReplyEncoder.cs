@@ -68,7 +68,8 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
         {
             if (start > cursor)
                 count += Data(cursor, start, vectors + count);
-            var header = Chunk(request, NbdProtocol.ChunkOffsetHole, start + length == end ? NbdProtocol.ReplyDone : (ushort)0, 12, inline: 12);
+            var header = Chunk(request, NbdProtocol.ChunkOffsetHole, start + length == end ? NbdProtocol.ReplyDone
+                : (ushort)0, 12, inline: 12);
             BinaryPrimitives.WriteUInt64BigEndian(header[^12..], (ulong)start);
             BinaryPrimitives.WriteUInt32BigEndian(header[^4..], (uint)length);
             vectors[count++] = Vector(header);
@@ -80,7 +81,8 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
 
         int Data(long from, long to, IoVector* target)
         {
-            var header = Chunk(request, NbdProtocol.ChunkOffsetData, to == end ? NbdProtocol.ReplyDone : (ushort)0, 8 + to - from, inline: 8);
+            var header = Chunk(request, NbdProtocol.ChunkOffsetData, to == end ? NbdProtocol.ReplyDone
+                : (ushort)0, 8 + to - from, inline: 8);
             BinaryPrimitives.WriteUInt64BigEndian(header[^8..], (ulong)from);
             target[0] = Vector(header);
             target[1] = new IoVector { Base = request.Buffer + (nint)(from - request.ByteOffset), Length = (nuint)(to - from) };
@@ -88,15 +90,18 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
         }
     }
 
-    /// <summary>What a block status request needs: room for its extents, and behind it for the reply, in which each context has as many.</summary>
+    /// <summary>
+    /// What a block status request needs: room for its extents, and after them for the reply, in which each context has as many.
+    /// </summary>
     public const int StatusRoomBytes = 64 << 10;
 
     /// <summary>Extents in one block status reply (proto.md asks for at most 2^20; replies stay small so that clients get on).</summary>
-    public static readonly int MaxExtents = (StatusRoomBytes - MaxContexts * (NbdProtocol.ExtendedReplyBytes + 8)) / (sizeof(BlockExtent) + MaxContexts * 16);
+    public static readonly int MaxExtents =
+        (StatusRoomBytes - MaxContexts * (NbdProtocol.ExtendedReplyBytes + 8)) / (sizeof(BlockExtent) + MaxContexts * 16);
 
     private const int MaxContexts = 2;
 
-    /// <summary>Encodes a block status reply, one chunk a context, behind the extents in the request's memory.</summary>
+    /// <summary>Encodes a block status reply, one chunk a context, after the extents in the request's memory.</summary>
     public void EncodeStatus(NbdRequest request, bool baseContext, bool overlayContext)
     {
         var extents = new ReadOnlySpan<BlockExtent>((void*)request.Buffer, request.ExtentCount);
@@ -163,7 +168,9 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
         };
     }
 
-    /// <summary>Writes a chunk header at the next free place, with room behind it for <paramref name="inline"/> bytes of its payload.</summary>
+    /// <summary>
+    /// Writes a chunk header at the next free place, with room after it for <paramref name="inline"/> bytes of its payload.
+    /// </summary>
     private Span<byte> Chunk(NbdRequest request, ushort type, ushort flags, long payloadBytes, int inline = 0)
     {
         var size = (extended ? NbdProtocol.ExtendedReplyBytes : NbdProtocol.StructuredReplyBytes) + inline;
@@ -186,5 +193,9 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
     }
 
     private static IoVector Vector(Span<byte> bytes) =>
-        new() { Base = (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref MemoryMarshal.GetReference(bytes)), Length = (nuint)bytes.Length };
+        new()
+        {
+            Base = (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref MemoryMarshal.GetReference(bytes)),
+            Length = (nuint)bytes.Length
+        };
 }

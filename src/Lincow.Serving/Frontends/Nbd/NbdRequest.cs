@@ -3,7 +3,10 @@ using Lincow.Requests;
 
 namespace Lincow.Serving.Frontends.Nbd;
 
-/// <summary>One NBD request from its header to its reply's last byte: reused, by one connection after the other, with room of its own for reply headers.</summary>
+/// <summary>
+/// One NBD request from its header to its reply's last byte: reused, by one connection after the other, with room of its own for reply
+/// headers.
+/// </summary>
 internal sealed unsafe class NbdRequest : BlockRequest
 {
     /// <summary>Runs of zeroes that one read reply names; further ones are sent as data. Bounds the reply's headers.</summary>
@@ -20,7 +23,9 @@ internal sealed unsafe class NbdRequest : BlockRequest
     private NbdTransmission? _owner;
 
     /// <summary>Room for the reply's headers.</summary>
-    public byte* Header => (byte*)System.Runtime.CompilerServices.Unsafe.AsPointer(ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_header));
+    public byte* Header =>
+        (byte*)System.Runtime.CompilerServices.Unsafe.AsPointer(
+        ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_header));
 
     public ulong Cookie { get; set; }
     public NbdCommand Command { get; set; }

@@ -3,10 +3,11 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.Nbd;
 
 /// <summary>
-/// The replies of one connection on their way: queued as requests end, gathered into one message a turn, sent piece by piece as the client takes
-/// them. Invariants: at most one send in flight; a request's memory is given back when its reply has been sent, or never will be.
+/// The replies of one connection on their way: queued as requests end, gathered into one message a turn, sent piece by piece as the client
+/// takes them. Invariants: at most one send in flight; a request's memory is given back when its reply has been sent, or never will be.
 /// </summary>
-internal sealed unsafe class NbdSender(IoLoop loop, int socket, NbdReplyEncoder encoder, NbdTransmission owner, MessageHeader* message, int maxVectors)
+internal sealed unsafe class NbdSender(IoLoop loop, int socket, NbdReplyEncoder encoder, NbdTransmission owner, MessageHeader* message,
+    int maxVectors)
 {
     private readonly IoVector* _vectors = (IoVector*)(message + 1);
     private readonly SendCompletion _send = new(owner);

@@ -4,8 +4,9 @@ using Lincow.Serving.Exports;
 namespace Lincow.Serving.Frontends.Nbd;
 
 /// <summary>
-/// The NBD clients of a host: shakes hands with them on one loop, and hands each to the loop of the export that it chose. Exports come and go while it
-/// serves. <see cref="Take"/> and <see cref="Stop"/> run on the loop in front, <see cref="EndAsync"/> and the rest on any thread.
+/// The NBD clients of a host: shakes hands with them on one loop, and hands each to the loop of the export that it chose. Exports come and
+/// go while it serves. <see cref="Take"/> and <see cref="Stop"/> run on the loop in front, <see cref="EndAsync"/> and the rest on any
+/// thread.
 /// </summary>
 internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string> log)
 {
@@ -48,7 +49,8 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
     {
         // A Unix socket is its owner's alone; a TCP port is everybody's.
         var isTrusted = LinuxSocket.IsUnix(socket);
-        if (_isStopping || _connections >= NbdProtocol.MaxConnections || (!isTrusted && Volatile.Read(ref _strangers) >= NbdProtocol.MaxStrangers))
+        if (_isStopping || _connections >= NbdProtocol.MaxConnections
+            || (!isTrusted && Volatile.Read(ref _strangers) >= NbdProtocol.MaxStrangers))
         {
             if (!_isStopping)
                 log($"more than {(isTrusted ? NbdProtocol.MaxConnections : NbdProtocol.MaxStrangers)} connections; a new one was closed");
@@ -72,8 +74,8 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
     }
 
     /// <summary>
-    /// Ends handshakes, takes no further requests, and calls back (on the loop in front) when every request in flight has been answered and every
-    /// connection is closed. Nobody may be accepted any more.
+    /// Ends handshakes, takes no further requests, and calls back (on the loop in front) when every request in flight has been answered and
+    /// every connection is closed. Nobody may be accepted any more.
     /// </summary>
     public void Stop(Action stopped)
     {
@@ -90,8 +92,8 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
     }
 
     /// <summary>
-    /// Takes no further requests for an export, and no further clients. Ends when what is in flight has been answered and no client of it is connected
-    /// any more. Others notice nothing.
+    /// Takes no further requests for an export, and no further clients. Ends when what is in flight has been answered and no client of it
+    /// is connected any more. Others notice nothing.
     /// </summary>
     public Task EndAsync(Export export)
     {
@@ -104,7 +106,8 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
             if (intake.Open == 0)
                 intake.Drained.TrySetResult();
             open = _owners.TryGetValue(export.Loop, out var owner)
-                ? [.. owner.Open.Where(place => place.Export == export && place.Transmission is not null).Select(place => place.Transmission!)] : [];
+                ? [.. owner.Open.Where(place => place.Export == export && place.Transmission is not null)
+                    .Select(place => place.Transmission!)] : [];
         }
         if (open.Count > 0)
             export.Loop.Post(() => open.ForEach(transmission => transmission.End()));
@@ -148,7 +151,9 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
 
     internal void Log(string message) => log(message);
 
-    /// <summary>Puts TLS between a client's socket and the one that speaks plain text from now on; false when there is no memory for that.</summary>
+    /// <summary>
+    /// Puts TLS between a client's socket and the one that speaks plain text from now on; false when there is no memory for that.
+    /// </summary>
     internal bool TryWrap(int socket, TlsSettings tls, bool isTrusted, out int plain)
     {
         plain = -1;
@@ -217,7 +222,8 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
 
         void Begin()
         {
-            var transmission = NbdTransmission.TryOpen(export.Loop, owner.Memory, socket, handshake.Terms with { IsTrusted = isTrusted }, rest, () => Leave());
+            var transmission = NbdTransmission.TryOpen(export.Loop, owner.Memory, socket, handshake.Terms with { IsTrusted = isTrusted },
+                rest, () => Leave());
             if (transmission is null)
             {
                 log("there is no memory for one more connection; one was closed after its handshake");

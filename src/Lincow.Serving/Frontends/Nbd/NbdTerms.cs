@@ -2,9 +2,12 @@ using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Frontends.Nbd;
 
-/// <summary>What client and server have agreed on for the transmission phase; nothing but an export by default, with a client that has been let in.</summary>
+/// <summary>
+/// What client and server have agreed on for the transmission phase; nothing but an export by default, with a client that has been let in.
+/// </summary>
 internal sealed record NbdTerms(
-    Export Export, bool StructuredReplies = false, bool ExtendedHeaders = false, bool BaseContext = false, bool OverlayContext = false, bool IsTrusted = true)
+    Export Export, bool StructuredReplies = false, bool ExtendedHeaders = false, bool BaseContext = false, bool OverlayContext = false,
+        bool IsTrusted = true)
 {
     /// <summary>What an export can do (proto.md, "Transmission flags").</summary>
     public static ushort TransmissionFlags(Export export, bool structuredReplies)

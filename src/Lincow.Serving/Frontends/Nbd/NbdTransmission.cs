@@ -11,13 +11,17 @@ namespace Lincow.Serving.Frontends.Nbd;
 ///
 ///     receive -> [header | payload]... -> BlockDevice.Submit -> Answer -> queue -> send
 ///
-/// Invariants: at most one receive and one send in flight (<see cref="NbdSender"/>); a request's memory is given back only when its reply has been
-/// sent; nothing is freed and the socket is not closed before every operation on it has ended. When a connection's own bounds are reached, or
+/// Invariants: at most one receive and one send in flight (<see cref="NbdSender"/>); a request's memory is given back only when its reply
+/// has been sent; nothing is freed and the socket is not closed before every operation on it has ended. When a connection's own bounds are
+/// reached, or
 /// <see cref="NbdMemory"/> has it wait, it stops reading its socket, and nobody else notices.
 /// </summary>
 internal sealed unsafe class NbdTransmission : NbdMember
 {
-    /// <summary>One buffer: what has been received, and what is sent. It holds some 30 small writes, or the head of a large one, whose rest goes straight to its own memory.</summary>
+    /// <summary>
+    /// One buffer: what has been received, and what is sent. It holds some 30 small writes, or the head of a large one, whose rest goes
+    /// straight to its own memory.
+    /// </summary>
     private const int BufferBytes = 128 << 10;
 
     /// <summary>Vectors in one send; the kernel's limit is 1024 (UIO_MAXIOV).</summary>
@@ -68,10 +72,11 @@ internal sealed unsafe class NbdTransmission : NbdMember
     public NbdSender Sender { get; }
 
     /// <summary>
-    /// A connection that has not begun; what came behind the handshake is parsed first. Takes the socket over. Null, with the socket closed and
-    /// nothing called back, when there is no room for one more.
+    /// A connection that has not begun; what came after the handshake is parsed first. Takes the socket over. Null, with the socket closed
+    /// and nothing called back, when there is no room for one more.
     /// </summary>
-    public static NbdTransmission? TryOpen(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest, Action closed)
+    public static NbdTransmission? TryOpen(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest,
+        Action closed)
     {
         var (bytes, vectors) = memory.MemberCount < Crowd ? (BufferBytes, MaxVectors) : (CrowdBufferBytes, CrowdMaxVectors);
         // What came with the handshake has to fit in.
@@ -183,12 +188,16 @@ internal sealed unsafe class NbdTransmission : NbdMember
         return Begin(request, length);
     }
 
-    /// <summary>Whether the bounds of this connection and of the loop's memory leave room for a request; it has been charged then, but for a payload.</summary>
+    /// <summary>
+    /// Whether the bounds of this connection and of the loop's memory leave room for a request; it has been charged then, but for a
+    /// payload.
+    /// </summary>
     private bool HasRoomFor(NbdCommand command, ulong length, out long charge)
     {
         var room = command switch
         {
-            NbdCommand.Read or NbdCommand.Write => length == 0 ? 0 : BufferPool.SizeFor((long)Math.Min(length, NbdProtocol.MaxPayloadBytes)),
+            NbdCommand.Read or NbdCommand.Write =>
+                length == 0 ? 0 : BufferPool.SizeFor((long)Math.Min(length, NbdProtocol.MaxPayloadBytes)),
             NbdCommand.BlockStatus => NbdReplyEncoder.StatusRoomBytes,
             _ => 0,
         };

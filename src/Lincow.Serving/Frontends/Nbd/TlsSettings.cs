@@ -8,8 +8,8 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.Nbd;
 
 /// <summary>
-/// TLS for NBD (proto.md, "TLS support"): .NET's SslStream on the thread pool, between the client's socket and one end of a socket pair whose other
-/// end takes the client's place on the loop. So the data path knows nothing of TLS.
+/// TLS for NBD (proto.md, "TLS support"): .NET's SslStream on the thread pool, between the client's socket and one end of a socket pair
+/// whose other end takes the client's place on the loop. So the data path knows nothing of TLS.
 /// </summary>
 public sealed class TlsSettings
 {
@@ -32,20 +32,24 @@ public sealed class TlsSettings
     /// <summary>Whoever has got through is a client with a certificate of one of the authorities.</summary>
     public bool KnowsClients => _authorities is not null;
 
-    /// <summary>Reads PEM files. With an authority, clients must show a certificate that it signed. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// Reads PEM files. With an authority, clients must show a certificate that it signed. Throws <see cref="LincowException"/>.
+    /// </summary>
     public static TlsSettings Load(string certificatePath, string keyPath, string? authorityPath, bool isRequired)
     {
         foreach (var path in new[] { certificatePath, keyPath, authorityPath })
         {
             if (path is not null && !File.Exists(path))
-                throw new LincowException($"{path}: there is no such file; TLS needs a certificate, its key and perhaps an authority, each as PEM");
+                throw new LincowException($"{path}: there is no such file; TLS needs a certificate, its key and perhaps an authority, "
+                    + "each as PEM");
         }
         try
         {
             using var pem = X509Certificate2.CreateFromPemFile(certificatePath, keyPath);
             // SslStream wants a key that it can keep: through PKCS #12, in memory.
             var certificate = X509CertificateLoader.LoadPkcs12(pem.Export(X509ContentType.Pkcs12), null);
-            // What follows it in the file leads to its authority, and is sent along. Offline: what is missing there is not looked for in the network.
+            // What follows it in the file leads to its authority, and is sent along. Offline: what is missing there is not looked for in
+            // the network.
             var chain = new X509Certificate2Collection();
             chain.ImportFromPemFile(certificatePath);
             var context = SslStreamCertificateContext.Create(certificate, chain, offline: true);
@@ -59,7 +63,8 @@ public sealed class TlsSettings
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or CryptographicException)
         {
-            throw new LincowException($"TLS: the certificate {certificatePath}, its key {keyPath}{(authorityPath is null ? "" : $" or the authority {authorityPath}")} can't be read: {e.Message}", e);
+            throw new LincowException($"TLS: the certificate {certificatePath}, its key "
+                + $"{keyPath}{(authorityPath is null ? "" : $" or the authority {authorityPath}")} can't be read: {e.Message}", e);
         }
     }
 
@@ -140,14 +145,20 @@ public sealed class TlsSettings
     }
 
     /// <summary>
-    /// The terms for one connection. A client's certificate has to lead to one of the authorities through certificates of theirs or of its own sending,
-    /// to be within its time, and to be for clients. Nothing is fetched to find that out: the address would be a stranger's, who isn't let in yet.
+    /// The terms for one connection. A client's certificate has to lead to one of the authorities through certificates of theirs or of its
+    /// own sending, to be within its time, and to be for clients. Nothing is fetched to find that out: the address would be a stranger's,
+    /// who isn't let in yet.
     /// </summary>
     private SslServerAuthenticationOptions Options()
     {
-        var options = new SslServerAuthenticationOptions { ServerCertificateContext = _certificate, EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13 };
+        var options = new SslServerAuthenticationOptions
+        {
+            ServerCertificateContext = _certificate,
+            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13
+        };
         // Also where no certificate is asked for: nothing is fetched, whatever a client shows.
-        var policy = options.CertificateChainPolicy = new X509ChainPolicy { DisableCertificateDownloads = true, RevocationMode = X509RevocationMode.NoCheck };
+        var policy = options.CertificateChainPolicy =
+            new X509ChainPolicy { DisableCertificateDownloads = true, RevocationMode = X509RevocationMode.NoCheck };
         if (_authorities is null)
             return options;
         policy.TrustMode = X509ChainTrustMode.CustomRootTrust;

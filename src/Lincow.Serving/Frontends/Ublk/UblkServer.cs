@@ -4,13 +4,13 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.Ublk;
 
 /// <summary>
-/// Serves the one queue of a ublk device on the loop of the device: every tag has a command in the kernel that completes with a request, and is
-/// given back with the result.
+/// Serves the one queue of a ublk device on the loop of the device: every tag has a command in the kernel that completes with a request,
+/// and is given back with the result.
 ///
 ///     fetch -> copy in -> BlockDevice.Submit -> copy out -> commit and fetch
 ///
-/// Invariants: a tag is in the kernel's hands or in the device's, never in both; its buffer is there only while it is in the device's; the device
-/// is let go when the kernel has ended every tag.
+/// Invariants: a tag is in the kernel's hands or in the device's, never in both; its buffer is there only while it is in the device's; the
+/// device is let go when the kernel has ended every tag.
 /// </summary>
 public sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue block, Action<string> log)
 {

@@ -11,7 +11,10 @@ internal struct Segment
     public long ByteCount;
 }
 
-/// <summary>A descriptor as it lies in a ring or in an indirect table (virtio 1.2, sections 2.7.5 and 2.8.13): the split kind ends with flags and next, the packed kind with id and flags.</summary>
+/// <summary>
+/// A descriptor as it lies in a ring or in an indirect table (virtio 1.2, sections 2.7.5 and 2.8.13): the split kind ends with flags and
+/// next, the packed kind with id and flags.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct Descriptor
 {
@@ -30,7 +33,9 @@ internal sealed unsafe class DescriptorChain(GuestMemory memory)
     private readonly Segment[] _segments = new Segment[VhostProtocol.MaxDescriptors * 2];
     private int _count, _readable, _descriptors;
 
-    /// <summary>What the ring needs to answer: the head (split) or the buffer id (packed), the number of ring entries, the in-flight entry.</summary>
+    /// <summary>
+    /// What the ring needs to answer: the head (split) or the buffer id (packed), the number of ring entries, the in-flight entry.
+    /// </summary>
     public int Id { get; set; }
 
     public int RingEntries { get; set; }

@@ -3,8 +3,8 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// The guest's memory, as the front end shares it: a few regions, each a range of a file that is mapped here. An address of the guest, or of the
-/// front end, is worth nothing until it has been found in a region with its whole length. What is found is touched through
+/// The guest's memory, as the front end shares it: a few regions, each a range of a file that is mapped here. An address of the guest, or
+/// of the front end, is worth nothing until it has been found in a region with its whole length. What is found is touched through
 /// <see cref="GuardedMemory"/> only, or by the kernel.
 /// </summary>
 internal sealed unsafe class GuestMemory
@@ -12,7 +12,9 @@ internal sealed unsafe class GuestMemory
     private readonly Region[] _regions = new Region[VhostProtocol.MaxRegions];
     private int _count;
 
-    /// <summary>The region that was found last, or none: addresses of one request mostly lie in one. A change of the regions forgets it.</summary>
+    /// <summary>
+    /// The region that was found last, or none: addresses of one request mostly lie in one. A change of the regions forgets it.
+    /// </summary>
     private int _last;
 
     /// <summary>Whether the front end has taken back memory that was in use.</summary>
@@ -35,8 +37,10 @@ internal sealed unsafe class GuestMemory
         var (fileBytes, blockBytes) = SharedMemoryFile.SizeOf(descriptor, "a region of memory");
         if (_count == VhostProtocol.MaxRegions)
             throw new VhostException($"the front end shares more than {VhostProtocol.MaxRegions} regions of memory");
-        if (byteCount == 0 || guestStart + byteCount < guestStart || userStart + byteCount < userStart || fileOffset + byteCount < fileOffset || fileOffset + byteCount > (ulong)fileBytes)
-            throw new VhostException($"a region of memory, {byteCount} bytes from {fileOffset} of its file, lies beyond the file's end at {fileBytes} or wraps around");
+        if (byteCount == 0 || guestStart + byteCount < guestStart || userStart + byteCount < userStart
+            || fileOffset + byteCount < fileOffset || fileOffset + byteCount > (ulong)fileBytes)
+            throw new VhostException($"a region of memory, {byteCount} bytes from {fileOffset} of its file, lies beyond the file's end at "
+                + $"{fileBytes} or wraps around");
         for (var i = 0; i < _count; i++)
         {
             ref var other = ref _regions[i];
@@ -51,7 +55,14 @@ internal sealed unsafe class GuestMemory
         var mapping = GuardedMemory.TryMap(descriptor, (long)(fileOffset - skipped), (nuint)length, out var address);
         if (mapping < 0)
             throw new VhostException($"a region of memory can't be mapped: {Errno.Describe(-mapping)}");
-        _regions[_count++] = new Region { GuestStart = guestStart, ByteCount = byteCount, UserStart = userStart, Host = address + (nint)skipped, Mapping = mapping };
+        _regions[_count++] = new Region
+        {
+            GuestStart = guestStart,
+            ByteCount = byteCount,
+            UserStart = userStart,
+            Host = address + (nint)skipped,
+            Mapping = mapping
+        };
     }
 
     /// <summary>Unmaps a region; nothing in flight uses it.</summary>
@@ -78,7 +89,9 @@ internal sealed unsafe class GuestMemory
         _last = 0;
     }
 
-    /// <summary>Where an address of the guest is here, and how many of the bytes that are asked for lie there in one piece; 0 when it is nowhere.</summary>
+    /// <summary>
+    /// Where an address of the guest is here, and how many of the bytes that are asked for lie there in one piece; 0 when it is nowhere.
+    /// </summary>
     public nint FindGuest(ulong address, ulong byteCount, out ulong found)
     {
         // The last one first, then all in their order.
@@ -121,8 +134,8 @@ internal sealed unsafe class GuestMemory
 }
 
 /// <summary>
-/// What may be shared with a front end: files in memory. The first touch of any other file's page is a read of its file system, which a disk, a
-/// network or somebody's FUSE server answers when it likes, and the device's loop, with all that it serves, would wait for that.
+/// What may be shared with a front end: files in memory. The first touch of any other file's page is a read of its file system, which a
+/// disk, a network or somebody's FUSE server answers when it likes, and the device's loop, with all that it serves, would wait for that.
 /// </summary>
 internal static class SharedMemoryFile
 {
@@ -130,15 +143,16 @@ internal static class SharedMemoryFile
     // mutation: memory-of-any-file-system
     public static (long Bytes, long PageBytes) SizeOf(int descriptor, string what) => DescriptorSocket.IsMemory(descriptor)
         ? DescriptorSocket.FileSize(descriptor)
-        : throw new VhostException($"{what} is not a file in memory. Share memory of a memfd, tmpfs or hugetlbfs: in QEMU memory-backend-memfd, or memory-backend-file with share=on and a mem-path in /dev/shm or on hugetlbfs");
+        : throw new VhostException($"{what} is not a file in memory. Share memory of a memfd, tmpfs or hugetlbfs: in QEMU "
+            + "memory-backend-memfd, or memory-backend-file with share=on and a mem-path in /dev/shm or on hugetlbfs");
 }
 
 /// <summary>Fields of rings in memory that others change at the same time: read and written once each, whole.</summary>
 internal static unsafe class SharedFields
 {
     /// <summary>
-    /// A 16-bit field. The aligned word around it is read, which never leaves the page: a copy of four bytes is one load everywhere, one of two bytes
-    /// is not.
+    /// A 16-bit field. The aligned word around it is read, which never leaves the page: a copy of four bytes is one load everywhere, one of
+    /// two bytes is not.
     /// </summary>
     public static ushort Load16(nint address)
     {
@@ -160,7 +174,9 @@ internal static unsafe class SharedFields
         return value;
     }
 
-    /// <summary>Perhaps in two halves. Whoever reads a mixture has read before the barrier that follows, so what it did is seen behind it.</summary>
+    /// <summary>
+    /// Perhaps in two halves. Whoever reads a mixture has read before the barrier that follows, so what it did is seen after it.
+    /// </summary>
     public static void Store16(nint address, ushort value) => GuardedMemory.Copy((nint)(&value), address, sizeof(ushort));
 
     public static void Store32(nint address, uint value) => GuardedMemory.Copy((nint)(&value), address, sizeof(uint));

@@ -3,8 +3,8 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// The packed kind (virtio 1.2, section 2.8): one ring, in which the driver makes descriptors available and the device overwrites them with used
-/// ones, each side with a wrap counter that turns at the ring's end.
+/// The packed kind (virtio 1.2, section 2.8): one ring, in which the driver makes descriptors available and the device overwrites them with
+/// used ones, each side with a wrap counter that turns at the ring's end.
 /// </summary>
 internal sealed class PackedRing : VirtRing
 {
@@ -20,9 +20,10 @@ internal sealed class PackedRing : VirtRing
         : base(place)
     {
         (_takenIndex, _takenWrap) = ((int)(ringBase & 0x7fff), (ringBase & 0x8000) != 0);
-        // User-mode Linux says 0 of a new ring and means its beginning, where the counter is 1. A ring that has come round to 0 has a last descriptor
-        // that was made available in the round before, where the counter was 1.
-        if ((ushort)ringBase == 0 && (SharedFields.Load32(place.Table + (place.Entries - 1) * VhostProtocol.DescriptorBytes + 12) >> 16 & VhostProtocol.PackedAvailable) == 0)
+        // User-mode Linux says 0 of a new ring and means its beginning, where the counter is 1. A ring that has come round to 0 has a last
+        // descriptor that was made available in the round before, where the counter was 1.
+        if ((ushort)ringBase == 0 && (SharedFields.Load32(place.Table + (place.Entries - 1) * VhostProtocol.DescriptorBytes + 12) >> 16
+            & VhostProtocol.PackedAvailable) == 0)
             _takenWrap = true;
         (_usedIndex, _usedWrap) = (_takenIndex, _takenWrap);
         if (_takenIndex >= place.Entries)
@@ -53,7 +54,8 @@ internal sealed class PackedRing : VirtRing
 
     public override void Give(int id, int ringEntries, int inflightEntry, uint writtenBytes)
     {
-        var flags = (_usedWrap ? VhostProtocol.PackedAvailable | VhostProtocol.PackedUsed : 0) | (writtenBytes > 0 ? VhostProtocol.DescriptorWrite : 0);
+        var flags = (_usedWrap ? VhostProtocol.PackedAvailable | VhostProtocol.PackedUsed : 0)
+            | (writtenBytes > 0 ? VhostProtocol.DescriptorWrite : 0);
         var at = Place.Table + _usedIndex * VhostProtocol.DescriptorBytes;
         var (next, wrap) = Forward(_usedIndex, _usedWrap, ringEntries);
         _inflight?.BeginGive(inflightEntry, next, wrap);
@@ -71,7 +73,8 @@ internal sealed class PackedRing : VirtRing
 
     public override bool AskForKick()
     {
-        SharedFields.Store32(Place.Device, Place.HasEventIndex ? (uint)(_takenIndex | (_takenWrap ? 0x8000 : 0)) | (uint)EventIndex << 16 : (uint)EventEnable << 16);
+        SharedFields.Store32(Place.Device, Place.HasEventIndex ? (uint)(_takenIndex | (_takenWrap ? 0x8000 : 0)) | (uint)EventIndex << 16
+            : (uint)EventEnable << 16);
         Fence();
         return IsAvailable();
     }
@@ -144,19 +147,21 @@ internal sealed class PackedRing : VirtRing
 }
 
 /// <summary>
-/// The record of a packed ring's requests in flight ("Inflight I/O tracking", QueueRegionPacked). Used descriptors overwrite available ones in any
-/// order, so the record keeps a copy of every descriptor, in entries that are linked to one free list and one list for each request:
+/// The record of a packed ring's requests in flight ("Inflight I/O tracking", QueueRegionPacked). Used descriptors overwrite available ones
+/// in any order, so the record keeps a copy of every descriptor, in entries that are linked to one free list and one list for each request:
 ///
 ///     taken    entries from the free list, at free_head, are filled; the first is marked; then old_free_head = free_head
-///     given    the request's entries go in front of the free list; free_head and used_idx change; the ring's descriptor is written; the mark goes;
+///     given    the request's entries go in front of the free list; free_head and used_idx change; the ring's descriptor is written; the
+/// mark goes;
 ///              old_free_head and old_used_idx follow
 ///
-/// The old values are the truth after a crash, unless the ring's descriptor says that the request was given back. The memory is the front end's as
-/// well: what is read here after the start is our own copy of the free list.
+/// The old values are the truth after a crash, unless the ring's descriptor says that the request was given back. The memory is the front
+/// end's as well: what is read here after the start is our own copy of the free list.
 /// </summary>
 internal sealed class PackedInflight(nint region, int entries)
 {
-    private const int Version = 8, Count = 10, FreeHead = 12, OldFreeHead = 14, UsedIndex = 16, OldUsedIndex = 18, UsedWrap = 20, OldUsedWrap = 21, Head = 32, EntryBytes = 32;
+    private const int Version = 8, Count = 10, FreeHead = 12, OldFreeHead = 14, UsedIndex = 16, OldUsedIndex = 18, UsedWrap = 20,
+        OldUsedWrap = 21, Head = 32, EntryBytes = 32;
     private const int Mark = 0, Next = 2, Last = 4, Number = 6, Counter = 8, Id = 16;
 
     private readonly ushort[] _next = new ushort[entries];
@@ -222,7 +227,9 @@ internal sealed class PackedInflight(nint region, int entries)
         Barrier();
     }
 
-    /// <summary>Begins a record, or takes over a predecessor's: where the used ring goes on, and which requests are to be done again.</summary>
+    /// <summary>
+    /// Begins a record, or takes over a predecessor's: where the used ring goes on, and which requests are to be done again.
+    /// </summary>
     public void Resume(Queue<int> left, nint ring, ref int usedIndex, ref bool usedWrap, out int takenEntries)
     {
         takenEntries = 0;
@@ -301,7 +308,7 @@ internal sealed class PackedInflight(nint region, int entries)
         SharedFields.Store16(region + Version, 1);
     }
 
-    /// <summary>"When reconnecting": goes back to the state before the last give, or forward behind it if the ring shows it.</summary>
+    /// <summary>"When reconnecting": goes back to the state before the last give, or forward to after it if the ring shows it.</summary>
     private (int UsedIndex, bool UsedWrap) Decide(nint ring)
     {
         int oldIndex = SharedFields.Load16(region + OldUsedIndex), index = SharedFields.Load16(region + UsedIndex);

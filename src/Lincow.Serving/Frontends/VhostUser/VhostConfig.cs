@@ -7,7 +7,9 @@ namespace Lincow.Serving.Frontends.VhostUser;
 /// <summary>What the guest is told of the device: features and the configuration space (virtio 1.2, section 5.2.4).</summary>
 internal sealed class VhostConfig
 {
-    /// <summary>struct virtio_blk_config up to and with the write zeroes fields. What follows is for features that are not offered, and reads 0.</summary>
+    /// <summary>
+    /// struct virtio_blk_config up to and with the write zeroes fields. What follows is for features that are not offered, and reads 0.
+    /// </summary>
     public const int Bytes = 60;
 
     /// <summary>The protocol's largest configuration space (VHOST_USER_MAX_CONFIG_SIZE).</summary>
@@ -28,8 +30,10 @@ internal sealed class VhostConfig
     public VhostConfig(BlockDevice device)
     {
         var chunk = device.Geometry.ChunkBytes;
-        Features = VirtioFeatures.SegMax | VirtioFeatures.BlkSize | VirtioFeatures.Flush | VirtioFeatures.Topology | VirtioFeatures.ConfigWce | VirtioFeatures.MultiQueue
-            | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.ProtocolFeatures | VirtioFeatures.Version1 | VirtioFeatures.PackedRing;
+        Features = VirtioFeatures.SegMax | VirtioFeatures.BlkSize | VirtioFeatures.Flush | VirtioFeatures.Topology
+            | VirtioFeatures.ConfigWce | VirtioFeatures.MultiQueue
+            | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.ProtocolFeatures | VirtioFeatures.Version1
+                | VirtioFeatures.PackedRing;
         Features |= device.IsReadOnly ? VirtioFeatures.ReadOnly : VirtioFeatures.WriteZeroes;
         Features |= device.IsReadOnly || !device.CanDiscard ? 0 : VirtioFeatures.Discard;
         Sectors = device.SizeBytes >> VhostProtocol.SectorShift;

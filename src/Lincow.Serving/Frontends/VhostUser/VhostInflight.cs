@@ -3,17 +3,17 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// The memory that outlives a back end: the front end keeps it and hands it to the next one (vhost-user.rst, "Inflight I/O tracking"). A region for
-/// each queue, with the record of its ring, and behind them what the next back end has to know of the whole:
+/// The memory that outlives a back end: the front end keeps it and hands it to the next one (vhost-user.rst, "Inflight I/O tracking"). A
+/// region for each queue, with the record of its ring, and after them what the next back end has to know of the whole:
 ///
 ///     0   which opening of the device wrote this
 ///     8   whether the guest has been told of a write that would be lost with this process
 ///     16  whether the guest wants every write to be there when it ends
 ///
-/// A server that is killed takes with it the states of chunks that were first written since the last flush, and a guest that goes on would be shown
-/// older content than it wrote. It isn't: such a record is refused, and the guest has to be restarted, as after a power cut. After a clean end, or
-/// when everything was flushed or forced or went to chunks that the overlay held already, the guest goes on and notices nothing. With a transient
-/// overlay a guest that has written anything can't go on.
+/// A server that is killed takes with it the states of chunks that were first written since the last flush, and a guest that goes on would
+/// be shown older content than it wrote. It isn't: such a record is refused, and the guest has to be restarted, as after a power cut. After
+/// a clean end, or when everything was flushed or forced or went to chunks that the overlay held already, the guest goes on and notices
+/// nothing. With a transient overlay a guest that has written anything can't go on.
 /// </summary>
 internal sealed class VhostInflight
 {
@@ -27,12 +27,16 @@ internal sealed class VhostInflight
     private readonly nint _address, _tail;
     private ulong _written, _flushed;
 
-    /// <summary>Maps the memory that a front end hands over. Throws when it is too short, or the guest can't go on with this server.</summary>
+    /// <summary>
+    /// Maps the memory that a front end hands over. Throws when it is too short, or the guest can't go on with this server.
+    /// </summary>
     public VhostInflight(int descriptor, ulong byteCount, ulong fileOffset, int queues, int entries, ulong instance, bool canFlush)
     {
         var fileBytes = SharedMemoryFile.SizeOf(descriptor, "the memory for requests in flight").Bytes;
-        if (byteCount < (ulong)BytesFor(queues, entries) || fileOffset % 4096 != 0 || fileOffset + byteCount < fileOffset || fileOffset + byteCount > (ulong)fileBytes)
-            throw new VhostException($"the memory for requests in flight, {byteCount} bytes from {fileOffset} of a file of {fileBytes}, is too short");
+        if (byteCount < (ulong)BytesFor(queues, entries) || fileOffset % 4096 != 0 || fileOffset + byteCount < fileOffset
+            || fileOffset + byteCount > (ulong)fileBytes)
+            throw new VhostException($"the memory for requests in flight, {byteCount} bytes from {fileOffset} of a file of {fileBytes}, "
+                + "is too short");
         _mapping = GuardedMemory.TryMap(descriptor, (long)fileOffset, (nuint)byteCount, out _address);
         if (_mapping < 0)
             throw new VhostException($"the memory for requests in flight can't be mapped: {Errno.Describe(-_mapping)}");
@@ -43,7 +47,8 @@ internal sealed class VhostInflight
         if (_written != 0 && SharedFields.Load64(_tail + InstanceAt) != instance)
         {
             Unmap();
-            throw new VhostException("an earlier server was killed before it had flushed what the guest wrote. The guest can't go on with that lost; restart it");
+            throw new VhostException("an earlier server was killed before it had flushed what the guest wrote. The guest can't go on with "
+                + "that lost; restart it");
         }
         SharedFields.Store64(_tail + InstanceAt, instance);
     }

@@ -4,8 +4,8 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// What each message of a front end does (vhost-user.rst, "Front-end message types"), and the state that they build: features, queues, in-flight
-/// memory. A message that makes no sense is refused with a <see cref="VhostException"/>.
+/// What each message of a front end does (vhost-user.rst, "Front-end message types"), and the state that they build: features, queues,
+/// in-flight memory. A message that makes no sense is refused with a <see cref="VhostException"/>.
 /// </summary>
 internal sealed class VhostMessages(VhostSession session) : IDisposable
 {
@@ -246,7 +246,9 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
         }
     }
 
-    /// <summary>Rings that were stopped for a change go on; one that the memory doesn't hold any more waits for the change that brings it back.</summary>
+    /// <summary>
+    /// Rings that were stopped for a change go on; one that the memory doesn't hold any more waits for the change that brings it back.
+    /// </summary>
     private void StartSuspended()
     {
         foreach (var queue in _queues)
@@ -291,7 +293,8 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
         var place = new RingPlace(queue.Entries, session.Memory.FindUser(user.Table, (ulong)queue.Entries * VhostProtocol.DescriptorBytes),
             session.Memory.FindUser(user.Driver, driverBytes), session.Memory.FindUser(user.Device, deviceBytes),
             Has(VirtioFeatures.IndirectDescriptors), Has(VirtioFeatures.EventIndex), Inflight?.RegionOf(queue.Index, queue.Entries) ?? 0);
-        if (place.Table == 0 || place.Driver == 0 || place.Device == 0 || place.Table % 16 != 0 || place.Driver % (isPacked ? 4 : 2) != 0 || place.Device % 4 != 0)
+        if (place.Table == 0 || place.Driver == 0 || place.Device == 0 || place.Table % 16 != 0 || place.Driver % (isPacked ? 4 : 2) != 0
+            || place.Device % 4 != 0)
             throw new VhostException($"queue {queue.Index} lies outside of the guest's memory, or is not aligned");
         // Without VHOST_USER_F_PROTOCOL_FEATURES, a ring is enabled from the start.
         if (!Has(VirtioFeatures.ProtocolFeatures))
@@ -365,14 +368,16 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
         if (IsAnyRunning)
             throw new VhostException("the memory for requests in flight can't change while a queue runs");
         DropInflight();
-        Inflight = new VhostInflight(Descriptor(0), U64(payload), U64(payload[8..]), queues, entries, session.Instance, session.Device.IsPersistent);
+        Inflight = new VhostInflight(Descriptor(0), U64(payload), U64(payload[8..]), queues, entries, session.Instance,
+            session.Device.IsPersistent);
         if (Inflight.IsWriteThrough)
             session.Config.IsWriteBack = false;
     }
 
     private static (int Queues, int Entries) InflightShape(ReadOnlySpan<byte> payload)
     {
-        int queues = BinaryPrimitives.ReadUInt16LittleEndian(payload[16..]), entries = BinaryPrimitives.ReadUInt16LittleEndian(payload[18..]);
+        int queues = BinaryPrimitives.ReadUInt16LittleEndian(payload[16..]),
+            entries = BinaryPrimitives.ReadUInt16LittleEndian(payload[18..]);
         if (queues is 0 or > VhostProtocol.MaxQueues || entries is 0 or > VhostProtocol.MaxQueueSize)
             throw new VhostException($"requests in flight of {queues} queues with {entries} descriptors");
         return (queues, entries);
@@ -399,7 +404,8 @@ internal sealed class VhostMessages(VhostSession session) : IDisposable
 
     /// <summary>The payload, which has at least so many bytes: some front ends send what a message could have at most.</summary>
     private ReadOnlySpan<byte> Bytes(int atLeast) =>
-        session.Payload.Length >= atLeast ? session.Payload : throw new VhostException($"it has {session.Payload.Length} bytes, and needs {atLeast}");
+        session.Payload.Length >= atLeast
+            ? session.Payload : throw new VhostException($"it has {session.Payload.Length} bytes, and needs {atLeast}");
 
     private ulong Number() => U64(Bytes(8));
 

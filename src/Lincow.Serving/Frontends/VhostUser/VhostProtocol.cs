@@ -85,7 +85,9 @@ internal static class VhostProtocol
     public const int HeaderBytes = 12;
     public const uint Version = 1, VersionMask = 3, FlagReply = 4, FlagNeedReply = 8;
 
-    /// <summary>The longest payload is a memory table: a front end with more than the 8 regions that this message allows uses AddMemReg.</summary>
+    /// <summary>
+    /// The longest payload is a memory table: a front end with more than the 8 regions that this message allows uses AddMemReg.
+    /// </summary>
     public const int MaxPayloadBytes = 1024;
 
     /// <summary>Size of a memory region's description, and how many SetMemTable may have.</summary>
@@ -109,7 +111,10 @@ internal static class VhostProtocol
     /// <summary>Data of one request. Guests ask for some 1 MiB at once.</summary>
     public const long MaxDataBytes = 32 << 20;
 
-    /// <summary>Buffers for requests whose data isn't in one piece, of one front end; with more than that no further requests are taken until some have ended.</summary>
+    /// <summary>
+    /// Buffers for requests whose data isn't in one piece, of one front end; with more than that no further requests are taken until some
+    /// have ended.
+    /// </summary>
     public const long MaxBounceBytes = 64 << 20;
 
     public const byte StatusOk = 0, StatusIoError = 1, StatusUnsupported = 2;
@@ -126,5 +131,7 @@ internal static class VhostProtocol
     public const int DescriptorBytes = 16;
 }
 
-/// <summary>The guest or the front end has broken the rules; the message says which. Its queue or its connection ends, nothing else.</summary>
+/// <summary>
+/// The guest or the front end has broken the rules; the message says which. Its queue or its connection ends, nothing else.
+/// </summary>
 internal sealed class VhostException(string message) : Exception(message);

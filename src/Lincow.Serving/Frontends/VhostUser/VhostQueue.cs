@@ -3,8 +3,8 @@ using Lincow.Linux;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// One virtqueue: its descriptors for kicks and calls, and the pump that takes requests off its ring while there are any and there is room. A
-/// ring runs from SET_VRING_KICK to GET_VRING_BASE; one that breaks the rules stops there and then, and others go on.
+/// One virtqueue: its descriptors for kicks and calls, and the pump that takes requests off its ring while there are any and there is room.
+/// A ring runs from SET_VRING_KICK to GET_VRING_BASE; one that breaks the rules stops there and then, and others go on.
 /// </summary>
 internal sealed class VhostQueue : IDisposable
 {
@@ -143,7 +143,8 @@ internal sealed class VhostQueue : IDisposable
     }
 
     /// <summary>A request has ended; its object is free again.</summary>
-    /// <param name="ring">The one that it was taken off. If that has been stopped, nobody is told, and least of all the ring that took its place.</param>
+    /// <param name="ring">The one that it was taken off. If that has been stopped, nobody is told, and least of all the ring that took its
+    /// place.</param>
     public void Ended(VhostRequest request, VirtRing ring, int id, int ringEntries, int inflightEntry, uint writtenBytes)
     {
         InFlight--;
@@ -178,7 +179,9 @@ internal sealed class VhostQueue : IDisposable
         }
     }
 
-    /// <summary>The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on behind those.</summary>
+    /// <summary>
+    /// The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on after those.
+    /// </summary>
     private void Break(string why)
     {
         // mutation: stopped-ring-forgets-where-it-was

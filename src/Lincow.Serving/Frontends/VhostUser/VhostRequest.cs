@@ -5,9 +5,9 @@ using Lincow.Requests;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// One request of the guest (virtio 1.2, section 5.2.6): judged once, here, then carried out by the device. Data in one piece of guest memory goes
-/// straight between there and the device; else it is gathered or scattered through a buffer. A request that breaks the block device's rules gets
-/// its error status; one that can't even be answered breaks its queue.
+/// One request of the guest (virtio 1.2, section 5.2.6): judged once, here, then carried out by the device. Data in one piece of guest
+/// memory goes straight between there and the device; else it is gathered or scattered through a buffer. A request that breaks the block
+/// device's rules gets its error status; one that can't even be answered breaks its queue.
 /// </summary>
 internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
 {
@@ -62,7 +62,8 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
                 break;
             default:
                 // Of a read-only disk, what would change it fails; what nobody offered is unknown.
-                End(_session.Device.IsReadOnly && type is VirtioBlkType.Out or VirtioBlkType.Discard or VirtioBlkType.WriteZeroes ? VhostProtocol.StatusIoError : VhostProtocol.StatusUnsupported);
+                End(_session.Device.IsReadOnly && type is VirtioBlkType.Out or VirtioBlkType.Discard or VirtioBlkType.WriteZeroes
+                    ? VhostProtocol.StatusIoError : VhostProtocol.StatusUnsupported);
                 break;
         }
     }
@@ -81,13 +82,16 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             Continue();
     }
 
-    private bool MayBeLost => !_session.Device.IsPersistent || ((Flags & BlockFlags.ForceUnitAccess) == 0 && _session.Device.HasUncommitted);
+    private bool MayBeLost =>
+        !_session.Device.IsPersistent || ((Flags & BlockFlags.ForceUnitAccess) == 0 && _session.Device.HasUncommitted);
 
-    private bool IsWithin(ulong sector, ulong count) => sector <= (ulong)_session.Config.Sectors && count <= (ulong)_session.Config.Sectors - sector;
+    private bool IsWithin(ulong sector, ulong count) =>
+        sector <= (ulong)_session.Config.Sectors && count <= (ulong)_session.Config.Sectors - sector;
 
     private void Transfer(DescriptorChain chain, BlockOperation operation, ulong sector, long byteCount)
     {
-        if (byteCount % (1 << VhostProtocol.SectorShift) != 0 || byteCount > VhostProtocol.MaxDataBytes || !IsWithin(sector, (ulong)byteCount >> VhostProtocol.SectorShift))
+        if (byteCount % (1 << VhostProtocol.SectorShift) != 0 || byteCount > VhostProtocol.MaxDataBytes
+            || !IsWithin(sector, (ulong)byteCount >> VhostProtocol.SectorShift))
         {
             End(VhostProtocol.StatusIoError);
             return;
@@ -103,7 +107,8 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
         Buffer = chain.FindWhole(isRead, skipped, byteCount);
         if (Buffer == 0 || Buffer % _session.AlignmentBytes != 0)
         {
-            if (!_session.TryTakeBuffer(byteCount, out _bounce) || (isRead && !_session.TryTakeBuffer((long)chain.WritableSegments * sizeof(Segment), out _pieces)))
+            if (!_session.TryTakeBuffer(byteCount, out _bounce)
+                || (isRead && !_session.TryTakeBuffer((long)chain.WritableSegments * sizeof(Segment), out _pieces)))
             {
                 End(VhostProtocol.StatusIoError);
                 return;
@@ -125,7 +130,8 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
     private void Zero(DescriptorChain chain, VirtioBlkType type)
     {
         var byteCount = chain.ReadableBytes - VhostProtocol.RequestHeaderBytes;
-        if (byteCount == 0 || byteCount % VhostProtocol.ZeroRangeBytes != 0 || byteCount > VhostProtocol.MaxZeroRanges * VhostProtocol.ZeroRangeBytes)
+        if (byteCount == 0 || byteCount % VhostProtocol.ZeroRangeBytes != 0
+            || byteCount > VhostProtocol.MaxZeroRanges * VhostProtocol.ZeroRangeBytes)
         {
             End(VhostProtocol.StatusIoError);
             return;
@@ -161,7 +167,8 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
     private (ulong Sector, uint Count, uint Flags) RangeAt(int index)
     {
         var range = new ReadOnlySpan<byte>((byte*)_bounce.Address + index * VhostProtocol.ZeroRangeBytes, VhostProtocol.ZeroRangeBytes);
-        return (BinaryPrimitives.ReadUInt64LittleEndian(range), BinaryPrimitives.ReadUInt32LittleEndian(range[8..]), BinaryPrimitives.ReadUInt32LittleEndian(range[12..]));
+        return (BinaryPrimitives.ReadUInt64LittleEndian(range), BinaryPrimitives.ReadUInt32LittleEndian(range[8..]),
+            BinaryPrimitives.ReadUInt32LittleEndian(range[12..]));
     }
 
     private void Submit()

@@ -4,8 +4,9 @@ using Lincow.Serving.Exports;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// The front end that uses one device by one socket: QEMU, Cloud Hypervisor, Firecracker. One at a time, for two guests with one disk would ruin it; the
-/// next is accepted when the first is gone. It is accepted on the loop in front; from <see cref="Take"/> on it belongs to the device's loop.
+/// The front end that uses one device by one socket: QEMU, Cloud Hypervisor, Firecracker. One at a time, for two guests with one disk would
+/// ruin it; the next is accepted when the first is gone. It is accepted on the loop in front; from <see cref="Take"/> on it belongs to the
+/// device's loop.
 /// </summary>
 /// <param name="export">The device.</param>
 /// <param name="resume">Has the next one accepted. Called from the device's loop.</param>
@@ -20,7 +21,9 @@ internal sealed class VhostServer(Export export, Action resume, Action<string> l
     private bool _isStopping;
     private Action? _stopped;
 
-    /// <summary>Takes over the socket of a front end, on any thread. False, as an <see cref="Acceptor"/> asks: nobody else until this one is gone.</summary>
+    /// <summary>
+    /// Takes over the socket of a front end, on any thread. False, as an <see cref="Acceptor"/> asks: nobody else until this one is gone.
+    /// </summary>
     public bool Take(int socket)
     {
         Volatile.Write(ref _onItsWay, socket);
@@ -34,7 +37,9 @@ internal sealed class VhostServer(Export export, Action resume, Action<string> l
     /// <summary>Whether a virtual machine is connected. On the device's loop.</summary>
     public bool IsConnected => _session is not null;
 
-    /// <summary>Finishes what is in flight, and calls back when the connection is closed. On the device's loop; nobody may be accepted any more.</summary>
+    /// <summary>
+    /// Finishes what is in flight, and calls back when the connection is closed. On the device's loop; nobody may be accepted any more.
+    /// </summary>
     public void Stop(Action stopped)
     {
         (_stopped, _isStopping) = (stopped, true);

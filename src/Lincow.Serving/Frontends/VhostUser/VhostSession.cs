@@ -8,14 +8,14 @@ using Lincow.Serving.Exports;
 namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// A connected front end, on the loop of its device: receives its messages one by one (<see cref="VhostMessages"/> says what each does), and ends
-/// in order.
+/// A connected front end, on the loop of its device: receives its messages one by one (<see cref="VhostMessages"/> says what each does),
+/// and ends in order.
 ///
 ///     message -> handled -> acknowledged -> next message
 ///                   \-> first everything in flight that it concerns has to end
 ///
-/// Invariants: memory is unmapped, and descriptors are closed, only when no request is in flight that could touch them; nothing here waits for the
-/// front end.
+/// Invariants: memory is unmapped, and descriptors are closed, only when no request is in flight that could touch them; nothing here waits
+/// for the front end.
 /// </summary>
 internal sealed unsafe class VhostSession : IDisposable
 {
@@ -50,7 +50,8 @@ internal sealed unsafe class VhostSession : IDisposable
 
     /// <summary>Null, and the socket the caller's still, when there is no memory for it.</summary>
     public static VhostSession? TryOpen(Export export, int socket, Action<string> log, Action closed) =>
-        export.Loop.Buffers.TryRent(VhostProtocol.HeaderBytes + VhostProtocol.MaxPayloadBytes, out var input) ? new VhostSession(export, socket, input, log, closed) : null;
+        export.Loop.Buffers.TryRent(VhostProtocol.HeaderBytes + VhostProtocol.MaxPayloadBytes, out var input)
+            ? new VhostSession(export, socket, input, log, closed) : null;
 
     public IoLoop Loop => _export.Loop;
 
@@ -80,7 +81,9 @@ internal sealed unsafe class VhostSession : IDisposable
 
     public bool HasRoom => _bounceBytes < VhostProtocol.MaxBounceBytes;
 
-    /// <summary>The guest has no flush, or wants none: then every write is on stable storage when it ends (virtio 1.2, section 5.2.5.2).</summary>
+    /// <summary>
+    /// The guest has no flush, or wants none: then every write is on stable storage when it ends (virtio 1.2, section 5.2.5.2).
+    /// </summary>
     public bool MustForceWrites => _messages.IsWriteThrough;
 
     private ReadOnlySpan<byte> Header => new((void*)_input.Address, VhostProtocol.HeaderBytes);
@@ -122,7 +125,9 @@ internal sealed unsafe class VhostSession : IDisposable
 
     public int PeekDescriptor(int index) => _descriptors[index];
 
-    /// <summary>Does something when no request of the queue (null: of any) is in flight; until then none is taken, and no message either.</summary>
+    /// <summary>
+    /// Does something when no request of the queue (null: of any) is in flight; until then none is taken, and no message either.
+    /// </summary>
     public void AfterDrain(VhostQueue? queue, Action then)
     {
         if (queue is not null)
@@ -137,7 +142,8 @@ internal sealed unsafe class VhostSession : IDisposable
         BinaryPrimitives.WriteUInt32LittleEndian(reply[4..], VhostProtocol.Version | VhostProtocol.FlagReply);
         BinaryPrimitives.WriteInt32LittleEndian(reply[8..], payload.Length);
         payload.CopyTo(reply[VhostProtocol.HeaderBytes..]);
-        var result = DescriptorSocket.TrySend(_socket, reply[..(VhostProtocol.HeaderBytes + payload.Length)], descriptor < 0 ? [] : [descriptor]);
+        var result = DescriptorSocket.TrySend(_socket, reply[..(VhostProtocol.HeaderBytes + payload.Length)], descriptor < 0 ? []
+            : [descriptor]);
         if (result < 0)
             End(result == -Errno.Again ? "the front end doesn't read its replies" : null);
     }
@@ -223,11 +229,15 @@ internal sealed unsafe class VhostSession : IDisposable
         Leave();
     }
 
-    /// <summary>Receives the rest of a header, or of a payload: never more, as descriptors come with the first byte of their message.</summary>
+    /// <summary>
+    /// Receives the rest of a header, or of a payload: never more, as descriptors come with the first byte of their message.
+    /// </summary>
     private bool TryReceive()
     {
-        var wanted = _have < VhostProtocol.HeaderBytes ? VhostProtocol.HeaderBytes - _have : VhostProtocol.HeaderBytes + (int)PayloadBytes - _have;
-        var result = DescriptorSocket.TryReceive(_socket, _input.Address + _have, wanted, _descriptors.AsSpan(_descriptorCount), out var count);
+        var wanted = _have < VhostProtocol.HeaderBytes
+            ? VhostProtocol.HeaderBytes - _have : VhostProtocol.HeaderBytes + (int)PayloadBytes - _have;
+        var result = DescriptorSocket.TryReceive(_socket, _input.Address + _have, wanted, _descriptors.AsSpan(_descriptorCount),
+            out var count);
         _descriptorCount += count;
         if (result == -Errno.Again)
             return false;
@@ -244,7 +254,8 @@ internal sealed unsafe class VhostSession : IDisposable
         }
         if (_have != VhostProtocol.HeaderBytes)
             return true;
-        if ((Flags & VhostProtocol.VersionMask) != VhostProtocol.Version || (Flags & VhostProtocol.FlagReply) != 0 || PayloadBytes > VhostProtocol.MaxPayloadBytes)
+        if ((Flags & VhostProtocol.VersionMask) != VhostProtocol.Version || (Flags & VhostProtocol.FlagReply) != 0
+            || PayloadBytes > VhostProtocol.MaxPayloadBytes)
         {
             End($"a message with flags {Flags:x} and {PayloadBytes} bytes is none of the protocol's");
             return false;

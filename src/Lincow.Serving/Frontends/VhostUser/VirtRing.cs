@@ -8,11 +8,13 @@ namespace Lincow.Serving.Frontends.VhostUser;
 /// <param name="Driver">The available ring, or the driver's event suppression.</param>
 /// <param name="Device">The used ring, or the device's event suppression.</param>
 /// <param name="Inflight">The queue's region of the in-flight memory; 0 without one.</param>
-internal readonly record struct RingPlace(int Entries, nint Table, nint Driver, nint Device, bool HasIndirect, bool HasEventIndex, nint Inflight);
+internal readonly record struct RingPlace(int Entries, nint Table, nint Driver, nint Device, bool HasIndirect, bool HasEventIndex,
+    nint Inflight);
 
 /// <summary>
-/// A virtqueue as the device sees it. Takes requests off it and gives them back, says when the other side wants to hear of it, and keeps the record
-/// of what is in flight. Nothing that the ring says is believed before it has been checked; a broken rule is a <see cref="VhostException"/>.
+/// A virtqueue as the device sees it. Takes requests off it and gives them back, says when the other side wants to hear of it, and keeps
+/// the record of what is in flight. Nothing that the ring says is believed before it has been checked; a broken rule is a
+/// <see cref="VhostException"/>.
 /// </summary>
 internal abstract class VirtRing(RingPlace place)
 {
@@ -37,12 +39,13 @@ internal abstract class VirtRing(RingPlace place)
     /// <summary>Whether the driver wants to be called for what was given back since it was asked last.</summary>
     public abstract bool ShouldCall();
 
-    public static VirtRing Create(RingPlace place, bool isPacked, uint ringBase) => isPacked ? new PackedRing(place, ringBase) : new SplitRing(place, ringBase);
+    public static VirtRing Create(RingPlace place, bool isPacked, uint ringBase) =>
+        isPacked ? new PackedRing(place, ringBase) : new SplitRing(place, ringBase);
 
     /// <summary>Whether the step from old to new passes the event that the other side waits for (virtio 1.2, section 2.7.10).</summary>
     protected static bool Passes(int wanted, int now, int before) => (ushort)(now - wanted - 1) < (ushort)(now - before);
 
-    /// <summary>Orders what is in shared memory: all before this is seen before all behind it.</summary>
+    /// <summary>Orders what is in shared memory: all before this is seen before all that follows.</summary>
     protected static void Fence() => Interlocked.MemoryBarrier();
 }
 
@@ -57,7 +60,8 @@ internal abstract class VirtRing(RingPlace place)
 internal sealed class SplitRing : VirtRing
 {
     private const ushort NoNotify = 1, NoInterrupt = 1;
-    private const int InflightVersion = 8, InflightCount = 10, InflightBatch = 12, InflightUsed = 14, InflightHead = 16, InflightEntry = 16, EntryCounter = 8;
+    private const int InflightVersion = 8, InflightCount = 10, InflightBatch = 12, InflightUsed = 14, InflightHead = 16, InflightEntry = 16,
+        EntryCounter = 8;
 
     private readonly int _mask;
     private readonly Queue<int> _left = new();

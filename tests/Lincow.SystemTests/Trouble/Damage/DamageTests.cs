@@ -9,7 +9,8 @@ public class DamageTests
     public void What_is_not_an_overlay_is_refused_by_every_command()
     {
         using var scratch = new Scratch();
-        foreach (var path in new[] { scratch.Random("noise", 1 << 20), scratch.Sparse("zeroes", 1 << 20), scratch.Sparse("empty", 0), scratch.Random("short", 100) })
+        foreach (var path in new[] { scratch.Random("noise", 1 << 20), scratch.Sparse("zeroes", 1 << 20), scratch.Sparse("empty", 0),
+            scratch.Random("short", 100) })
         {
             foreach (var command in new[] { "info", "map", "check", "reset" })
                 Assert.Contains($"{path}: is not a lincow overlay", Cli.Fails(command, path));
@@ -130,7 +131,8 @@ public class DamageTests
             Tool.Ok("nbdcopy", Slice(scratch, scratch["evil.cow"], 1 << 20), server.Uri);
             server.Stop();
         }
-        Assert.True(Scratch.ReadAt(data, 0, 8).AsSpan().SequenceEqual("LINCOW\r\n"u8), "the guest's superblock is where a superblock could be");
+        Assert.True(Scratch.ReadAt(data, 0, 8).AsSpan().SequenceEqual("LINCOW\r\n"u8),
+            "the guest's superblock is where a superblock could be");
         var facts = Cli.Info(data);
         Assert.Equal(("zero:1M", map), (facts.Origin.Uri, facts.MapPath));
     }

@@ -20,8 +20,10 @@ public class KeepAliveTests
         client.GetStream().ReadExactly(new byte[18]);
         var port = ((IPEndPoint)client.Client.LocalEndPoint!).Port.ToString("X4", CultureInfo.InvariantCulture);
         // proc(5): the sixth field begins with the timer that is running; 2 is keepalive.
-        Assert.True(SpinWait.SpinUntil(() => File.ReadLines("/proc/net/tcp").Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
-            .Any(fields => fields[2].EndsWith(":" + port, StringComparison.Ordinal) && fields[5].StartsWith("02:", StringComparison.Ordinal)), 10_000), "no keepalive timer runs");
+        Assert.True(SpinWait.SpinUntil(() =>
+            File.ReadLines("/proc/net/tcp").Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Any(fields => fields[2].EndsWith(":" + port, StringComparison.Ordinal)
+                && fields[5].StartsWith("02:", StringComparison.Ordinal)), 10_000), "no keepalive timer runs");
         server.Stop();
     }
 }

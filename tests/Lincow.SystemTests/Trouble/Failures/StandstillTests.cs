@@ -6,7 +6,10 @@ using Lincow.SystemTests.Harness;
 
 namespace Lincow.SystemTests.Trouble.Failures;
 
-/// <summary>One overlay's storage stands still, fails, or its log does: everybody else goes on, questions are answered, and the server comes to its end.</summary>
+/// <summary>
+/// One overlay's disk stands still, fails, or its log does: everybody else goes on, questions are answered, and the server comes to its
+/// end.
+/// </summary>
 public sealed class StandstillTests : IDisposable
 {
     private readonly Scratch _scratch = new();
@@ -30,7 +33,8 @@ public sealed class StandstillTests : IDisposable
         };
         // A transient overlay is served alone: its neighbour is another server's.
         var others = what == "transient" ? [] : new[] { Made("b.cow"), Made("c.cow") };
-        using var server = LincowServer.Start([.. frozen, .. others, "--stop-timeout", "2", "--nbd", "unix:" + _scratch.NewSocket()], Math.Max(1, others.Length + 1));
+        using var server = LincowServer.Start([.. frozen, .. others, "--stop-timeout", "2", "--nbd", "unix:" + _scratch.NewSocket()],
+            Math.Max(1, others.Length + 1));
         var name = what == "transient" ? "zero" : "a";
         using var a = RawClient.Ready(server.Uri, name);
         Assert.Equal(0u, a.Ask(RawClient.Write, 0, 4 << 20, new byte[4 << 20]).Error);
@@ -121,12 +125,11 @@ public sealed class StandstillTests : IDisposable
     [Fact]
     public void Servers_that_stand_still_are_waited_for_together()
     {
-        var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = _scratch["run"] };
-        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start([Made($"still{i}.cow"), "--nbd", "unix:" + _scratch.NewSocket()], environment: alone)).ToList();
+        var servers = Enumerable.Range(0, 4).Select(i => LincowServer.Start(_scratch, Made($"still{i}.cow"))).ToList();
         servers.ForEach(server => server.Pause());
         // Each is given five seconds.
         var clock = Stopwatch.StartNew();
-        var said = Cli.Ok(alone, "status");
+        var said = Cli.Ok("status");
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(15));
         Assert.All(Enumerable.Range(0, 4), i => Assert.Contains($"still{i}: ", said));
         Assert.Equal(4, said.Split("it doesn't answer").Length - 1);
@@ -172,10 +175,11 @@ public sealed class StandstillTests : IDisposable
         var overlay = Made("a.cow");
         var (socket, vhost) = (_scratch.NewSocket(), _scratch.NewSocket());
         // Standard error is a pipe whose reader sleeps.
-        using var shell = Process.Start(new ProcessStartInfo("bash", ["-c", "exec \"$@\" 2> >(exec sleep 60)", "-", Cli.Binary, "serve", overlay, "--nbd", "unix:" + socket, "--vhost-user", vhost])
+        using var shell = Surroundings.Start(new ProcessStartInfo("bash",
+            ["-c", "exec \"$@\" 2> >(exec sleep 60)", "-", Cli.Binary, "serve", overlay, "--nbd", "unix:" + socket, "--vhost-user", vhost])
         {
             RedirectStandardOutput = true,
-        })!;
+        });
         try
         {
             Assert.StartsWith("ready", shell.StandardOutput.ReadLine());
@@ -221,5 +225,6 @@ public sealed class StandstillTests : IDisposable
 
     // XFS_IOC_GOINGDOWN, without flushing the log.
     private static void ShutDown(string mounted) =>
-        Tool.Ok("python3", "-c", "import fcntl, os, struct, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))", mounted);
+        Tool.Ok("python3", "-c",
+            "import fcntl, os, struct, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))", mounted);
 }

@@ -19,7 +19,8 @@ public class CreateTests
     {
         using var scratch = new Scratch();
         scratch.Random("@origin.img", 1 << 20);
-        var said = Tool.Ok("sh", "-ec", $"cd {scratch.Directory}; {Cli.Binary} create @o.cow --origin @origin.img --quiet; {Cli.Binary} info @o.cow");
+        var said = Tool.Ok("sh", "-ec",
+            $"cd {scratch.Directory}; {Cli.Binary} create @o.cow --origin @origin.img --quiet; {Cli.Binary} info @o.cow");
         Assert.Contains(scratch["@origin.img"], said);
         Assert.True(File.Exists(scratch["@o.cow"]));
     }
@@ -37,7 +38,8 @@ public class CreateTests
         var binary = scratch["lincow"];
         File.Copy(Cli.Binary, binary);
         Tool.Ok("chmod", "755", binary);
-        var result = Tool.Run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary, "create", scratch["o.cow"], "--origin", origin);
+        var result = Tool.Run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary, "create", scratch["o.cow"], "--origin",
+            origin);
         var error = Cli.Error(result, Cli.Failed);
         Assert.Contains(origin, error);
         Assert.Contains("permission denied", error, StringComparison.OrdinalIgnoreCase);
@@ -62,7 +64,8 @@ public class CreateTests
     public void What_is_no_file_or_block_device_can_not_be_an_origin(string origin, string reason)
     {
         using var scratch = new Scratch();
-        using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Unspecified);
+        using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream,
+            System.Net.Sockets.ProtocolType.Unspecified);
         if (origin == "FIFO")
             Tool.Ok("mkfifo", origin = scratch["fifo"]);
         if (origin == "SOCKET")
@@ -229,7 +232,9 @@ public class CreateTests
         Cli.Ok("create", scratch["a.cow"], "--origin", scratch["origin.img"], "--store", store);
         Assert.Contains("is itself a lincow overlay", AssertRefused(scratch, "--origin", scratch["a.cow"]));
         foreach (var cache in (string[])["writeback", "none"])
-            Assert.Contains("is itself a lincow overlay", Cli.Fails("serve", "--origin", scratch["a.cow"], "--cache", cache, "--nbd", "unix:" + scratch.NewSocket()));
-        Assert.Contains("is itself a lincow overlay", Cli.Fails("serve", "--snapshot-origin", scratch["a.cow"], scratch["a.cow"], "--nbd", "unix:" + scratch.NewSocket()));
+            Assert.Contains("is itself a lincow overlay",
+                Cli.Fails("serve", "--origin", scratch["a.cow"], "--cache", cache, "--nbd", "unix:" + scratch.NewSocket()));
+        Assert.Contains("is itself a lincow overlay",
+            Cli.Fails("serve", "--snapshot-origin", scratch["a.cow"], scratch["a.cow"], "--nbd", "unix:" + scratch.NewSocket()));
     }
 }

@@ -190,7 +190,9 @@ public class HandshakeTests
         return () => { };
     });
 
-    /// <summary>Lets a guest in; afterwards others are still served, and the server still stops on SIGTERM, with the guest still connected.</summary>
+    /// <summary>
+    /// Lets a guest in; afterwards others are still served, and the server still stops on SIGTERM, with the guest still connected.
+    /// </summary>
     internal static void Meet(Func<string, Action> guest, params string[] serve)
     {
         using var served = new ServedOverlay(serve: serve);

@@ -11,7 +11,8 @@ public class PermissionTests
     public void Overlays_and_maps_are_made_0600()
     {
         using var scratch = new Scratch();
-        Shell($"umask 0; '{Cli.Binary}' create '{scratch["front.cow"]}' --origin zero:1M --quiet; '{Cli.Binary}' create '{scratch["a.img"]}' --map '{scratch["a.map"]}' --origin zero:1M --quiet");
+        Shell($"umask 0; '{Cli.Binary}' create '{scratch["front.cow"]}' --origin zero:1M --quiet; '{Cli.Binary}' create "
+            + $"'{scratch["a.img"]}' --map '{scratch["a.map"]}' --origin zero:1M --quiet");
         foreach (var path in new[] { scratch["front.cow"], scratch["a.img"], scratch["a.map"] })
             Assert.Equal(Mode0600, Mode(path));
     }
@@ -41,7 +42,7 @@ public class PermissionTests
             TMPDIR='{{scratch.Directory}}' '{{Cli.Binary}}' run --origin zero:1M -- sh -c '
                 socket=${LINCOW_URI#*socket=}
                 stat -c %a "$socket" "$(dirname "$socket")" >"{{scratch["modes"]}}"
-                for d in /proc/$PPID/fd/*; do case $(readlink $d) in *deleted*) stat -L -c %a $d >>"{{scratch["modes"]}}";; esac; done'
+                for d in /proc/$PPID/fd/*; do case $(readlink $d) in {{scratch.Directory}}/*deleted*) stat -L -c %a $d >>"{{scratch["modes"]}}";; esac; done'
             """);
         Assert.Equal([Mode0600, "700", Mode0600], File.ReadAllLines(scratch["modes"]));
     }

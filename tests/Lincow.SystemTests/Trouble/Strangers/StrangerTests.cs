@@ -3,7 +3,9 @@ using Lincow.SystemTests.Harness;
 
 namespace Lincow.SystemTests.Trouble.Strangers;
 
-/// <summary>An overlay from elsewhere names files of its author's choice: none of them is opened without the user's word (SECURITY.md).</summary>
+/// <summary>
+/// An overlay from elsewhere names files of its author's choice: none of them is opened without the user's word (SECURITY.md).
+/// </summary>
 public class StrangerTests
 {
     private const int OriginUriAt = 192, DataPathAt = 2304, MarkAt = 3336;

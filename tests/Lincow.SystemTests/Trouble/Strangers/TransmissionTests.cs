@@ -218,16 +218,18 @@ public class TransmissionTests
             client.Send(RawClient.Request(RawClient.Write, 2, 0, 1 << 20));
         }
         HandshakeTests.AssertServes(served.Uri);
-        Assert.True(SpinWait.SpinUntil(() => OpenDescriptors(served.Server.Id) <= before, TimeSpan.FromSeconds(10)), $"{before} descriptors were open before, {OpenDescriptors(served.Server.Id)} now");
+        Assert.True(SpinWait.SpinUntil(() => OpenDescriptors(served.Server.Id) <= before, TimeSpan.FromSeconds(10)),
+            $"{before} descriptors were open before, {OpenDescriptors(served.Server.Id)} now");
         Assert.InRange(served.Server.ResidentKiB, 1, 128 << 10);
         served.Stop();
     }
 
     [Fact]
-    public void Requests_behind_a_disconnect_are_not_answered_and_those_before_it_are() => HandshakeTests.Meet(uri =>
+    public void Requests_after_a_disconnect_are_not_answered_and_those_before_it_are() => HandshakeTests.Meet(uri =>
     {
         using var client = RawClient.Ready(uri);
-        client.Send([.. RawClient.Request(RawClient.Read, 1, 0, 512), .. RawClient.Request(RawClient.Disconnect, 2, 0, 0), .. RawClient.Request(RawClient.Read, 3, 0, 512)]);
+        client.Send([.. RawClient.Request(RawClient.Read, 1, 0, 512), .. RawClient.Request(RawClient.Disconnect, 2, 0, 0),
+            .. RawClient.Request(RawClient.Read, 3, 0, 512)]);
         client.Receive(16 + 512);
         client.AssertClosed();
     });
@@ -254,7 +256,8 @@ public class TransmissionTests
     }
 
     /// <summary>Asks for gigabytes and reads nothing of it.</summary>
-    private static void FloodWithReads(RawClient client) => Assert.True(client.Flood(RawClient.Request(RawClient.Read, 1, 0, 16 << 20)) >= 28);
+    private static void FloodWithReads(RawClient client) =>
+        Assert.True(client.Flood(RawClient.Request(RawClient.Read, 1, 0, 16 << 20)) >= 28);
 
     private static int OpenDescriptors(int process) => Directory.GetFiles($"/proc/{process}/fd").Length;
 }

@@ -4,7 +4,7 @@ using Lincow.Tests.Linux.Loops;
 
 namespace Lincow.Tests.Engine.Blobs;
 
-/// <summary>The real storage, over both loops: what it promises whatever way an operation takes.</summary>
+/// <summary>The blob of a real file, over both loops: what it promises whatever way an operation takes.</summary>
 public sealed unsafe class FileBlobTests
 {
     public static TheoryData<string, int> LoopsAndLengths
@@ -15,7 +15,8 @@ public sealed unsafe class FileBlobTests
             foreach (var loop in new[] { "io_uring", "posix" })
             {
                 // Around the piece, around what is still done in place, and several pieces with a rest.
-                foreach (var length in new[] { 1, FileBlob.PieceBytes - 1, FileBlob.PieceBytes + 1, 128 << 10, (128 << 10) + 1, (1 << 20) + 12_345 })
+                foreach (var length in new[] { 1, FileBlob.PieceBytes - 1, FileBlob.PieceBytes + 1, 128 << 10, (128 << 10) + 1,
+                    (1 << 20) + 12_345 })
                     data.Add(loop, length);
             }
             return data;
@@ -85,7 +86,7 @@ public sealed unsafe class FileBlobTests
         foreach (var trim in trims)
             blob.PunchHole(0, 4096, trim);
         Assert.Equal(trims.Count - FileBlob.MaxWorkerOperations, blob.WaitingForWorkers);
-        // Of another storage, so it stands in no queue.
+        // Of another blob, so it stands in no queue.
         var free = new Waiter();
         other.PunchHole(0, 4096, free);
         Assert.Equal(0, other.WaitingForWorkers);

@@ -1,12 +1,13 @@
 using Lincow.Conversion;
 using Lincow.Linux;
+using Lincow.Stores;
 
 namespace Lincow.Tests.Engine.Conversion;
 
 /// <summary>Changes carried from format to format stay what they were; what can't be carried leaves nothing.</summary>
 public sealed class ConverterTests : IDisposable
 {
-    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()];
+    private static readonly IChangeFormat[] Formats = [.. StoreChangeFormat.All, new UmlCowFormat()];
 
     private readonly string _directory = Directory.CreateTempSubdirectory("lincow-c").FullName;
 
@@ -31,10 +32,12 @@ public sealed class ConverterTests : IDisposable
                 var format = Formats[random.Next(Formats.Length)];
                 long? chunk = format is UmlCowFormat || random.Next(3) == 0 ? null : 512L << random.Next(9);
                 var next = At($"next{turn}.{step}");
-                var report = new OverlayConverter(Formats).Run(new ConvertOptions { Source = path, Destination = next, Origin = origin, To = format.Name, ChunkBytes = chunk });
+                var report = new OverlayConverter(Formats)
+                    .Run(new ConvertOptions { Source = path, Destination = next, Origin = origin, To = format.Name, ChunkBytes = chunk });
                 Assert.Equal(chunk ?? report.ChunkSize, report.ChunkSize);
                 using var source = format.Open(new ChangeSourceOptions { Path = next, Origin = origin });
-                model.AssertReadBy(source, $"seed {seed}, turn {turn}, step {step}: {path} to {format.Name} with chunks of {report.ChunkSize}");
+                model.AssertReadBy(source,
+                    $"seed {seed}, turn {turn}, step {step}: {path} to {format.Name} with chunks of {report.ChunkSize}");
                 path = next;
             }
         }
@@ -46,7 +49,7 @@ public sealed class ConverterTests : IDisposable
         var model = new RandomChanges(new Random(7));
         File.WriteAllBytes(At("origin"), model.Origin);
         model.WriteTo(At("work.cow"), At("origin"));
-        var error = Assert.Throws<LincowException>(() => new OverlayConverter([new LinearFormat(), new ForgetfulFormat()])
+        var error = Assert.Throws<LincowException>(() => new OverlayConverter([StoreChangeFormat.Of("linear"), new ForgetfulFormat()])
             .Run(new ConvertOptions { Source = At("work.cow"), Destination = At("new"), To = "forgetful" }));
         Assert.Contains("read back", error.Message);
         Assert.Equal(["origin", "work.cow"], Directory.GetFiles(_directory).Select(Path.GetFileName).Order());
@@ -55,8 +58,15 @@ public sealed class ConverterTests : IDisposable
     [Fact]
     public void A_header_of_User_mode_Linux_has_its_fields_where_the_kernel_has_them()
     {
-        var block = new UmlCowHeader { DeviceBytes = 0x0102030405060800, ModifiedSeconds = 0x11223344, Alignment = 8192, BackingPath = "/a" }.Encode();
-        Assert.Equal("4f4f4f4d0000000311223344" + "0102030405060800" + "00000200" + "00002000" + "00000000" + "2f6100", System.Convert.ToHexStringLower(block.AsSpan(0, 35)));
+        var block = new UmlCowHeader
+        {
+            DeviceBytes = 0x0102030405060800,
+            ModifiedSeconds = 0x11223344,
+            Alignment = 8192,
+            BackingPath = "/a"
+        }.Encode();
+        Assert.Equal("4f4f4f4d0000000311223344" + "0102030405060800" + "00000200" + "00002000" + "00000000" + "2f6100",
+            System.Convert.ToHexStringLower(block.AsSpan(0, 35)));
         Assert.Equal(4128, block.Length);
         var small = new UmlCowHeader { DeviceBytes = 16 << 20, ModifiedSeconds = 1, BackingPath = "/a" };
         Assert.Equal((8192, 4096, 12288), (small.BitmapOffset, small.BitmapBytes, small.DataOffset));
@@ -119,7 +129,8 @@ public sealed class ConverterTests : IDisposable
         public void WriteTo(string path, string origin)
         {
             using var file = LinuxFile.CreateNew(path);
-            using var sink = new LinearFormat().Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
+            using var sink = StoreChangeFormat.Of("linear")
+                .Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
             sink.Begin();
             foreach (var range in _ranges)
             {
@@ -136,24 +147,26 @@ public sealed class ConverterTests : IDisposable
             Assert.Equal(_content.Length, source.DeviceBytes);
             var read = new byte[_content.Length];
             source.Read(0, read);
-            Assert.True(read.AsSpan().SequenceEqual(_content), $"{where}: differs from byte {read.AsSpan().CommonPrefixLength(_content)} on");
+            Assert.True(read.AsSpan().SequenceEqual(_content),
+                $"{where}: differs from byte {read.AsSpan().CommonPrefixLength(_content)} on");
             var isChanged = new bool[_content.Length / 512];
             long end = 0;
             foreach (var range in source.Changes())
             {
-                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} behind {end}");
+                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} after {end}");
                 end = range.End;
                 Array.Fill(isChanged, true, (int)(range.Start / 512), (int)(range.Length / 512));
             }
             foreach (var range in _ranges)
-                Assert.True(!isChanged.AsSpan((int)(range.Start / 512), (int)(range.Length / 512)).Contains(false), $"{where}: {range} is no change any more");
+                Assert.True(!isChanged.AsSpan((int)(range.Start / 512), (int)(range.Length / 512)).Contains(false),
+                    $"{where}: {range} is no change any more");
         }
     }
 
     /// <summary>Keeps everything but the last byte of each write.</summary>
     private sealed class ForgetfulFormat : IChangeFormat
     {
-        private readonly SnapshotStoreFormat _inner = new();
+        private readonly StoreChangeFormat _inner = StoreChangeFormat.Of("snapshot");
 
         public string Name => "forgetful";
 

@@ -29,7 +29,8 @@ public class DeviceModelTests
 
     private static readonly Gen<Step> Steps = Gen.Select(
         Gen.Frequency((6, Gen.Const(Kind.Read)), (8, Gen.Const(Kind.Write)), (3, Gen.Const(Kind.Zero)), (2, Gen.Const(Kind.Discard)),
-            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.CopyUp)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)), (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (2, Gen.Const(Kind.Restart)), (3, Gen.Const(Kind.Flush))))),
+            (1, Gen.Const(Kind.ZeroNoHole)), (1, Gen.Const(Kind.CopyUp)), (1, Gen.Const(Kind.Flush)), (1, Gen.Const(Kind.Reopen)),
+                (1, Gen.Frequency((1, Gen.Const(Kind.Reset)), (2, Gen.Const(Kind.Restart)), (3, Gen.Const(Kind.Flush))))),
         Gen.Double[0, 1],
         Gen.OneOf(Gen.Int[1, 600], Gen.Int[1, 9000], Gen.Int[1, 130_000], Of(512, 4096, 8192, 65536)),
         Gen.Byte[1, 255],
@@ -37,12 +38,14 @@ public class DeviceModelTests
 
     private static readonly Gen<OverlayShape> Shapes = Gen.Select(
         Gen.Int[1, 700], Of(9, 10, 12, 14, 16, 18), Gen.Bool, Gen.Double[0, 1],
-        (sectors, shift, separate, share) => new OverlayShape(sectors * 512L, shift, separate, (long)(sectors * 512L * Math.Min(1, share * 1.3))));
+        (sectors, shift, separate, share) =>
+            new OverlayShape(sectors * 512L, shift, separate, (long)(sectors * 512L * Math.Min(1, share * 1.3))));
 
     private static Gen<int> Of(params int[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
 
     private static readonly Gen<(int Seed, int Shift, long Bytes)> Stores = Gen.Select(
-        Gen.Int, Of(9, 9, 10, 12, 13, 16, 18, 20), Gen.Int[1, 700], (seed, shift, units) => (seed, shift, (long)units * 512 << Math.Max(0, shift - 16)));
+        Gen.Int, Of(9, 9, 10, 12, 13, 16, 18, 20), Gen.Int[1, 700], (seed, shift, units) =>
+            (seed, shift, (long)units * 512 << Math.Max(0, shift - 16)));
 
     [Fact]
     public void Random_operations_read_back_as_from_a_byte_array() =>
@@ -56,7 +59,9 @@ public class DeviceModelTests
     public void Random_operations_on_a_snapshot_store_read_back_as_from_a_byte_array() =>
         Gen.Select(Stores, Steps.Array[1, 40], Gen.Bool).Sample((store, steps, aligned) =>
         {
-            using var snapshot = new TestStore(store.Bytes, 1 << store.Shift, seed: store.Seed) { Options = new SessionOptions { AreaCacheBytes = store.Seed % 2 == 0 ? 1 : 1 << 20 } };
+            using var snapshot = new TestStore(store.Bytes, 1 << store.Shift,
+                seed: store.Seed)
+            { Options = new SessionOptions { AreaCacheBytes = store.Seed % 2 == 0 ? 1 : 1 << 20 } };
             Play(snapshot, steps, aligned);
         }, iter: 600);
 
@@ -129,7 +134,8 @@ public class DeviceModelTests
                 break;
             default:
                 range.Clear();
-                Assert.Equal(0, overlay.Zero(offset, length, BlockOperation.WriteZeroes, step.Kind == Kind.ZeroNoHole ? BlockFlags.NoHole : BlockFlags.None));
+                Assert.Equal(0, overlay.Zero(offset, length, BlockOperation.WriteZeroes, step.Kind == Kind.ZeroNoHole ? BlockFlags.NoHole
+                    : BlockFlags.None));
                 break;
         }
     }

@@ -5,12 +5,13 @@ using Lincow.Tests.Engine.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Engine.Device;
 
-/// <summary>What a device does when its storage fails.</summary>
+/// <summary>What a device does when its blobs fail.</summary>
 public class FaultTests
 {
     private static readonly byte[] Chunk = [.. Enumerable.Range(0, 4096).Select(i => (byte)(i * 13 + 1))];
 
-    private static TestOverlay Overlay(bool separate = true, long deviceBytes = 1 << 20) => new(new Random(5), new OverlayShape(deviceBytes, 12, separate, deviceBytes));
+    private static TestOverlay Overlay(bool separate = true, long deviceBytes = 1 << 20) =>
+        new(new Random(5), new OverlayShape(deviceBytes, 12, separate, deviceBytes));
 
     [Fact]
     public void What_a_device_that_outlives_its_server_has_answered_does_not_die_with_a_process()
@@ -22,7 +23,12 @@ public class FaultTests
             // New chunks, parts of chunks, zeroes: each changes the map. No flush.
             Assert.Equal(0, overlay.Write(i * 12288, Chunk));
             Assert.Equal(0, overlay.Write((i * 12288) + 4096 + 512, Chunk[..512]));
-            Assert.Equal(0, overlay.Run(new TestRequest { Operation = Requests.BlockOperation.WriteZeroes, ByteOffset = (i * 12288) + 8192, ByteLength = 4096 }));
+            Assert.Equal(0, overlay.Run(new TestRequest
+            {
+                Operation = Requests.BlockOperation.WriteZeroes,
+                ByteOffset = (i * 12288) + 8192,
+                ByteLength = 4096
+            }));
             overlay.CutPower();
             overlay.Open();
             overlay.Device.OutlivesServer = true;
@@ -143,7 +149,8 @@ public class FaultTests
                 turns = result is null ? turns + 1 : 0;
         }
 
-        static byte[] Marked(int chunk, int count) => [.. Enumerable.Range(chunk * 512, count * 512).Select(i => (byte)(100 + (i / 512 % 100)))];
+        static byte[] Marked(int chunk, int count) =>
+            [.. Enumerable.Range(chunk * 512, count * 512).Select(i => (byte)(100 + (i / 512 % 100)))];
     }
 
     [Theory]
@@ -156,7 +163,8 @@ public class FaultTests
         var random = new Random(17);
         var faults = 0;
         int Fault(FileCall call, long offset) => call == FileCall.Write && random.Next(50) == 0 ? -Errno.IO + (faults++ * 0) : 0;
-        foreach (var disk in device is TestOverlay overlay ? new[] { overlay.MapDisk, overlay.DataDisk } : [((StoreOnSimulatedDisk)device).Disk])
+        foreach (var disk in device is TestOverlay overlay
+            ? new[] { overlay.MapDisk, overlay.DataDisk } : [((StoreOnSimulatedDisk)device).Disk])
             disk.Fault = Fault;
         var (model, failed, flushes, failedFlushes) = (device.OriginContent.ToArray(), 0, 0, 0);
         for (var i = 0; i < requests; i++)
@@ -182,7 +190,8 @@ public class FaultTests
             // Each of its sectors is old or new.
             var now = device.Read(chunk * 4096, 4096);
             for (var sector = 0; sector < 4096; sector += 512)
-                Assert.True(now.AsSpan(sector, 512).SequenceEqual(content.AsSpan(sector, 512)) || now.AsSpan(sector, 512).SequenceEqual(model.AsSpan((chunk * 4096) + sector, 512)));
+                Assert.True(now.AsSpan(sector, 512).SequenceEqual(content.AsSpan(sector, 512))
+                    || now.AsSpan(sector, 512).SequenceEqual(model.AsSpan((chunk * 4096) + sector, 512)));
             now.CopyTo(model, chunk * 4096);
         }
         Assert.True(faults > requests / 100);
@@ -199,7 +208,8 @@ public class FaultTests
         overlay.Write(0, Chunk);
         overlay.DataDisk.Fault = (call, _) => call == FileCall.Flush ? -Errno.IO : 0;
         var flush = new TestRequest { Operation = Requests.BlockOperation.Flush };
-        var reads = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = Requests.BlockOperation.Read, ByteLength = 4096 }).ToList();
+        var reads = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = Requests.BlockOperation.Read, ByteLength = 4096 })
+            .ToList();
         reads.ForEach(read => read.SubmitTo(overlay.Device));
         Assert.Equal(-Errno.IO, overlay.Run(flush));
         // The disk's cache is gone: they may read what was there before the write that had succeeded.
@@ -229,7 +239,8 @@ public class FaultTests
     {
         using var overlay = Overlay();
         overlay.Device.Hold();
-        var requests = Enumerable.Range(0, 8).Select(i => new TestRequest { Operation = Requests.BlockOperation.Write, ByteLength = 4096 }).ToList();
+        var requests = Enumerable.Range(0, 8).Select(i => new TestRequest { Operation = Requests.BlockOperation.Write, ByteLength = 4096 })
+            .ToList();
         for (var i = 0; i < requests.Count; i++)
         {
             requests[i].Content.Fill((byte)(i + 1));

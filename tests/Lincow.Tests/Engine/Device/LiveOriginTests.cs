@@ -6,6 +6,7 @@ using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
 using Lincow.Requests;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Simulation;
 
@@ -45,11 +46,12 @@ public class LiveOriginTests
         File.WriteAllBytes(directory["origin"], [.. Enumerable.Repeat((byte)1, 1 << 20)]);
         File.WriteAllBytes(directory["same-size"], [.. Enumerable.Repeat((byte)2, 1 << 20)]);
         File.WriteAllBytes(directory["smaller"], [.. Enumerable.Repeat((byte)1, 1 << 19)]);
-        OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = StoreKind.Snapshot });
+        OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = "snapshot" });
         var options = new SessionOptions { Overlay = directory["store"], OriginIsLive = true };
         foreach (var other in (string[])["same-size", "smaller"])
         {
-            Assert.Contains("is not the origin", Assert.Throws<LincowException>(() => OverlaySession.Prepare(options with { Origin = directory[other] })).Message);
+            Assert.Contains("is not the origin",
+                Assert.Throws<LincowException>(() => OverlaySession.Prepare(options with { Origin = directory[other] })).Message);
             OverlaySession.Prepare(options with { Origin = directory[other], AcceptOrigin = true }).Dispose();
         }
         OverlaySession.Prepare(options with { Origin = directory["origin"] }).Dispose();
@@ -79,12 +81,17 @@ public class LiveOriginTests
         public Life(ulong seed)
         {
             _random = new SimulationRandom(seed, 1);
-            _machine = new SimulatedMachine(new SimulationCoverage()) { Random = new SimulationRandom(seed, 2), NuisanceOneIn = _random.OneIn(3) ? 10 : 0 };
+            _machine = new SimulatedMachine(new SimulationCoverage())
+            {
+                Random = new SimulationRandom(seed, 2),
+                NuisanceOneIn = _random.OneIn(3) ? 10 : 0
+            };
             _machine.Loop = new SimulatedLoop(_machine);
             _layout = new SnapshotLayout(9 + _random.Next(4));
             _geometry = new Geometry(512 * _random.Next(8, 700), _layout.ChunkShift);
             _identity = new OriginIdentity(OriginKind.BlockDevice, _geometry.DeviceBytes, 0, 0, 0);
-            (_storeDisk, _originDisk) = (new SimulatedDisk("store", FileKind.BlockDevice, 512), new SimulatedDisk("origin", FileKind.BlockDevice, 512));
+            (_storeDisk, _originDisk) = (new SimulatedDisk("store", FileKind.BlockDevice, 512),
+                new SimulatedDisk("origin", FileKind.BlockDevice, 512));
             _storeDisk.Blank(_layout.StoreBytesFor(_geometry.ChunkCount));
             _originDisk.Blank(_geometry.DeviceBytes);
             _machine.Disks.AddRange([_storeDisk, _originDisk]);
@@ -92,7 +99,8 @@ public class LiveOriginTests
             for (var at = 0; at < _frozen.Length; at += 512)
                 BinaryPrimitives.WriteInt64LittleEndian(_frozen.AsSpan(at), 0x1000000L + at);
             _originDisk.Write(0, _frozen);
-            SnapshotAdmin.Lay(new SimulatedFile(_machine, _storeDisk), null, _geometry, new OriginFile("/origin", _identity, null), preallocate: false);
+            SnapshotPlan.Lay(new SimulatedFile(_machine, _storeDisk), null, _geometry, new OriginFile("/origin", _identity, null),
+                preallocate: false);
             _storeDisk.Sync(long.MaxValue);
             _originDisk.Sync(long.MaxValue);
         }
@@ -119,9 +127,13 @@ public class LiveOriginTests
             var loop = _machine.Loop!;
             _machine.Files.Clear();
             var origin = new SimulatedFile(_machine, _originDisk);
-            var session = SnapshotSession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write, rescue: false),
-                new OriginFile("/origin", _identity, new SimulatedFile(_machine, _originDisk)), new SessionOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);
-            var device = new OriginDevice(_geometry, new FileBlob(origin, loop), [session.Device]) { ZeroWindowBytes = 512 * _random.Next(1, 12) };
+            var session = OverlaySession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write,
+                rescue: false),
+                new OriginFile("/origin", _identity, new SimulatedFile(_machine, _originDisk)),
+                    new SessionOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);
+            var device = new OriginDevice(_geometry, new FileBlob(origin, loop),
+                [session.Device])
+            { ZeroWindowBytes = 512 * _random.Next(1, 12) };
             _machine.Arm(_random.OneIn(3) ? 0 : _random.Next(1, 150));
             var writes = new List<Write>();
             for (var left = _random.Next(1, 40); left > 0 && !_machine.IsOff; left--)
@@ -162,7 +174,8 @@ public class LiveOriginTests
             var scan = SnapshotScan.Run(store, _layout, _storeDisk.Length, _geometry.ChunkCount, (_, entry, _) =>
             {
                 var start = (int)entry.OldChunk << _layout.ChunkShift;
-                store.Read(device.AsSpan(start, Math.Min(_layout.ChunkBytes, device.Length - start)), (long)entry.NewChunk << _layout.ChunkShift);
+                store.Read(device.AsSpan(start, Math.Min(_layout.ChunkBytes, device.Length - start)),
+                    (long)entry.NewChunk << _layout.ChunkShift);
             });
             Assert.Empty(scan.Findings);
             Kept = scan.EntryCount;

@@ -6,7 +6,9 @@ using Lincow.Tests.Engine.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Engine.Device;
 
-/// <summary>The system has no memory for a buffer: that is ENOMEM for the request that needed it, whichever of its buffers it was, and nothing else.</summary>
+/// <summary>
+/// The system has no memory for a buffer: that is ENOMEM for the request that needed it, whichever of its buffers it was, and nothing else.
+/// </summary>
 public class MemoryTests
 {
     private const int DeviceBytes = 600 << 10;
@@ -28,14 +30,17 @@ public class MemoryTests
     public void Each_loan_of_a_snapshot_store_may_fail(int shift) =>
         FailEachLoan(() => new TestStore(DeviceBytes, 1 << shift, seed: 4) { Options = new SessionOptions { AreaCacheBytes = 1 } });
 
-    /// <summary>A write that covers whole map pages takes no memory for states: it needs none, and asks for none when its data is written.</summary>
+    /// <summary>
+    /// A write that covers whole map pages takes no memory for states: it needs none, and asks for none when its data is written.
+    /// </summary>
     [Theory]
     [InlineData(9, 0, 32768)]
     [InlineData(9, 15616, 2000)]
     [InlineData(12, 0, 1100)]
     public void Whole_map_pages_need_no_memory(int shift, long firstChunk, long chunkCount)
     {
-        using var overlay = new TestOverlay(new Random(4), new OverlayShape((firstChunk + chunkCount) << shift, shift, IsSeparate: true, 0));
+        using var overlay = new TestOverlay(new Random(4),
+            new OverlayShape((firstChunk + chunkCount) << shift, shift, IsSeparate: true, 0));
         overlay.Buffers.Refuses = _ => true;
         var content = new byte[chunkCount << shift];
         content.AsSpan().Fill(7);

@@ -12,8 +12,9 @@ using Lincow.Stores.Linear;
 namespace Lincow.Tests.Engine.Device;
 
 /// <summary>
-/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a <see cref="NothingBlob"/>, kept busy with requests of 4 KiB: the engine by itself.
-/// For the test of allocations and for the benchmark, which must not measure different things.
+/// A device of 1 GiB in chunks of 4 KiB, linear and transient or an exception store as dm-snapshot has it, over a
+/// <see cref="NothingBlob"/>, kept busy with requests of 4 KiB: the engine by itself. For the test of allocations and for the benchmark,
+/// which must not measure different things.
 /// </summary>
 internal sealed class NullDevice : IDisposable
 {
@@ -32,11 +33,12 @@ internal sealed class NullDevice : IDisposable
 
     /// <param name="nextOffset">Where the next request begins, in bytes.</param>
     /// <param name="kind">How it keeps its chunks.</param>
-    public NullDevice(Func<long> nextOffset, StoreKind kind = StoreKind.Linear)
+    public NullDevice(Func<long> nextOffset, string kind = "linear")
     {
         _nextOffset = nextOffset;
         var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
-        _device = new CowDevice(new LayerStack(kind == StoreKind.Linear ? Linear() : Snapshot(), _blob, origin), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(kind == "linear" ? Linear() : Snapshot(), _blob, origin), _buffers,
+            isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);
     }
@@ -95,7 +97,8 @@ internal sealed class NullDevice : IDisposable
     {
         var geometry = new Geometry(SizeBytes, 12);
         var bytes = new SnapshotLayout(12).StoreBytesFor(geometry.ChunkCount);
-        return new SnapshotStore(geometry, _blob, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites), () => bytes, _buffers);
+        return new SnapshotStore(geometry, _blob, isPersistent: true, new SnapshotOptions(AreaCacheBytes: 64 << 20, WhenFull.FailWrites),
+            () => bytes, _buffers);
     }
 
     private void Next(Request request)

@@ -30,7 +30,8 @@ public class RangeLocksTests
     public void Readers_share_and_a_writer_is_alone()
     {
         var locks = new RangeLocks();
-        var (first, second, writer) = (Request(BlockOperation.Read, 0, 10), Request(BlockOperation.Read, 5, 15), Request(BlockOperation.Write, 9, 10));
+        var (first, second, writer) =
+            (Request(BlockOperation.Read, 0, 10), Request(BlockOperation.Read, 5, 15), Request(BlockOperation.Write, 9, 10));
         Assert.True(locks.TryAcquire(first));
         Assert.True(locks.TryAcquire(second));
         Assert.False(locks.TryAcquire(writer));
@@ -50,7 +51,8 @@ public class RangeLocksTests
     public void Nobody_overtakes_an_earlier_waiter_that_it_conflicts_with()
     {
         var locks = new RangeLocks();
-        var (reader, writer, late) = (Request(BlockOperation.Read, 0, 10), Request(BlockOperation.Write, 5, 15), Request(BlockOperation.Read, 12, 13));
+        var (reader, writer, late) = (Request(BlockOperation.Read, 0, 10), Request(BlockOperation.Write, 5, 15),
+            Request(BlockOperation.Read, 12, 13));
         Assert.True(locks.TryAcquire(reader));
         Assert.False(locks.TryAcquire(writer));
         // Nothing active is in its way, only the waiting writer.
@@ -63,7 +65,8 @@ public class RangeLocksTests
     public void Who_is_woken_is_in_the_way_of_those_who_come_until_somebody_looks_at_it()
     {
         var locks = new RangeLocks();
-        var (first, waiter, late) = (Request(BlockOperation.Write, 0, 10), Request(BlockOperation.Write, 0, 10), Request(BlockOperation.Read, 0, 10));
+        var (first, waiter, late) = (Request(BlockOperation.Write, 0, 10), Request(BlockOperation.Write, 0, 10),
+            Request(BlockOperation.Read, 0, 10));
         Assert.True(locks.TryAcquire(first));
         Assert.False(locks.TryAcquire(waiter));
         locks.Release(first);
@@ -78,7 +81,8 @@ public class RangeLocksTests
     public void Who_needs_more_than_it_was_given_asks_anew_and_keeps_its_place()
     {
         var locks = new RangeLocks();
-        var (first, waiter, other, late) = (Request(BlockOperation.Write, 0, 10), Request(BlockOperation.Write, 5, 8), Request(BlockOperation.Write, 20, 30), Request(BlockOperation.Write, 0, 40));
+        var (first, waiter, other, late) = (Request(BlockOperation.Write, 0, 10), Request(BlockOperation.Write, 5, 8),
+            Request(BlockOperation.Write, 20, 30), Request(BlockOperation.Write, 0, 40));
         Assert.True(locks.TryAcquire(first));
         Assert.False(locks.TryAcquire(waiter));
         Assert.True(locks.TryAcquire(other));
@@ -96,7 +100,8 @@ public class RangeLocksTests
 
     private sealed record Step(int Kind, int Start, int Length, int Choice);
 
-    private static readonly Gen<Step> Steps = Gen.Select(Gen.Int[0, 4], Gen.Int[0, 200], Gen.OneOf(Gen.Int[1, 5], Gen.Int[1, 5], Gen.Int[1, 200]), Gen.Int[0, int.MaxValue],
+    private static readonly Gen<Step> Steps =
+        Gen.Select(Gen.Int[0, 4], Gen.Int[0, 200], Gen.OneOf(Gen.Int[1, 5], Gen.Int[1, 5], Gen.Int[1, 200]), Gen.Int[0, int.MaxValue],
         (kind, start, length, choice) => new Step(kind, start, length, choice));
 
     /// <summary>Next to a list of who holds and one of who waits, in order.</summary>
@@ -116,7 +121,8 @@ public class RangeLocksTests
                     var expected = new List<BlockRequest>();
                     for (var i = 0; i < waiting.Count; i++)
                     {
-                        if (held.Exists(other => Conflict(other, waiting[i])) || waiting.GetRange(0, i).Exists(other => Conflict(other, waiting[i])))
+                        if (held.Exists(other => Conflict(other, waiting[i]))
+                            || waiting.GetRange(0, i).Exists(other => Conflict(other, waiting[i])))
                             continue;
                         expected.Add(waiting[i]);
                         held.Add(waiting[i]);
@@ -143,14 +149,17 @@ public class RangeLocksTests
         }, iter: 2000);
 
     private static bool Conflict(TestRequest one, TestRequest other) =>
-        (one.Operation == BlockOperation.Write || other.Operation == BlockOperation.Write) && one.LockStart < other.LockEnd && other.LockStart < one.LockEnd;
+        (one.Operation == BlockOperation.Write || other.Operation == BlockOperation.Write) && one.LockStart < other.LockEnd
+            && other.LockStart < one.LockEnd;
 
     private const int Many = 20_000;
 
     /// <summary>What a search of a tree with so many nodes may cost, in nodes, and how often a request may be looked at again.</summary>
     private const int MostVisits = 500;
 
-    /// <summary>Releases everybody in the order that they came to hold, and returns the nodes of trees that were looked at for each request.</summary>
+    /// <summary>
+    /// Releases everybody in the order that they came to hold, and returns the nodes of trees that were looked at for each request.
+    /// </summary>
     private static long VisitsEach(Func<int, TestRequest> make, bool lastFirst = false)
     {
         var locks = new RangeLocks();
@@ -176,7 +185,8 @@ public class RangeLocksTests
 
     [Fact]
     public void Many_that_wait_behind_one_cost_a_few_searches_each() =>
-        Assert.InRange(VisitsEach(i => i == 0 ? Request(BlockOperation.Discard, 0, Many) : Request(BlockOperation.Write, i, i + 1)), 1, MostVisits);
+        Assert.InRange(VisitsEach(i => i == 0 ? Request(BlockOperation.Discard, 0, Many) : Request(BlockOperation.Write, i, i + 1)), 1,
+            MostVisits);
 
     [Fact]
     public void Many_that_want_the_same_range_cost_a_few_searches_each() =>
@@ -190,7 +200,8 @@ public class RangeLocksTests
     [InlineData(false)]
     [InlineData(true)]
     public void Many_that_wait_for_many_are_not_looked_at_for_each_of_them(bool lastFirst) =>
-        Assert.InRange(VisitsEach(i => i < Many / 2 ? Request(BlockOperation.Write, i, i + 1) : Request(BlockOperation.Read, 0, Many), lastFirst), 1, MostVisits);
+        Assert.InRange(VisitsEach(i => i < Many / 2 ? Request(BlockOperation.Write, i, i + 1)
+            : Request(BlockOperation.Read, 0, Many), lastFirst), 1, MostVisits);
 
     [Fact]
     public void Chains_of_neighbours_cost_a_few_searches_each() =>

@@ -45,15 +45,23 @@ internal abstract class TestDevice : IDisposable
 
     public int Write(long byteOffset, byte[] content, BlockFlags flags = BlockFlags.None)
     {
-        using var request = new TestRequest { Operation = BlockOperation.Write, ByteOffset = byteOffset, ByteLength = content.Length, Flags = flags };
+        using var request = new TestRequest
+        {
+            Operation = BlockOperation.Write,
+            ByteOffset = byteOffset,
+            ByteLength = content.Length,
+            Flags = flags
+        };
         content.CopyTo(request.Content);
         return Run(request);
     }
 
-    public int Zero(long byteOffset, long byteLength, BlockOperation operation = BlockOperation.WriteZeroes, BlockFlags flags = BlockFlags.None) =>
+    public int Zero(long byteOffset, long byteLength, BlockOperation operation = BlockOperation.WriteZeroes,
+        BlockFlags flags = BlockFlags.None) =>
         Run(new TestRequest { Operation = operation, ByteOffset = byteOffset, ByteLength = byteLength, Flags = flags });
 
-    public int CopyUp(long byteOffset, long byteLength) => Run(new TestRequest { Operation = BlockOperation.CopyUp, ByteOffset = byteOffset, ByteLength = byteLength });
+    public int CopyUp(long byteOffset, long byteLength) =>
+        Run(new TestRequest { Operation = BlockOperation.CopyUp, ByteOffset = byteOffset, ByteLength = byteLength });
 
     public int Flush() => Run(new TestRequest { Operation = BlockOperation.Flush });
 }

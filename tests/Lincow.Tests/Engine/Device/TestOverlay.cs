@@ -106,7 +106,8 @@ internal sealed class TestOverlay : TestDevice
         while (request.Result is null)
         {
             if (World.PendingCount == 0)
-                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for nothing");
+                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for "
+                    + "nothing");
             World.Turn();
         }
         return request.Result.Value;
@@ -138,8 +139,6 @@ internal sealed unsafe class TestRequest : BlockRequest, IDisposable
     public int? Result { get; private set; }
 
     public Action<int>? Completed { get; set; }
-
-    public bool TakesZeroes { get; set; }
 
     public Span<byte> Content
     {

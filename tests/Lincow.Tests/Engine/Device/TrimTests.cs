@@ -6,7 +6,9 @@ using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Engine.Device;
 
-/// <summary>What trims and zeroings of parts of chunks cost, and what is there afterwards. Chunks of 64 KiB, half of them in the origin.</summary>
+/// <summary>
+/// What trims and zeroings of parts of chunks cost, and what is there afterwards. Chunks of 64 KiB, half of them in the origin.
+/// </summary>
 public class TrimTests
 {
     private const int Chunk = 64 << 10, OriginBytes = 8 * Chunk;
@@ -27,7 +29,8 @@ public class TrimTests
         return overlay;
     }
 
-    private static ChunkState[] States(TestOverlay overlay) => [.. Enumerable.Range(0, 16).Select(chunk => overlay.Store.Map.StateOf(new ChunkIndex(chunk)))];
+    private static ChunkState[] States(TestOverlay overlay) =>
+        [.. Enumerable.Range(0, 16).Select(chunk => overlay.Store.Map.StateOf(new ChunkIndex(chunk)))];
 
     [Theory]
     [InlineData(0, 512)]

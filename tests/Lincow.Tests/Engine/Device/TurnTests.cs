@@ -9,8 +9,8 @@ using Lincow.Tests.Engine.Stores.DmSnapshot;
 namespace Lincow.Tests.Engine.Device;
 
 /// <summary>
-/// However long a request is, in one turn of the loop the device does a bounded amount of work, and what is short is answered in between. Work is counted in
-/// units, not in seconds.
+/// However long a request is, in one turn of the loop the device does a bounded amount of work, and what is short is answered in between.
+/// Work is counted in units, not in seconds.
 /// </summary>
 public class TurnTests
 {
@@ -20,7 +20,8 @@ public class TurnTests
     /// <summary>A turn's units, what a request may do besides, and the last step, which is begun while there are units left.</summary>
     private const long MostUnits = TurnWork.UnitsPerTurn + (2 * TurnWork.Allowance) + 4096;
 
-    private static TestOverlay Overlay(bool hasOrigin = false) => new(new Random(3), new OverlayShape(DeviceBytes, 9, true, hasOrigin ? DeviceBytes : 0));
+    private static TestOverlay Overlay(bool hasOrigin = false) =>
+        new(new Random(3), new OverlayShape(DeviceBytes, 9, true, hasOrigin ? DeviceBytes : 0));
 
     /// <summary>Every other chunk has another state.</summary>
     private static void Alternate(TestOverlay overlay, ChunkState state)
@@ -54,11 +55,13 @@ public class TurnTests
         }
         Assert.Equal((0, 0), (request.Result, probe.Result));
         if (takesManyTurns)
-            Assert.True(probeTurns < turns, $"the short one was answered after {probeTurns} turns, and the long one after {turns}, {workTurns} of them with work");
+            Assert.True(probeTurns < turns,
+                $"the short one was answered after {probeTurns} turns, and the long one after {turns}, {workTurns} of them with work");
         return most;
     }
 
-    private static long MostPerTurn(TestOverlay overlay, TestRequest request, bool takesManyTurns = true) => MostPerTurn(overlay.Device, () =>
+    private static long MostPerTurn(TestOverlay overlay, TestRequest request, bool takesManyTurns = true) =>
+        MostPerTurn(overlay.Device, () =>
     {
         var isAnything = overlay.World.PendingCount > 0;
         overlay.World.Turn();
@@ -70,7 +73,8 @@ public class TurnTests
     {
         using var overlay = Overlay();
         Alternate(overlay, ChunkState.Data);
-        Assert.InRange(MostPerTurn(overlay, new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 }), 1, MostUnits);
+        Assert.InRange(MostPerTurn(overlay, new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 }), 1,
+            MostUnits);
     }
 
     [Fact]
@@ -111,7 +115,8 @@ public class TurnTests
             request.Content.Fill(7);
         // A map page is zeroed in one go, a run of memory is written in one operation.
         var isOneStep = operation is BlockOperation.Discard or BlockOperation.WriteZeroes;
-        Assert.InRange(MostPerTurn(overlay, request, takesManyTurns: operation != BlockOperation.Write), 1, MostUnits + (isOneStep ? MapFormat.ChunksPerPage : 0));
+        Assert.InRange(MostPerTurn(overlay, request, takesManyTurns: operation != BlockOperation.Write), 1,
+            MostUnits + (isOneStep ? MapFormat.ChunksPerPage : 0));
     }
 
     [Theory]
@@ -162,7 +167,8 @@ public class TurnTests
         Assert.Equal(0, overlay.Write(0, new byte[4096]));
         Assert.Equal(0, overlay.Close());
         overlay.Open();
-        var requests = Enumerable.Range(0, 2000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 }).ToList();
+        var requests = Enumerable.Range(0, 2000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 })
+            .ToList();
         requests.ForEach(request => request.SubmitTo(overlay.Device));
         var most = MostInATurn(() => overlay.World.PendingCount == 0, overlay.World.Turn, () => overlay.Device.Turns.Spent);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
@@ -183,9 +189,13 @@ public class TurnTests
         overlay.Read(0, 1);
         for (var chunk = 0L; chunk < MapFormat.ChunksPerPage; chunk += 2)
             overlay.Store.Map.Set(new ChunkIndex(chunk), 1, ChunkState.Data);
-        var hints = Enumerable.Range(0, 8).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = pageBytes }).ToList();
+        var hints = Enumerable.Range(0, 8).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = pageBytes })
+            .ToList();
         hints.ForEach(hint => hint.SubmitTo(overlay.Device));
-        var requests = Enumerable.Range(0, 2000).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = (1 + (i % (pages - 1))) * pageBytes, ByteLength = 512 }).ToList();
+        var requests = Enumerable.Range(0, 2000)
+            .Select(i =>
+            new TestRequest { Operation = BlockOperation.Read, ByteOffset = (1 + (i % (pages - 1))) * pageBytes, ByteLength = 512 })
+            .ToList();
         requests.ForEach(request => request.SubmitTo(overlay.Device));
         var most = MostInATurn(() => !requests.Exists(request => request.Result is null), () =>
         {
@@ -207,9 +217,12 @@ public class TurnTests
         Assert.Equal(0, store.Flush());
         // The hints are to keep the turns busy, not to wait for what nobody has looked at.
         store.Read(512, 512);
-        var hints = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = chunks * 512 }).ToList();
+        var hints = Enumerable.Range(0, 50).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = chunks * 512 })
+            .ToList();
         hints.ForEach(hint => hint.SubmitTo(store.Device));
-        var requests = Enumerable.Range(0, chunks / 2).Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 }).ToList();
+        var requests = Enumerable.Range(0, chunks / 2)
+            .Select(i => new TestRequest { Operation = BlockOperation.Read, ByteOffset = i * 37 % (chunks / 2) * 1024, ByteLength = 512 })
+            .ToList();
         requests.ForEach(request => request.SubmitTo(store.Device));
         var most = MostInATurn(() => !requests.Exists(request => request.Result is null), store.Turn, () => store.Store.Cache.Misses);
         Assert.All(requests, request => Assert.Equal(0, request.Result));
@@ -225,7 +238,8 @@ public class TurnTests
     {
         using var overlay = Overlay();
         Assert.Equal(0, overlay.Write(0, new byte[8192]));
-        var requests = Enumerable.Range(0, 3000).Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = i % 16 * 512, ByteLength = 512 }).ToList();
+        var requests = Enumerable.Range(0, 3000)
+            .Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = i % 16 * 512, ByteLength = 512 }).ToList();
         var first = new TestRequest { Operation = BlockOperation.Discard, ByteLength = 8192 };
         first.SubmitTo(overlay.Device);
         requests.ForEach(request => request.SubmitTo(overlay.Device));
@@ -249,8 +263,8 @@ public class TurnTests
             requests[^1].SubmitTo(overlay.Device);
         }
 
-        // Long, so that all behind it wait. Those that come before the readers don't touch them, those that come after do, and between any two of one kind
-        // lies one of the other.
+        // Long, so that all after it wait. Those that come before the readers don't touch them, those that come after do, and between any
+        // two of one kind lies one of the other.
         Submit(BlockOperation.Read, 0, place);
         for (var at = 0L; at < place; at += 1024)
             Submit(BlockOperation.Write, at, at + 1);
@@ -272,7 +286,8 @@ public class TurnTests
         using var overlay = Overlay();
         overlay.Read(0, 1);
         overlay.Device.Hold();
-        var requests = Enumerable.Range(0, 3000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 }).ToList();
+        var requests = Enumerable.Range(0, 3000).Select(_ => new TestRequest { Operation = BlockOperation.Read, ByteLength = 4096 })
+            .ToList();
         var order = new List<TestRequest>();
         foreach (var request in requests)
         {
@@ -306,10 +321,12 @@ public class TurnTests
     {
         using var overlay = Overlay();
         Alternate(overlay, ChunkState.Data);
-        var hints = Enumerable.Range(0, 3).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 }).ToList();
+        var hints = Enumerable.Range(0, 3).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = DeviceBytes - 512 })
+            .ToList();
         hints.ForEach(hint => hint.SubmitTo(overlay.Device));
         // Parts of one chunk that the overlay doesn't hold: each changes the whole of it.
-        var writes = Enumerable.Range(0, 4).Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = 512 + (i * 128), ByteLength = 128 }).ToList();
+        var writes = Enumerable.Range(0, 4)
+            .Select(i => new TestRequest { Operation = BlockOperation.Write, ByteOffset = 512 + (i * 128), ByteLength = 128 }).ToList();
         writes.ForEach(write => write.SubmitTo(overlay.Device));
         var turns = 0;
         for (; writes.Exists(write => write.Result is null); turns++)
@@ -359,16 +376,18 @@ public class TurnTests
         return overlay.Store.Map.StateOf(new ChunkIndex(chunk));
     }
 
-    /// <summary>A storage whose every sector is an extent of its own.</summary>
+    /// <summary>A blob whose every sector is an extent of its own.</summary>
     private sealed class Fragments(IBlob blob) : IBlob
     {
         public string Name => blob.Name;
+
+        public Action<string>? Report { get; set; }
 
         public int AlignmentBytes => 1;
 
         public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
 
-        public void FindRuns(long byteOffset, long byteEnd, Lincow.Blobs.BlobRuns runs, Lincow.Blobs.BlobOperation operation)
+        public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
         {
             runs.Clear(byteOffset);
             for (var end = byteOffset + 512; end <= byteEnd && runs.TryAdd(end, end / 512 % 2 == 0); end += 512)
@@ -390,6 +409,10 @@ public class TurnTests
         public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();
 
         public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();
+
+        public void CancelReads()
+        {
+        }
 
         public void WillNeed(long byteOffset, long byteLength)
         {

@@ -4,13 +4,16 @@ using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
 using Lincow.Requests;
+using Lincow.Stores;
 using Lincow.Stores.Linear;
 using Lincow.Tests.Engine.Device;
 using Lincow.Tests.Simulation;
 
 namespace Lincow.Tests.Engine.Operations;
 
-/// <summary>A linear overlay that is committed: filled by the product itself, over an origin that may have to grow, and sometimes not closed before.</summary>
+/// <summary>
+/// A linear overlay that is committed: filled by the product itself, over an origin that may have to grow, and sometimes not closed before.
+/// </summary>
 internal sealed class LinearCommitLife : CommitLife
 {
     private SimulatedDisk _overlay = null!;
@@ -35,18 +38,28 @@ internal sealed class LinearCommitLife : CommitLife
             Origin = default,
             OriginUri = "/origin",
         };
-        var overlay = new SimulatedDisk("overlay", kind, 4096) { CanPunch = !random.OneIn(4), MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes };
+        var overlay = new SimulatedDisk("overlay", kind,
+            4096)
+        { CanPunch = !random.OneIn(4), MapEnd = Superblock.MapOffsetBytes + superblock.MapBytes };
         var origin = new SimulatedDisk("origin", kind, 4096) { CanPunch = !random.OneIn(4) };
         overlay.Blank(superblock.MapFileBytes);
         origin.Blank(kind == FileKind.Regular && random.OneIn(2) ? 512 * random.Next(1, (int)(deviceBytes / 512)) : deviceBytes);
         machine.Disks.AddRange([overlay, origin]);
-        var life = new LinearCommitLife { Machine = machine, Origin = origin, _overlay = overlay, Expected = new byte[deviceBytes], _batchBytes = random.OneIn(2) ? 1 << 14 : 1 << 20 };
+        var life = new LinearCommitLife
+        {
+            Machine = machine,
+            Origin = origin,
+            _overlay = overlay,
+            Expected = new byte[deviceBytes],
+            _batchBytes = random.OneIn(2) ? 1 << 14 : 1 << 20
+        };
         for (var at = 0; at < origin.Length; at += 512)
             BinaryPrimitives.WriteInt64LittleEndian(life.Expected.AsSpan(at), 0x1000000L + at);
         origin.Write(0, life.Expected.AsSpan(0, (int)origin.Length));
         origin.Sync(long.MaxValue);
         var file = new SimulatedFile(machine, overlay);
-        OverlayCreator.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file, preallocate: false);
+        LinearPlan.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file,
+            preallocate: false);
         life.Fill(ref random);
         return life;
     }
@@ -56,7 +69,9 @@ internal sealed class LinearCommitLife : CommitLife
         var origin = new SimulatedFile(Machine, Origin);
         // Without a look at its content, on which most cuts would fall.
         var seen = new OriginIdentity(Origin.Kind == FileKind.Regular ? OriginKind.File : OriginKind.BlockDevice, Origin.Length, 0, 0, 0);
-        using var merge = LinearMerge.Open(Files(OverlayAccess.Write), "/origin", seen, Origin.Kind == FileKind.Regular, NewLoop(), _batchBytes);
+        var files = Files(OverlayAccess.Write);
+        var target = new CommitTarget("/origin", seen, Origin.Kind == FileKind.Regular, Expected.Length);
+        using var merge = LinearMerge.Open(files, target, unread => OverlayReader.Over(files, unread, NewLoop()), _batchBytes);
         OverlayCommit.Run(merge, origin);
     }
 
@@ -75,17 +90,18 @@ internal sealed class LinearCommitLife : CommitLife
     public override void AssertEmpty()
     {
         using (var reader = Read())
-            Assert.All(reader.Extents(), extent => Assert.True(extent.Source is RunSource.Origin or RunSource.OriginHole, $"{extent} is in the overlay"));
+            Assert.All(reader.Extents(), extent =>
+                Assert.True(extent.Source is RunSource.Origin or RunSource.OriginHole, $"{extent} is in the overlay"));
         Assert.Equal(Expected.Length, Origin.Length);
         var files = Files(OverlayAccess.Read);
         Assert.Equal(OriginIdentity.Of(new SimulatedFile(Machine, Origin)), files.Superblock.Origin);
-        Assert.Empty(OverlayCheck.Run(files, repair: false).Findings);
+        Assert.Empty(files.Check(null, repair: false, progress: null).Findings);
     }
 
     private void Fill(ref SimulationRandom random)
     {
         var loop = NewLoop();
-        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), readOnly: false, "overlay", loop);
+        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), new SessionOptions(), loop);
         var chunkBytes = (int)session.Device.Geometry.ChunkBytes;
         var unit = random.OneIn(3) ? 512 : chunkBytes;
         for (var left = random.Next(60); left > 0; left--)
@@ -94,7 +110,12 @@ internal sealed class LinearCommitLife : CommitLife
             var length = Math.Min(Expected.Length - start, (long)unit * random.Next(1, random.OneIn(8) ? 500 : 6));
             if (length == 0)
                 continue;
-            using var request = new TestRequest { Operation = random.OneIn(4) ? BlockOperation.WriteZeroes : BlockOperation.Write, ByteOffset = start, ByteLength = length };
+            using var request = new TestRequest
+            {
+                Operation = random.OneIn(4) ? BlockOperation.WriteZeroes : BlockOperation.Write,
+                ByteOffset = start,
+                ByteLength = length
+            };
             if (request.Operation == BlockOperation.Write)
             {
                 request.Content.Clear();
@@ -137,10 +158,10 @@ internal sealed class LinearCommitLife : CommitLife
         return Machine.Loop;
     }
 
-    private OverlayFiles Files(OverlayAccess access)
+    private LinearFiles Files(OverlayAccess access)
     {
         var file = new SimulatedFile(Machine, _overlay);
-        return OverlayFiles.Take("/overlay", file, file, OverlayFiles.ReadSuperblock(file), access);
+        return LinearFiles.Take("/overlay", file, file, LinearFiles.ReadSuperblock(file), access);
     }
 
     // As any open, it accepts the origin only if it is as recorded.
@@ -155,6 +176,7 @@ internal sealed class LinearCommitLife : CommitLife
     private OverlayReader Read()
     {
         var loop = NewLoop();
-        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), readOnly: true, "overlay", loop), loop);
+        var options = new SessionOptions { ReadOnly = true };
+        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), options, loop), loop);
     }
 }

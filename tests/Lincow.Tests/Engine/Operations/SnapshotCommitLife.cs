@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Simulation;
 
@@ -19,19 +20,31 @@ internal sealed class SnapshotCommitLife : CommitLife
         var layout = new SnapshotLayout(9 + random.Next(4));
         // Several areas, so that a batch has more than one and a list more than one batch.
         var chunks = random.Next(1, random.OneIn(4) ? 4000 : 300);
-        var deviceBytes = Math.Max((long)chunks * layout.ChunkBytes - (random.OneIn(3) ? 512 * random.Next(layout.ChunkBytes / 512) : 0), 512);
-        var (store, origin) = (new SimulatedDisk("store", FileKind.BlockDevice, 512), new SimulatedDisk("origin", FileKind.BlockDevice, 512));
+        var deviceBytes = Math.Max((long)chunks * layout.ChunkBytes - (random.OneIn(3) ? 512 * random.Next(layout.ChunkBytes / 512) : 0),
+            512);
+        var (store, origin) = (new SimulatedDisk("store", FileKind.BlockDevice, 512),
+            new SimulatedDisk("origin", FileKind.BlockDevice, 512));
         store.Blank(layout.StoreBytesFor(chunks));
         origin.Blank(deviceBytes);
         machine.Disks.AddRange([store, origin]);
-        var life = new SnapshotCommitLife { Machine = machine, Origin = origin, _layout = layout, _store = store, _chunks = chunks, _batchEntries = random.OneIn(2) ? random.Next(1, 100) : 2048, Expected = new byte[deviceBytes] };
+        var life = new SnapshotCommitLife
+        {
+            Machine = machine,
+            Origin = origin,
+            _layout = layout,
+            _store = store,
+            _chunks = chunks,
+            _batchEntries = random.OneIn(2) ? random.Next(1, 100) : 2048,
+            Expected = new byte[deviceBytes]
+        };
         Fill(origin, store, layout, chunks, life.Expected, ref random);
         return life;
     }
 
     public override void Commit()
     {
-        using var merge = new SnapshotMerge(SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false), "/origin", new OriginIdentity(OriginKind.BlockDevice, Origin.Length, 0, 0, 0), Expected.Length, _batchEntries);
+        using var merge = new SnapshotMerge(SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false),
+            "/origin", new OriginIdentity(OriginKind.BlockDevice, Origin.Length, 0, 0, 0), Expected.Length, _batchEntries);
         OverlayCommit.Run(merge, new SimulatedFile(Machine, Origin));
     }
 
@@ -43,14 +56,15 @@ internal sealed class SnapshotCommitLife : CommitLife
         Scan(store, (_, entry, _) =>
         {
             var start = (int)entry.OldChunk << _layout.ChunkShift;
-            store.Read(device.AsSpan(start, Math.Min(_layout.ChunkBytes, device.Length - start)), (long)entry.NewChunk << _layout.ChunkShift);
+            store.Read(device.AsSpan(start, Math.Min(_layout.ChunkBytes, device.Length - start)),
+                (long)entry.NewChunk << _layout.ChunkShift);
         });
         return device;
     }
 
     public override bool IsUnfinished => Store().Header.IsCommitUnfinished;
 
-    public override void Reset(bool force) => SnapshotAdmin.Reset(Store(), force);
+    public override void Reset(bool force) => OverlayReset.Reset(Store(), new PosixLoop(), force);
 
     private SnapshotFile Store() => SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false);
 
@@ -63,7 +77,8 @@ internal sealed class SnapshotCommitLife : CommitLife
         return scan;
     }
 
-    private static void Fill(SimulatedDisk origin, SimulatedDisk store, SnapshotLayout layout, int chunks, byte[] expected, ref SimulationRandom random)
+    private static void Fill(SimulatedDisk origin, SimulatedDisk store, SnapshotLayout layout, int chunks, byte[] expected,
+        ref SimulationRandom random)
     {
         var header = new byte[SnapshotHeader.SizeBytes];
         new SnapshotHeader(IsValid: true, layout.ChunkShift).Encode(header);

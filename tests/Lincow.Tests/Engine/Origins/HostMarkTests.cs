@@ -7,7 +7,8 @@ namespace Lincow.Tests.Engine.Origins;
 
 public class HostMarkTests
 {
-    // The first, the ninth and the sixteenth of the authors' test vectors: key 00 to 0f, message 00, 01, ... (vectors.h of the reference implementation; 15 bytes are in the paper's appendix).
+    // The first, the ninth and the sixteenth of the authors' test vectors: key 00 to 0f, message 00, 01, ... (vectors.h of the reference
+    // implementation; 15 bytes are in the paper's appendix).
     [Theory]
     [InlineData(0, 0x726fdb47dd0e0e31)]
     [InlineData(8, 0x93f5f5799a932462)]
@@ -27,14 +28,16 @@ public class HostMarkTests
         var directory = Directory.CreateTempSubdirectory("lincow-mark").FullName;
         try
         {
-            var (overlay, origin, map) = (Path.Combine(directory, "o.cow"), Path.Combine(directory, "origin"), Path.Combine(directory, "o.cow.map"));
+            var (overlay, origin, map) = (Path.Combine(directory, "o.cow"), Path.Combine(directory, "origin"),
+                Path.Combine(directory, "o.cow.map"));
             File.WriteAllBytes(origin, new byte[4096]);
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = origin, Map = isSeparate ? map : null });
             Serve(overlay, null);
             SetMark(isSeparate ? map : overlay, 0x1234567890);
             Assert.Contains("--origin", Assert.Throws<LincowException>(() => Serve(overlay, null)).Message, StringComparison.Ordinal);
             if (isSeparate)
-                Assert.Contains("--map", Assert.Throws<LincowException>(() => OverlayReset.Reset(map, null)).Message, StringComparison.Ordinal);
+                Assert.Contains("--map", Assert.Throws<LincowException>(() => OverlayReset.Reset(map, null)).Message,
+                    StringComparison.Ordinal);
             Serve(overlay, origin);
             Serve(overlay, null);
         }

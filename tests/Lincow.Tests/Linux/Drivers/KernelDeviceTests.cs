@@ -2,7 +2,9 @@ using Lincow.Linux;
 
 namespace Lincow.Tests.Linux.Drivers;
 
-/// <summary>What is said to the kernel's NBD client and to ublk, as far as a kernel without them can tell. A guest tests the rest (tests/guest).</summary>
+/// <summary>
+/// What is said to the kernel's NBD client and to ublk, as far as a kernel without them can tell. A guest tests the rest (tests/guest).
+/// </summary>
 public unsafe class KernelDeviceTests
 {
     private const uint ReadDirection = 2, BothDirections = 3;
@@ -10,15 +12,24 @@ public unsafe class KernelDeviceTests
     [Fact]
     public void Ublk_structures_and_commands_are_the_kernel_s()
     {
-        Assert.Equal((32, 64, 64, 16, 24), (sizeof(UblkControlCommand), sizeof(UblkDeviceInfo), sizeof(UblkParameters), sizeof(UblkQueueCommand), sizeof(UblkDescriptor)));
-        Assert.Equal((Command(ReadDirection, 32, 0x02), Command(BothDirections, 32, 0x04), Command(BothDirections, 32, 0x05)), (UblkAbi.GetInfo, UblkAbi.AddDevice, UblkAbi.DeleteDevice));
-        Assert.Equal((Command(BothDirections, 32, 0x06), Command(BothDirections, 32, 0x07), Command(BothDirections, 32, 0x08)), (UblkAbi.StartDevice, UblkAbi.StopDevice, UblkAbi.SetParameters));
-        Assert.Equal((Command(BothDirections, 32, 0x10), Command(BothDirections, 32, 0x11), Command(ReadDirection, 32, 0x13)), (UblkAbi.StartRecovery, UblkAbi.EndRecovery, UblkAbi.GetFeatures));
+        Assert.Equal((32, 64, 64, 16, 24),
+            (sizeof(UblkControlCommand), sizeof(UblkDeviceInfo), sizeof(UblkParameters), sizeof(UblkQueueCommand), sizeof(UblkDescriptor)));
+        Assert.Equal((Command(ReadDirection, 32, 0x02), Command(BothDirections, 32, 0x04), Command(BothDirections, 32, 0x05)),
+            (UblkAbi.GetInfo, UblkAbi.AddDevice, UblkAbi.DeleteDevice));
+        Assert.Equal((Command(BothDirections, 32, 0x06), Command(BothDirections, 32, 0x07), Command(BothDirections, 32, 0x08)),
+            (UblkAbi.StartDevice, UblkAbi.StopDevice, UblkAbi.SetParameters));
+        Assert.Equal((Command(BothDirections, 32, 0x10), Command(BothDirections, 32, 0x11), Command(ReadDirection, 32, 0x13)),
+            (UblkAbi.StartRecovery, UblkAbi.EndRecovery, UblkAbi.GetFeatures));
         Assert.Equal((Command(BothDirections, 16, 0x20), Command(BothDirections, 16, 0x21)), (UblkAbi.Fetch, UblkAbi.CommitAndFetch));
         // A write with FUA, and zeroes that stay allocated, of 16 sectors at sector 3.
         var write = new UblkDescriptor { OperationAndFlags = 1 | 1 << 13, Sectors = 16, StartSector = 3 };
-        Assert.Equal((UblkOperation.Write, true, false, 1536L, 8192L), (write.Operation, write.IsForceUnitAccess, write.IsNoUnmap, write.ByteOffset, write.ByteLength));
-        Assert.True(new UblkDescriptor { OperationAndFlags = 5 | 1 << 15 } is { Operation: UblkOperation.WriteZeroes, IsForceUnitAccess: false, IsNoUnmap: true });
+        Assert.Equal((UblkOperation.Write, true, false, 1536L, 8192L),
+            (write.Operation, write.IsForceUnitAccess, write.IsNoUnmap, write.ByteOffset, write.ByteLength));
+        Assert.True(new UblkDescriptor { OperationAndFlags = 5 | 1 << 15 } is
+        {
+            Operation: UblkOperation.WriteZeroes,
+            IsForceUnitAccess: false, IsNoUnmap: true
+        });
     }
 
     // _IOR and _IOWR('u', number, a structure of this size).
@@ -30,11 +41,15 @@ public unsafe class KernelDeviceTests
     [InlineData(1 << 26, 12, 20)]
     public void A_ublk_device_works_in_chunks_and_never_claims_sectors_larger_than_a_page(int grain, int physicalShift, int grainShift)
     {
-        var parameters = UblkBlockDevice.Parameters(new UblkShape(1L << 40, grain, 1L << 50, CanDiscard: true, IsReadOnly: false, CanRecover: true));
-        Assert.Equal((9, physicalShift, grainShift, grainShift), (parameters.LogicalShift, parameters.PhysicalShift, parameters.MinimalShift, parameters.OptimalShift));
-        Assert.Equal((1UL << 31, 1u << grainShift, 1u << 22, 1u << 22), (parameters.DeviceSectors, parameters.DiscardGranularity, parameters.MaxDiscardSectors, parameters.MaxZeroSectors));
+        var parameters = UblkBlockDevice.Parameters(new UblkShape(1L << 40, grain, 1L << 50, CanDiscard: true, IsReadOnly: false,
+            CanRecover: true));
+        Assert.Equal((9, physicalShift, grainShift, grainShift),
+            (parameters.LogicalShift, parameters.PhysicalShift, parameters.MinimalShift, parameters.OptimalShift));
+        Assert.Equal((1UL << 31, 1u << grainShift, 1u << 22, 1u << 22),
+            (parameters.DeviceSectors, parameters.DiscardGranularity, parameters.MaxDiscardSectors, parameters.MaxZeroSectors));
         Assert.Equal(UblkAbi.VolatileCache | UblkAbi.ForceUnitAccess, parameters.Attributes);
-        var other = UblkBlockDevice.Parameters(new UblkShape(1L << 20, grain, 1 << 20, CanDiscard: false, IsReadOnly: true, CanRecover: true));
+        var other = UblkBlockDevice.Parameters(new UblkShape(1L << 20, grain, 1 << 20, CanDiscard: false, IsReadOnly: true,
+            CanRecover: true));
         Assert.Equal((0u, 2048u, UblkAbi.ReadOnly), (other.MaxDiscardSectors, other.MaxZeroSectors, other.Attributes & UblkAbi.ReadOnly));
     }
 
@@ -86,7 +101,8 @@ public unsafe class KernelDeviceTests
             var answer = netlink.Ask(3, message => message.Add(2, "nlctrl"));
             Assert.Equal((byte[])[16, 0], answer[1]);
             Assert.Equal("nlctrl\0"u8.ToArray(), answer[2]);
-            Assert.Equal(Errno.NoEntry, Assert.Throws<LinuxException>(() => netlink.Ask(3, message => message.Add(2, "no-such-family"))).Errno);
+            Assert.Equal(Errno.NoEntry, Assert.Throws<LinuxException>(() =>
+                netlink.Ask(3, message => message.Add(2, "no-such-family"))).Errno);
             Assert.Equal((byte[])[16, 0], netlink.Ask(3, message => message.Add(2, "nlctrl"))[1]);
         }
         Assert.Equal(Errno.NoEntry, Assert.Throws<LinuxException>(() => GenericNetlink.Open("no-such-family", 1)).Errno);

@@ -16,7 +16,8 @@ public class LockHolderTests
             Assert.True(dying.TryLock(0, exclusive: true));
             // Our own locks aren't seen as anybody's: as those of a process that has no descriptors any more.
             var release = Task.Delay(100, TestContext.Current.CancellationToken).ContinueWith(_ => dying.Dispose(), TaskScheduler.Default);
-            Assert.Same(file, LockHolder.Outlast(() => file.TryLock(0, exclusive: true) ? file : null, () => LockHolder.Find(file.Facts), out var holder));
+            Assert.Same(file, LockHolder.Outlast(() => file.TryLock(0, exclusive: true) ? file
+                : null, () => LockHolder.Find(file.Facts), out var holder));
             Assert.Null(holder);
             await release;
         }

@@ -57,8 +57,10 @@ public unsafe class LoopTests
     [Fact]
     public void Kernel_structures_have_the_kernel_s_sizes()
     {
-        Assert.Equal((64, 16, 120, 40, 24), (sizeof(SubmissionEntry), sizeof(CompletionEntry), sizeof(RingParameters), sizeof(RingOffsets), sizeof(GetEventsArgument)));
-        Assert.Equal((256, 32, 8, 56, 16), (sizeof(StatxBuffer), sizeof(FileLock), sizeof(PollDescriptor), sizeof(MessageHeader), sizeof(IoVector)));
+        Assert.Equal((64, 16, 120, 40, 24),
+            (sizeof(SubmissionEntry), sizeof(CompletionEntry), sizeof(RingParameters), sizeof(RingOffsets), sizeof(GetEventsArgument)));
+        Assert.Equal((256, 32, 8, 56, 16),
+            (sizeof(StatxBuffer), sizeof(FileLock), sizeof(PollDescriptor), sizeof(MessageHeader), sizeof(IoVector)));
     }
 
     [Theory]

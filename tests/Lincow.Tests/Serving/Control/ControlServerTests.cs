@@ -78,7 +78,8 @@ public sealed class ControlServerTests : IDisposable
     }
 
     private void Stop(ControlServer server) =>
-        Assert.True(_thread.Loop.StartUntilEnded(server.Stop).Wait(ControlServer.GraceMilliseconds * 10, TestContext.Current.CancellationToken), "the end is held up");
+        Assert.True(_thread.Loop.StartUntilEnded(server.Stop)
+            .Wait(ControlServer.GraceMilliseconds * 10, TestContext.Current.CancellationToken), "the end is held up");
 
     private Socket Connect()
     {

@@ -4,7 +4,9 @@ using Lincow.Requests;
 
 namespace Lincow.Tests.Serving.Frontends;
 
-/// <summary>A device of any size that keeps nothing and remembers what it was asked: for what front ends make of the longest requests.</summary>
+/// <summary>
+/// A device of any size that keeps nothing and remembers what it was asked: for what front ends make of the longest requests.
+/// </summary>
 internal sealed class HugeDevice(IoLoop loop, int chunkShift = 12, bool isReadOnly = false) : BlockDevice
 {
     public const long Bytes = Geometry.MaxDeviceBytes;

@@ -41,7 +41,8 @@ public class LongRequestTests
         Assert.Equal(-Errno.IO, queue.Ask(UblkOperation.Discard, (ulong)(Last - length) / 512 + 1, (uint)(length / 512)));
         Assert.Equal(-Errno.IO, queue.Ask(UblkOperation.WriteZeroes, ulong.MaxValue >> 9, (uint)(length / 512)));
         queue.End();
-        Assert.Equal([(BlockOperation.Discard, offset, length, BlockFlags.None), (BlockOperation.WriteZeroes, offset, length, BlockFlags.None)], queue.Device.Asked);
+        Assert.Equal([(BlockOperation.Discard, offset, length, BlockFlags.None),
+            (BlockOperation.WriteZeroes, offset, length, BlockFlags.None)], queue.Device.Asked);
         Assert.Empty(queue.Log);
     }
 
@@ -66,7 +67,8 @@ public class LongRequestTests
     [InlineData(1L << 50, false, 0u)]
     public void Ublk_offers_what_one_request_of_the_kernel_can_carry(long maxZeroBytes, bool canDiscard, uint sectors)
     {
-        var parameters = UblkBlockDevice.Parameters(new UblkShape(Last, 4096, maxZeroBytes, canDiscard, IsReadOnly: false, CanRecover: true));
+        var parameters = UblkBlockDevice.Parameters(new UblkShape(Last, 4096, maxZeroBytes, canDiscard, IsReadOnly: false,
+            CanRecover: true));
         Assert.Equal((sectors, (ulong)Last / 512), (parameters.MaxDiscardSectors, parameters.DeviceSectors));
     }
 
@@ -80,16 +82,20 @@ public class LongRequestTests
             Assert.Equal(0, connection.Fallocate((ulong)offset, (ulong)length, FuseAbi.FallocatePunchHole | FuseAbi.FallocateKeepSize));
             Assert.Equal(0, connection.Fallocate((ulong)offset, (ulong)length, FuseAbi.FallocateZeroRange | FuseAbi.FallocateKeepSize));
             // As far as the file goes, and not at all.
-            Assert.Equal(0, connection.Fallocate((ulong)(Last - 512), ulong.MaxValue, FuseAbi.FallocatePunchHole | FuseAbi.FallocateKeepSize));
+            Assert.Equal(0, connection.Fallocate((ulong)(Last - 512), ulong.MaxValue,
+                FuseAbi.FallocatePunchHole | FuseAbi.FallocateKeepSize));
             Assert.Equal(-Errno.NoSpace, connection.Fallocate((ulong)(Last - length + 512), (ulong)length, FuseAbi.FallocateZeroRange));
             Assert.Equal((0, 512), (connection.Read(Last - 512, 4096).Error, connection.Read(Last - 512, 4096).Body.Length));
-            Assert.Equal((0, Last), connection.Seek(offset, FuseAbi.SeekHole) is var (error, end) && end == offset ? (error, Last) : (error, end));
+            Assert.Equal((0, Last), connection.Seek(offset, FuseAbi.SeekHole) is var (error, end)
+                && end == offset ? (error, Last) : (error, end));
             Assert.Equal(0, connection.Write(Last - 512, new byte[512]).Error);
             Assert.Equal(-Errno.NoSpace, connection.Write(Last, new byte[512]).Error);
             Assert.Equal((ulong)Last, connection.Body<FuseAttributesReply>(FuseOpcode.GetAttributes, new byte[16]).Size);
         }
         // A hole in a file is zeroes, to the byte.
-        Assert.Equal([(BlockOperation.WriteZeroes, offset, length, BlockFlags.None), (BlockOperation.WriteZeroes, offset, length, BlockFlags.NoHole), (BlockOperation.WriteZeroes, Last - 512, 512, BlockFlags.None)], device!.Asked[..3]);
+        Assert.Equal([(BlockOperation.WriteZeroes, offset, length, BlockFlags.None),
+            (BlockOperation.WriteZeroes, offset, length, BlockFlags.NoHole),
+            (BlockOperation.WriteZeroes, Last - 512, 512, BlockFlags.None)], device!.Asked[..3]);
     }
 
     [Theory]
@@ -110,7 +116,9 @@ public class LongRequestTests
             Assert.Equal(1, guest.Do(0, Last / 512, null, 512));
             Assert.Equal("", server.Messages);
         }
-        Assert.Equal([(BlockOperation.Discard, offset, length, BlockFlags.None), (BlockOperation.WriteZeroes, offset, length, BlockFlags.None), (BlockOperation.Read, Last - 512, 512, BlockFlags.None)], device!.Asked);
+        Assert.Equal([(BlockOperation.Discard, offset, length, BlockFlags.None),
+            (BlockOperation.WriteZeroes, offset, length, BlockFlags.None), (BlockOperation.Read, Last - 512, 512, BlockFlags.None)],
+            device!.Asked);
     }
 
     [Fact]
@@ -137,7 +145,8 @@ public class LongRequestTests
             Assert.Equal(error, Judge(command, ulong.MaxValue - (ulong)length + 1, (ulong)length, out _));
             Assert.Equal(error, Judge(command, (ulong)offset, (ulong)length | 1UL << 63, out _));
         }
-        Assert.Equal(length > NbdProtocol.MaxPayloadBytes ? NbdError.Overflow : 0, Judge(NbdCommand.Read, (ulong)offset, (ulong)length, out _));
+        Assert.Equal(length > NbdProtocol.MaxPayloadBytes ? NbdError.Overflow
+            : 0, Judge(NbdCommand.Read, (ulong)offset, (ulong)length, out _));
         loop.Invoke(loop.Stop);
         thread.Join();
 

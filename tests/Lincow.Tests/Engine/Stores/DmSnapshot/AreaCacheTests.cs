@@ -16,7 +16,9 @@ public class AreaCacheTests
     public void With_many_more_areas_than_the_cache_holds_everything_is_right_and_memory_is_bounded()
     {
         const int capacity = 4, loadsAtOnce = 16;
-        using var store = new TestStore(Areas * Entries * Chunk, Chunk) { Options = new SessionOptions { AreaCacheBytes = capacity * Page } };
+        using var store = new TestStore(Areas * Entries * Chunk,
+            Chunk)
+        { Options = new SessionOptions { AreaCacheBytes = capacity * Page } };
         var model = new byte[store.OriginContent.Length];
         // In any order, so that neighbours have their entries far apart.
         var random = new Random(2);

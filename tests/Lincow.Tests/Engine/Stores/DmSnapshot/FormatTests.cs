@@ -53,15 +53,18 @@ public class FormatTests
     [InlineData(4096, 256, 258, 515, 257, 259, 514, 516)]
     [InlineData(8192, 512, 514, 1027, 513, 515, 1026, 1028)]
     [InlineData(1 << 20, 65536, 65538, 131075, 65537, 65539, 131074, 131076)]
-    public void Areas_and_data_lie_where_they_should(int chunk, int entries, long area1, long area2, long last0, long first1, long last1, long first2)
+    public void Areas_and_data_lie_where_they_should(int chunk, int entries, long area1, long area2, long last0, long first1, long last1,
+        long first2)
     {
         var layout = new SnapshotLayout(System.Numerics.BitOperations.Log2((uint)chunk));
         Assert.Equal((chunk, entries), (layout.ChunkBytes, layout.EntriesPerArea));
         Assert.Equal((1, area1, area2), (layout.AreaChunk(0), layout.AreaChunk(1), layout.AreaChunk(2)));
         Assert.Equal((chunk, area1 * chunk), (layout.AreaOffset(0), layout.AreaOffset(1)));
         Assert.Equal((2, last0, first1, last1, first2),
-            (layout.ChunkOfData(0), layout.ChunkOfData(entries - 1), layout.ChunkOfData(entries), layout.ChunkOfData(2 * entries - 1), layout.ChunkOfData(2L * entries)));
-        Assert.Equal((0, 0, 1, entries - 1), (layout.AreaOf(0), layout.AreaOf(entries - 1), layout.AreaOf(entries), layout.IndexInArea(2L * entries - 1)));
+            (layout.ChunkOfData(0), layout.ChunkOfData(entries - 1), layout.ChunkOfData(entries), layout.ChunkOfData(2 * entries - 1),
+                layout.ChunkOfData(2L * entries)));
+        Assert.Equal((0, 0, 1, entries - 1),
+            (layout.AreaOf(0), layout.AreaOf(entries - 1), layout.AreaOf(entries), layout.IndexInArea(2L * entries - 1)));
         Assert.All([0UL, 1UL, (ulong)area1, (ulong)area2], number => Assert.True(layout.IsMetadata(number)));
         Assert.All([2UL, (ulong)last0, (ulong)first1, (ulong)last1, (ulong)first2], number => Assert.False(layout.IsMetadata(number)));
     }
@@ -96,7 +99,8 @@ public class FormatTests
     [InlineData(9, 36 * 512, 33)]
     [InlineData(9, 67 * 512, 63)]
     [InlineData(9, 68 * 512, 64)]
-    public void A_store_keeps_so_many_chunks(int shift, long bytes, long capacity) => Assert.Equal(capacity, new SnapshotLayout(shift).Capacity(bytes));
+    public void A_store_keeps_so_many_chunks(int shift, long bytes, long capacity) =>
+        Assert.Equal(capacity, new SnapshotLayout(shift).Capacity(bytes));
 
     [Theory]
     [InlineData(9)]

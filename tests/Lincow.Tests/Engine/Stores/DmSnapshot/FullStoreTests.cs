@@ -14,7 +14,9 @@ public class FullStoreTests
     private const int Room = 60;
 
     private static TestStore Store(WhenFull whenFull = WhenFull.FailWrites) =>
-        new(DeviceChunks * Chunk, Chunk, storeBytes: (Room + 2) * Chunk) { Options = new SessionOptions { GiveUpWhenFull = whenFull == WhenFull.Invalidate } };
+        new(DeviceChunks * Chunk, Chunk,
+            storeBytes: (Room + 2) * Chunk)
+        { Options = new SessionOptions { GiveUpWhenFull = whenFull == WhenFull.Invalidate } };
 
     [Fact]
     public void When_full_only_writes_to_new_chunks_fail_and_nothing_is_lost()

@@ -9,8 +9,8 @@ using Lincow.Tests.Simulation;
 namespace Lincow.Tests.Engine.Stores.DmSnapshot;
 
 /// <summary>
-/// A new, empty store right on a simulated disk, which fails when a test says so and counts what it is asked for. The second half of its origin is
-/// a hole.
+/// A new, empty store right on a simulated disk, which fails when a test says so and counts what it is asked for. The second half of its
+/// origin is a hole.
 /// </summary>
 internal sealed class StoreOnSimulatedDisk : TestDevice
 {
@@ -30,7 +30,9 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         OriginContent.AsSpan(0, OriginContent.Length / 2).Fill(7);
         OriginDisk.CopyIn(0, OriginContent.AsSpan(0, OriginContent.Length / 2));
         OriginDisk.Settle();
-        Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () => bytes, _buffers) { Report = Reports.Add };
+        Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () =>
+            bytes, _buffers)
+        { Report = Reports.Add };
         var origin = new Origin("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);
         Device = new CowDevice(new LayerStack(Store, Disk, origin), _buffers, isReadOnly: false);
     }
@@ -64,13 +66,17 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         request.SubmitTo(Device);
         while (request.Result is null)
         {
-            Assert.True(_world.PendingCount > 0, $"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for nothing");
+            Assert.True(_world.PendingCount > 0,
+                $"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for nothing");
             _world.Turn();
         }
         return request.Result.Value;
     }
 
-    /// <summary>The power goes after so many turns of a request, or behind its end: the device is to be disposed of then, nothing else. Null, or the result.</summary>
+    /// <summary>
+    /// The power goes after so many turns of a request, or after its end: the device is to be disposed of then, nothing else. Null, or the
+    /// result.
+    /// </summary>
     public int? RunAndCut(TestRequest request, int turns)
     {
         request.SubmitTo(Device);
@@ -104,9 +110,11 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
             var entry = ExceptionEntry.Read(area, _layout.IndexInArea(number));
             if (entry.NewChunk == 0)
                 return content;
-            Assert.True(entry.OldChunk < (ulong)(content.Length / _layout.ChunkBytes) && !_layout.IsMetadata(entry.NewChunk) && places.Add(entry.NewChunk),
+            Assert.True(entry.OldChunk < (ulong)(content.Length / _layout.ChunkBytes) && !_layout.IsMetadata(entry.NewChunk)
+                && places.Add(entry.NewChunk),
                 $"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk}");
-            Disk.CopyOut((long)entry.NewChunk << _layout.ChunkShift, content.AsSpan((int)entry.OldChunk * _layout.ChunkBytes, _layout.ChunkBytes));
+            Disk.CopyOut((long)entry.NewChunk << _layout.ChunkShift,
+                content.AsSpan((int)entry.OldChunk * _layout.ChunkBytes, _layout.ChunkBytes));
         }
     }
 

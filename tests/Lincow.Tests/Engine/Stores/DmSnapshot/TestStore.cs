@@ -24,7 +24,14 @@ internal sealed class TestStore : TestDevice
         Layout = new SnapshotLayout(System.Numerics.BitOperations.Log2((uint)chunkBytes));
         OriginContent = new byte[deviceBytes];
         FillOrigin(new Random(seed));
-        OverlayCreator.Create(new CreateOptions { Overlay = Path, Origin = OriginPath, ChunkBytes = chunkBytes, Store = StoreKind.Snapshot, StoreBytes = storeBytes });
+        OverlayCreator.Create(new CreateOptions
+        {
+            Overlay = Path,
+            Origin = OriginPath,
+            ChunkBytes = chunkBytes,
+            Store = "snapshot",
+            StoreBytes = storeBytes
+        });
     }
 
     public string Path => System.IO.Path.Combine(_directory, "store");
@@ -64,7 +71,13 @@ internal sealed class TestStore : TestDevice
     /// <summary>As N, over the same origin: the chunks go to a file of the test's.</summary>
     public void OpenTransient(string data)
     {
-        _session = OverlaySession.Open(Options with { Origin = OriginPath, TransientData = data, ChunkBytes = Layout.ChunkBytes, Store = StoreKind.Snapshot }, _loop);
+        _session = OverlaySession.Open(Options with
+        {
+            Origin = OriginPath,
+            TransientData = data,
+            ChunkBytes = Layout.ChunkBytes,
+            Store = "snapshot"
+        }, _loop);
         _session.Report = Reports.Add;
     }
 
@@ -89,7 +102,7 @@ internal sealed class TestStore : TestDevice
     public override void Reset()
     {
         Assert.Equal(0, Close());
-        SnapshotAdmin.Reset(Path, force: false);
+        OverlayReset.Reset(Path, null);
         Open();
     }
 
@@ -144,7 +157,8 @@ internal sealed class TestStore : TestDevice
     }
 
     /// <summary>Where an entry stands, by its number through all areas.</summary>
-    public long EntryOffset(long number) => Layout.AreaOffset(Layout.AreaOf(number)) + Layout.IndexInArea(number) * ExceptionEntry.SizeBytes;
+    public long EntryOffset(long number) =>
+        Layout.AreaOffset(Layout.AreaOf(number)) + Layout.IndexInArea(number) * ExceptionEntry.SizeBytes;
 
     /// <summary>An entry as it is on disk, without help.</summary>
     public (ulong Old, ulong New) Entry(long number)

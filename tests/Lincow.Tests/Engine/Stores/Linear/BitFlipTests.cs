@@ -9,8 +9,8 @@ using Lincow.Tests.Engine.Device;
 namespace Lincow.Tests.Engine.Stores.Linear;
 
 /// <summary>
-/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space behind them, both twins of the map page; front
-/// and separate, closed cleanly and cut off in use. check finds every one, and what is served is right or an error.
+/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space after them, both twins of the map
+/// page; front and separate, closed cleanly and cut off in use. check finds every one, and what is served is right or an error.
 /// </summary>
 public sealed class BitFlipTests : IDisposable
 {
@@ -32,25 +32,29 @@ public sealed class BitFlipTests : IDisposable
     {
         var image = _bases[name];
         image.Lay();
-        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false).Findings);
+        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings);
         var right = Assert.IsType<byte[]>(Serve(image.Path));
         var (served, refused) = (0, 0);
         using var file = File.OpenHandle(image.MapFile, FileMode.Open, FileAccess.ReadWrite);
-        for (var position = 0; position < MetadataBytes; position += position is >= 2 * Superblock.SizeBytes and < MapOffset - KeptSpaceStep ? KeptSpaceStep : 1)
+        for (var position = 0; position < MetadataBytes; position += position is >= 2 * Superblock.SizeBytes and < MapOffset - KeptSpaceStep
+            ? KeptSpaceStep : 1)
         {
             Flip(file, position);
             // Superblock slots and page slots are units; the finding names the pair's start for a page.
-            var unit = position >= MapOffset ? MapOffset : position < 2 * Superblock.SizeBytes ? position / Superblock.SizeBytes * Superblock.SizeBytes : position;
-            var findings = OverlayCheck.Run(image.Path, null, repair: false).Findings;
-            Assert.True(findings.Any(finding => finding.File == image.MapFile && finding.Offset == unit), $"{name}: the flipped bit at byte {position} is not found");
+            var unit = position >= MapOffset ? MapOffset : position < 2 * Superblock.SizeBytes
+                ? position / Superblock.SizeBytes * Superblock.SizeBytes : position;
+            var findings = OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings;
+            Assert.True(findings.Any(finding => finding.File == image.MapFile && finding.Offset == unit),
+                $"{name}: the flipped bit at byte {position} is not found");
             var content = Serve(image.Path);
-            Assert.True(content is null || right.AsSpan().SequenceEqual(content), $"{name}: wrong data is served for a flipped bit at byte {position}");
+            Assert.True(content is null || right.AsSpan().SequenceEqual(content),
+                $"{name}: wrong data is served for a flipped bit at byte {position}");
             _ = content is null ? refused++ : served++;
             Flip(file, position);
         }
         // Both ways happen only where twins may differ; after a clean close the twin always stands in.
         Assert.True(served > 0 && refused > 0 == name is "cut" or "apart", $"{name}: {served} served, {refused} refused");
-        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false).Findings);
+        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings);
     }
 
     [Theory]
@@ -63,16 +67,19 @@ public sealed class BitFlipTests : IDisposable
         var image = _bases[name];
         image.Lay();
         var right = Assert.IsType<byte[]>(Serve(image.Path));
-        for (var position = 0; position < MetadataBytes; position += position is >= 2 * Superblock.SizeBytes and < MapOffset - 1009 ? 1009 : 53)
+        for (var position = 0; position < MetadataBytes; position += position is >= 2 * Superblock.SizeBytes and < MapOffset - 1009
+            ? 1009 : 53)
         {
             image.Lay();
             using (var file = File.OpenHandle(image.MapFile, FileMode.Open, FileAccess.ReadWrite))
                 Flip(file, position);
             var expected = right.ToArray();
             if (Serve(image.Path, expected) is { } content)
-                Assert.True(expected.AsSpan().SequenceEqual(content), $"{name}: wrong data after a write, with a flipped bit at byte {position}");
+                Assert.True(expected.AsSpan().SequenceEqual(content),
+                    $"{name}: wrong data after a write, with a flipped bit at byte {position}");
             if (Serve(image.Path) is { } again)
-                Assert.True(expected.AsSpan().SequenceEqual(again), $"{name}: wrong data after the close, with a flipped bit at byte {position}");
+                Assert.True(expected.AsSpan().SequenceEqual(again),
+                    $"{name}: wrong data after the close, with a flipped bit at byte {position}");
         }
     }
 
@@ -84,7 +91,9 @@ public sealed class BitFlipTests : IDisposable
         RandomAccess.Write(file, value, position);
     }
 
-    /// <summary>The device's content, or null when it is refused. With a model: writes to it first, and to the model what has succeeded.</summary>
+    /// <summary>
+    /// The device's content, or null when it is refused. With a model: writes to it first, and to the model what has succeeded.
+    /// </summary>
     private static byte[]? Serve(string path, byte[]? model = null)
     {
         using var loop = new PosixLoop();

@@ -127,7 +127,8 @@ public class MapFormatTests
         { "Torn 5.1 Torn 5.2", -1, false, false },
         { "Torn 5.1 Torn 5.2", -1, true, true },
         { "Damaged 5.1 Damaged 5.2", -1, true, false },
-        // Damaged, and known to be the older one: harmless. Otherwise it may have been the newer: refused while in use, replaced after a clean close.
+        // Damaged, and known to be the older one: harmless. Otherwise it may have been the newer: refused while in use, replaced after a
+        // clean close.
         { "Damaged 5.1 Whole 5.2", 1, false, false },
         { "Damaged 5.2 Whole 5.2", 1, false, false },
         { "Damaged 5.3 Whole 5.2", -1, true, false },

@@ -7,7 +7,10 @@ using Lincow.Serving.Frontends.Fuse;
 
 namespace Lincow.Tests.Serving.Frontends.Fuse;
 
-/// <summary>A FUSE server with the test in the kernel's place: packets of a socket pair keep their bounds as /dev/fuse does. The image's second half is a hole.</summary>
+/// <summary>
+/// A FUSE server with the test in the kernel's place: packets of a socket pair keep their bounds as /dev/fuse does. The image's second half
+/// is a hole.
+/// </summary>
 internal sealed unsafe class FuseTestConnection : OverlayOnLoop
 {
     public const int DeviceBytes = 1 << 20;
@@ -28,7 +31,8 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
         const int socketLevel = 1, sendBuffer = 7;
         if (replyRoomBytes is { } room)
             Assert.Equal(0, Libc.setsockopt(descriptor, socketLevel, sendBuffer, &room, sizeof(int)));
-        Loop.Invoke(() => new FuseServer(Loop, device?.Invoke(Loop) ?? Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
+        Loop.Invoke(() =>
+            new FuseServer(Loop, device?.Invoke(Loop) ?? Session.Device, descriptor, new FuseOwner(7, 8), Log.Add).Start(_ended.Set));
     }
 
     public List<string> Log { get; } = [];
@@ -76,7 +80,8 @@ internal sealed unsafe class FuseTestConnection : OverlayOnLoop
 
     public (int Error, byte[] Body) Read(long offset, int size) => Ask(FuseOpcode.Read, Transfer((ulong)offset, (uint)size));
 
-    public (int Error, byte[] Body) Write(long offset, byte[] content) => Ask(FuseOpcode.Write, Transfer((ulong)offset, (uint)content.Length, content));
+    public (int Error, byte[] Body) Write(long offset, byte[] content) =>
+        Ask(FuseOpcode.Write, Transfer((ulong)offset, (uint)content.Length, content));
 
     public int Fallocate(ulong offset, ulong length, uint mode)
     {

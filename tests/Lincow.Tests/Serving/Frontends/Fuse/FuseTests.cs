@@ -16,9 +16,12 @@ public unsafe class FuseTests
     [Fact]
     public void Structures_have_the_kernels_sizes()
     {
-        Assert.Equal((40, 16, 64, 64), (sizeof(FuseRequestHeader), sizeof(FuseReplyHeader), sizeof(FuseInitRequest), sizeof(FuseInitReply)));
-        Assert.Equal((40, 32, 24, 88), (sizeof(FuseTransferRequest), sizeof(FuseFallocateRequest), sizeof(FuseSeekRequest), sizeof(FuseSetAttributesRequest)));
-        Assert.Equal((104, 288, 16, 80), (sizeof(FuseAttributesReply), sizeof(FuseStatxReply), sizeof(FuseOpenReply), sizeof(FuseStatFsReply)));
+        Assert.Equal((40, 16, 64, 64),
+            (sizeof(FuseRequestHeader), sizeof(FuseReplyHeader), sizeof(FuseInitRequest), sizeof(FuseInitReply)));
+        Assert.Equal((40, 32, 24, 88),
+            (sizeof(FuseTransferRequest), sizeof(FuseFallocateRequest), sizeof(FuseSeekRequest), sizeof(FuseSetAttributesRequest)));
+        Assert.Equal((104, 288, 16, 80),
+            (sizeof(FuseAttributesReply), sizeof(FuseStatxReply), sizeof(FuseOpenReply), sizeof(FuseStatFsReply)));
         Assert.Equal(304, sizeof(LoopConfiguration));
     }
 
@@ -52,7 +55,8 @@ public unsafe class FuseTests
                 default:
                     var read = connection.Read(offset, length);
                     Assert.Equal(0, read.Error);
-                    Assert.True(read.Body.AsSpan().SequenceEqual(model.AsSpan(offset, length)), $"seed {seed}, step {i}: {length} bytes at {offset} differ");
+                    Assert.True(read.Body.AsSpan().SequenceEqual(model.AsSpan(offset, length)),
+                        $"seed {seed}, step {i}: {length} bytes at {offset} differ");
                     break;
             }
         }
@@ -164,13 +168,17 @@ public unsafe class FuseTests
         Assert.Equal((7u, 1u << 20, (ushort)256), (reply.Major, reply.MaxWrite, reply.MaxPages));
         // No cache above the device's: neither writeback caching nor what goes with it is asked for.
         const uint writebackCache = 1 << 16, autoInvalidate = 1 << 12;
-        Assert.Equal((0u, (uint)FuseAbi.AsyncDirectIo), (reply.Flags & (writebackCache | autoInvalidate), reply.Flags & (uint)FuseAbi.AsyncDirectIo));
-        Assert.Equal(FuseAbi.OpenDirectIo | FuseAbi.OpenNoFlush | FuseAbi.OpenParallelDirectWrites, connection.Body<FuseOpenReply>(FuseOpcode.Open, new byte[8]).Flags);
+        Assert.Equal((0u, (uint)FuseAbi.AsyncDirectIo),
+            (reply.Flags & (writebackCache | autoInvalidate), reply.Flags & (uint)FuseAbi.AsyncDirectIo));
+        Assert.Equal(FuseAbi.OpenDirectIo | FuseAbi.OpenNoFlush | FuseAbi.OpenParallelDirectWrites,
+            connection.Body<FuseOpenReply>(FuseOpcode.Open, new byte[8]).Flags);
         var attributes = connection.Body<FuseAttributesReply>(FuseOpcode.GetAttributes, new byte[16]);
-        Assert.Equal((0x8180u, (ulong)FuseTestConnection.DeviceBytes, 7u, 8u), (attributes.Mode, attributes.Size, attributes.User, attributes.Group));
+        Assert.Equal((0x8180u, (ulong)FuseTestConnection.DeviceBytes, 7u, 8u),
+            (attributes.Mode, attributes.Size, attributes.User, attributes.Group));
         var statx = connection.Body<FuseStatxReply>(FuseOpcode.Statx, new byte[24]);
         Assert.Equal(((ushort)0x8180, (ulong)FuseTestConnection.DeviceBytes, 7u, 8u), (statx.Mode, statx.Size, statx.User, statx.Group));
-        Assert.Equal((4096u, 256UL), (connection.Body<FuseStatFsReply>(FuseOpcode.StatFs, []).BlockBytes, connection.Body<FuseStatFsReply>(FuseOpcode.StatFs, []).Blocks));
+        Assert.Equal((4096u, 256UL), (connection.Body<FuseStatFsReply>(FuseOpcode.StatFs, []).BlockBytes,
+            connection.Body<FuseStatFsReply>(FuseOpcode.StatFs, []).Blocks));
     }
 
     [Fact]
@@ -183,7 +191,8 @@ public unsafe class FuseTests
         int Resize(ulong size)
         {
             var arguments = new FuseSetAttributesRequest { Valid = FuseAbi.AttributeSize, Size = size };
-            return connection.Ask(FuseOpcode.SetAttributes, MemoryMarshal.AsBytes(new ReadOnlySpan<FuseSetAttributesRequest>(in arguments))).Error;
+            return connection.Ask(FuseOpcode.SetAttributes,
+                MemoryMarshal.AsBytes(new ReadOnlySpan<FuseSetAttributesRequest>(in arguments))).Error;
         }
     }
 

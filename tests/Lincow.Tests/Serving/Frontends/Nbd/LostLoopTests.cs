@@ -6,7 +6,9 @@ using Lincow.Tests.Serving.Hosting;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
 
-/// <summary>Two devices on two loops, one of which meets an exception: what that does to the other's clients, and to the server's end.</summary>
+/// <summary>
+/// Two devices on two loops, one of which meets an exception: what that does to the other's clients, and to the server's end.
+/// </summary>
 public sealed class LostLoopTests : IDisposable
 {
     private readonly LoopThread _front = LoopThread.StartWithoutRing("front");
@@ -60,7 +62,8 @@ public sealed class LostLoopTests : IDisposable
         Assert.Equal(0u, kept.Write(0, new byte[4096]));
         await Break();
         await StopAsync().WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
-        await Task.WhenAll(_server.EndAsync(_lostExport), _server.EndAsync(_keptExport)).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await Task.WhenAll(_server.EndAsync(_lostExport), _server.EndAsync(_keptExport))
+            .WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
         Assert.Equal(0, _server.ConnectionCount);
     }
 
@@ -110,7 +113,8 @@ public sealed class LostLoopTests : IDisposable
     private async Task Break()
     {
         _bad.Loop.Post(() => throw new InvalidOperationException("broken on purpose"));
-        Assert.Equal("broken on purpose", (await _fault.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken)).Message);
+        Assert.Equal("broken on purpose",
+            (await _fault.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken)).Message);
         Assert.True(_bad.Loop.IsAbandoned);
     }
 

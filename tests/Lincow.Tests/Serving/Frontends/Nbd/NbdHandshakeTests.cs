@@ -47,7 +47,8 @@ public sealed class NbdHandshakeTests : IDisposable
         {
             Assert.Equal(0x3e889045565a9UL, BinaryPrimitives.ReadUInt64BigEndian(output.AsSpan(at)));
             var length = (int)BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(at + 16));
-            result.Add((BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(at + 8)), BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(at + 12)), output.AsSpan(at + 20, length).ToArray()));
+            result.Add((BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(at + 8)),
+                BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(at + 12)), output.AsSpan(at + 20, length).ToArray()));
             at += 20 + length;
         }
         return result;
@@ -232,7 +233,8 @@ public sealed class NbdHandshakeTests : IDisposable
     {
         var handshake = Begun();
         Ask(handshake, Option(8));
-        foreach (var (option, query, count) in new[] { (9u, "base:", 1), (9u, "lincow:", 1), (10u, "base:", 0), (9u, "other:thing", 0), (10u, "base:nothing", 0), (10u, "lincow:overlay", 1) })
+        foreach (var (option, query, count) in new[] { (9u, "base:", 1), (9u, "lincow:", 1), (10u, "base:", 0), (9u, "other:thing", 0),
+            (10u, "base:nothing", 0), (10u, "lincow:overlay", 1) })
         {
             Feed(handshake, Option(option, Named(""), U32(1), Named(query)), out _);
             Assert.Equal(count, Replies(handshake).Count(reply => reply.Type == 4));

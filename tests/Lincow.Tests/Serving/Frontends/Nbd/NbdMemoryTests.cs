@@ -16,7 +16,8 @@ public class NbdMemoryTests
     public void Writes_whose_payload_never_comes_hold_up_nobody(int sent)
     {
         using var server = new NbdTestServer("io_uring", bytes: DeviceBytes, memoryBytes: SmallBudget);
-        using var crowd = new Crowd(server, 40, isTrusted: false, client => client.Send([.. client.Header(NbdCommand.Write, 0, DeviceBytes), .. new byte[sent]]));
+        using var crowd = new Crowd(server, 40, isTrusted: false, client =>
+            client.Send([.. client.Header(NbdCommand.Write, 0, DeviceBytes), .. new byte[sent]]));
         AssertServed(server, isTrusted: false);
         AssertServed(server, isTrusted: true);
         Assert.InRange(server.ChargedBytes(), 0, SmallBudget);

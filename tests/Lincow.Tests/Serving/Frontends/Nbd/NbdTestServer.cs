@@ -14,7 +14,8 @@ internal sealed class NbdTestServer : OverlayOnLoop
     private readonly NbdMemory _memory;
     private readonly CountdownEvent _open = new(1);
 
-    public NbdTestServer(string loop, bool isReadOnly = false, int bytes = 1 << 20, long memoryBytes = NbdMemory.BudgetBytes, int patienceMilliseconds = NbdMemory.PatienceMilliseconds)
+    public NbdTestServer(string loop, bool isReadOnly = false, int bytes = 1 << 20, long memoryBytes = NbdMemory.BudgetBytes,
+        int patienceMilliseconds = NbdMemory.PatienceMilliseconds)
         : base(loop, bytes, hole: 0..0, isReadOnly)
     {
         _exports = new ExportTable(new Export("x", Session.Device, Loop, "test"));
@@ -30,11 +31,14 @@ internal sealed class NbdTestServer : OverlayOnLoop
         if (extended)
             Option(handshake, 11, []);
         if (contexts)
-            Option(handshake, 10, [0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 15, .. Encoding.UTF8.GetBytes("base:allocation"), 0, 0, 0, 14, .. Encoding.UTF8.GetBytes("lincow:overlay")]);
+            Option(handshake, 10, [0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 15, .. Encoding.UTF8.GetBytes("base:allocation"), 0, 0, 0, 14,
+                .. Encoding.UTF8.GetBytes("lincow:overlay")]);
         Assert.Equal(HandshakeStep.Transmit, Option(handshake, 7, new byte[6]));
         var (server, client) = LinuxSocket.Pair();
         _open.AddCount();
-        Loop.Invoke(() => NbdTransmission.TryOpen(Loop, _memory, server, handshake.Terms with { IsTrusted = isTrusted }, [], () => _open.Signal())!.Start());
+        Loop.Invoke(() =>
+            NbdTransmission.TryOpen(Loop, _memory, server, handshake.Terms with { IsTrusted = isTrusted }, [], () =>
+            _open.Signal())!.Start());
         return new NbdTestClient(new Socket(new SafeSocketHandle(client, true)), structured || extended, extended);
     }
 
@@ -42,7 +46,8 @@ internal sealed class NbdTestServer : OverlayOnLoop
     public long ChargedBytes() => Loop.Invoke(() => _memory.ChargedBytes);
 
     /// <summary>From now on every loan of this size or more fails; 0: none does.</summary>
-    public void RefuseMemory(long fromBytes) => Loop.Invoke(() => Loop.Buffers.Refuses = fromBytes == 0 ? null : bytes => bytes >= fromBytes);
+    public void RefuseMemory(long fromBytes) =>
+        Loop.Invoke(() => Loop.Buffers.Refuses = fromBytes == 0 ? null : bytes => bytes >= fromBytes);
 
     public override void Dispose()
     {
@@ -158,8 +163,10 @@ internal sealed class NbdTestClient(Socket socket, bool structured, bool extende
             for (var at = extended ? 8 : 4; at < payload.Length; at += extended ? 16 : 8)
             {
                 extents.Add(extended
-                    ? (BinaryPrimitives.ReadUInt64BigEndian(payload.AsSpan(at)), BinaryPrimitives.ReadUInt64BigEndian(payload.AsSpan(at + 8)))
-                    : (BinaryPrimitives.ReadUInt32BigEndian(payload.AsSpan(at)), BinaryPrimitives.ReadUInt32BigEndian(payload.AsSpan(at + 4))));
+                    ? (BinaryPrimitives.ReadUInt64BigEndian(payload.AsSpan(at)),
+                        BinaryPrimitives.ReadUInt64BigEndian(payload.AsSpan(at + 8)))
+                    : (BinaryPrimitives.ReadUInt32BigEndian(payload.AsSpan(at)),
+                        BinaryPrimitives.ReadUInt32BigEndian(payload.AsSpan(at + 4))));
             }
             if (extended)
                 Assert.Equal((uint)extents.Count, BinaryPrimitives.ReadUInt32BigEndian(payload.AsSpan(4)));
@@ -215,11 +222,13 @@ internal sealed class NbdTestClient(Socket socket, bool structured, bool extende
     {
         var header = new byte[extended ? 32 : 20];
         ReceiveExactly(header);
-        Assert.Equal(extended ? NbdProtocol.ExtendedReplyMagic : NbdProtocol.StructuredReplyMagic, BinaryPrimitives.ReadUInt32BigEndian(header));
+        Assert.Equal(extended ? NbdProtocol.ExtendedReplyMagic
+            : NbdProtocol.StructuredReplyMagic, BinaryPrimitives.ReadUInt32BigEndian(header));
         Assert.Equal(Cookie, BinaryPrimitives.ReadUInt64BigEndian(header.AsSpan(8)));
         if (extended)
             Assert.Equal(_lastOffset, BinaryPrimitives.ReadUInt64BigEndian(header.AsSpan(16)));
-        var length = extended ? BinaryPrimitives.ReadUInt64BigEndian(header.AsSpan(24)) : BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(16));
+        var length = extended ? BinaryPrimitives.ReadUInt64BigEndian(header.AsSpan(24))
+            : BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(16));
         var payload = new byte[length];
         ReceiveExactly(payload);
         return (BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(4)), BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(6)), payload);

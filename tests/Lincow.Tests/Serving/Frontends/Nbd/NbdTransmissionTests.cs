@@ -3,7 +3,9 @@ using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
 
-/// <summary>The transmission phase byte for byte, on both loops: simple, structured and extended replies (proto.md, "Transmission").</summary>
+/// <summary>
+/// The transmission phase byte for byte, on both loops: simple, structured and extended replies (proto.md, "Transmission").
+/// </summary>
 public class NbdTransmissionTests
 {
     private const int Sector = 512;
@@ -143,7 +145,9 @@ public class NbdTransmissionTests
         foreach (var value in client.Header(NbdCommand.Write, 512, 3).Concat(new byte[] { 7, 8, 9 }))
             client.Send([value]);
         Assert.Equal(0u, client.SimpleReply());
-        client.Send(Enumerable.Range(0, 200).SelectMany(i => client.Header(NbdCommand.Write, (ulong)(i * 4096), 4096).Concat(Enumerable.Repeat((byte)(i + 1), 4096))).ToArray());
+        client.Send(Enumerable.Range(0, 200)
+            .SelectMany(i => client.Header(NbdCommand.Write, (ulong)(i * 4096), 4096).Concat(Enumerable.Repeat((byte)(i + 1), 4096)))
+            .ToArray());
         for (var i = 0; i < 200; i++)
             Assert.Equal(0u, client.SimpleReply());
         var all = client.Read(0, 200 * 4096);

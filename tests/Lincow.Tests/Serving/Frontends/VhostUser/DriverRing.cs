@@ -1,18 +1,20 @@
 namespace Lincow.Tests.Serving.Frontends.VhostUser;
 
 /// <summary>How a guest sets its queues up.</summary>
-internal sealed record RingKind(bool IsPacked = false, bool HasEventIndex = false, bool IsIndirect = false, int Entries = 64, int Queues = 1, bool HasInflight = false, uint PackedBase = 0x8000)
+internal sealed record RingKind(bool IsPacked = false, bool HasEventIndex = false, bool IsIndirect = false, int Entries = 64,
+    int Queues = 1, bool HasInflight = false, uint PackedBase = 0x8000)
 {
     public override string ToString() =>
-        (IsPacked ? "packed" : "split") + (HasEventIndex ? ", event index" : "") + (IsIndirect ? ", indirect" : "") + $", {Queues} x {Entries}" + (HasInflight ? ", in-flight record" : "");
+        (IsPacked ? "packed" : "split") + (HasEventIndex ? ", event index" : "") + (IsIndirect ? ", indirect" : "")
+            + $", {Queues} x {Entries}" + (HasInflight ? ", in-flight record" : "");
 }
 
 /// <summary>A buffer of a request, at an address of the guest.</summary>
 internal readonly record struct Piece(ulong Address, uint Length, bool IsWritable);
 
 /// <summary>
-/// The driver's side of a virtqueue, written from the virtio specification (1.2, sections 2.7 and 2.8) and nothing of lincow's. It kicks only when
-/// the device asks for it, so a device that forgets to ask hangs a test.
+/// The driver's side of a virtqueue, written from the virtio specification (1.2, sections 2.7 and 2.8) and nothing of lincow's. It kicks
+/// only when the device asks for it, so a device that forgets to ask hangs a test.
 /// </summary>
 internal abstract unsafe class DriverRing(byte* table, byte* driver, byte* device, RingKind kind, Func<int, ulong> newTable)
 {

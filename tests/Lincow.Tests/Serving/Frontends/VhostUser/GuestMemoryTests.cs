@@ -49,7 +49,8 @@ public sealed unsafe partial class GuestMemoryTests
                 Assert.NotEqual(0, memory.FindGuest(there[random.Next(there.Count)] + 5, 1, out _));
             foreach (var start in there)
             {
-                Assert.True(memory.FindGuest(start + Page - 1, 100, out var found) != 0 && found == 1, $"seed {seed}, step {step}: the region at {start:x} was not found");
+                Assert.True(memory.FindGuest(start + Page - 1, 100, out var found) != 0
+                    && found == 1, $"seed {seed}, step {step}: the region at {start:x} was not found");
                 Assert.NotEqual(0, memory.FindUser(start + Page, Page));
                 Assert.Equal(0, memory.FindGuest(start + Page, 1, out _));
             }
@@ -69,7 +70,8 @@ public sealed unsafe partial class GuestMemoryTests
         using var server = new VhostTestServer(loop);
         using var guest = new VhostGuest(new RingKind(isPacked, Entries: 64, HasInflight: hasInflight, Queues: 2));
         guest.Connect(server.Connect());
-        byte[] first = VhostGuest.Region(VhostGuest.GuestBase, 0), second = VhostGuest.Region(VhostGuest.SecondBase, VhostGuest.RegionBytes);
+        byte[] first = VhostGuest.Region(VhostGuest.GuestBase, 0),
+            second = VhostGuest.Region(VhostGuest.SecondBase, VhostGuest.RegionBytes);
         for (var round = 0; round < 24; round++)
         {
             guest.FreeAll();
@@ -142,9 +144,11 @@ public sealed unsafe partial class GuestMemoryTests
             File.Delete(path);
             file.SetLength(VhostGuest.RegionBytes);
             if (!isInflight)
-                return guest.Ask(37, [.. VhostGuest.Number(0), .. VhostGuest.Number(0x10_0000_0000), .. VhostGuest.Number(4096), .. VhostGuest.Number(0x1000), .. VhostGuest.Number(0)], file.Descriptor);
+                return guest.Ask(37, [.. VhostGuest.Number(0), .. VhostGuest.Number(0x10_0000_0000), .. VhostGuest.Number(4096),
+                    .. VhostGuest.Number(0x1000), .. VhostGuest.Number(0)], file.Descriptor);
             _ = guest.StopQueue(0);
-            var result = guest.Ask(32, [.. VhostGuest.Number(VhostGuest.RegionBytes), .. VhostGuest.Number(0), 1, 0, 64, 0], file.Descriptor);
+            var result = guest.Ask(32, [.. VhostGuest.Number(VhostGuest.RegionBytes), .. VhostGuest.Number(0), 1, 0, 64, 0],
+                file.Descriptor);
             guest.StartQueue(0, guest.Rings[0].Base);
             return result;
         }

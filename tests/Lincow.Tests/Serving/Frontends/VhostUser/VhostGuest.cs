@@ -14,14 +14,17 @@ internal sealed class GuestRequest
 }
 
 /// <summary>
-/// A virtual machine's side of vhost-user: memory in a memfd in two regions, rings in it, and the messages of a front end (vhost-user.rst). Its
-/// memory and rings outlive a connection, so it can go on with another back end.
+/// A virtual machine's side of vhost-user: memory in a memfd in two regions, rings in it, and the messages of a front end (vhost-user.rst).
+/// Its memory and rings outlive a connection, so it can go on with another back end.
 /// </summary>
 internal sealed unsafe partial class VhostGuest : IDisposable
 {
     public const ulong GuestBase = 0x100000, SecondBase = 0x80000000, UserBase = 0x700000000000;
     public const int RegionBytes = 8 << 20, QueueBytes = 64 << 10, WaitMilliseconds = 20_000;
     private const int PageBytes = 4096;
+
+    /// <summary>Of memfd_create: programs that another test starts meanwhile must not have the memory.</summary>
+    private const uint CloseOnExec = 1;
 
     private readonly int _memory, _inflightEntries;
     private readonly int[] _kicks, _calls;
@@ -35,7 +38,7 @@ internal sealed unsafe partial class VhostGuest : IDisposable
     {
         Kind = kind;
         _inflightEntries = kind.Entries;
-        _memory = MemfdCreate("guest", 0);
+        _memory = MemfdCreate("guest", CloseOnExec);
         _ = Truncate(_memory, 2 * RegionBytes);
         Memory = (byte*)Mmap(0, 2 * RegionBytes, 3, 1, _memory, 0);
         Rings = new DriverRing[kind.Queues];
@@ -87,7 +90,8 @@ internal sealed unsafe partial class VhostGuest : IDisposable
         var protocol = U64(Call(15, [], reply: true));
         Assert.Equal(1UL << 0 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 12 | 1 << 13 | 1 << 15, protocol);
         _ = Call(16, Number(protocol));
-        Acknowledged(2, Number(Features & ~((Kind.IsPacked ? 0 : 1UL << 34) | (Kind.HasEventIndex ? 0 : 1UL << 29) | (Kind.IsIndirect ? 0 : 1UL << 28))));
+        Acknowledged(2, Number(Features & ~((Kind.IsPacked ? 0 : 1UL << 34) | (Kind.HasEventIndex ? 0 : 1UL << 29)
+            | (Kind.IsIndirect ? 0 : 1UL << 28))));
         Assert.True(U64(Call(17, [], reply: true)) >= (ulong)Kind.Queues);
         if (Kind.HasInflight)
             ShareInflight();
@@ -118,13 +122,15 @@ internal sealed unsafe partial class VhostGuest : IDisposable
     public static byte[] Addresses(int index)
     {
         var start = UserBase + (ulong)(index * QueueBytes);
-        return [.. State(index, 0), .. Number(start), .. Number(start + QueueBytes * 3 / 4), .. Number(start + QueueBytes / 2), .. Number(0)];
+        return [.. State(index, 0), .. Number(start), .. Number(start + QueueBytes * 3 / 4), .. Number(start + QueueBytes / 2),
+            .. Number(0)];
     }
 
     /// <summary>Stops a queue; where it would go on.</summary>
     public uint StopQueue(int index) => BinaryPrimitives.ReadUInt32LittleEndian(Call(11, State(index, 0), reply: true).AsSpan(4));
 
-    public static byte[] Region(ulong guest, int fileOffset) => [.. Number(guest), .. Number(RegionBytes), .. Number(UserBase + (ulong)fileOffset), .. Number((ulong)fileOffset)];
+    public static byte[] Region(ulong guest, int fileOffset) =>
+        [.. Number(guest), .. Number(RegionBytes), .. Number(UserBase + (ulong)fileOffset), .. Number((ulong)fileOffset)];
 
     public static byte[] State(int index, uint value) => [.. Number((uint)index | (ulong)value << 32)];
 
@@ -187,7 +193,13 @@ internal sealed unsafe partial class VhostGuest : IDisposable
     /// <summary>Makes a request: its data in so many pieces, the header and the status cut as the numbers say.</summary>
     public GuestRequest Submit(uint type, ulong sector, byte[]? data, int readBytes = 0, int pieces = 1, int queue = 0, bool kick = true)
     {
-        var request = new GuestRequest { Queue = queue, Header = Allocate(16), Status = Allocate(1), DataBytes = data?.Length ?? readBytes };
+        var request = new GuestRequest
+        {
+            Queue = queue,
+            Header = Allocate(16),
+            Status = Allocate(1),
+            DataBytes = data?.Length ?? readBytes
+        };
         BinaryPrimitives.WriteUInt32LittleEndian(Bytes(request.Header, 16), type);
         BinaryPrimitives.WriteUInt64LittleEndian(Bytes(request.Header + 8, 8), sector);
         Bytes(request.Status, 1)[0] = 0xee;
@@ -237,7 +249,8 @@ internal sealed unsafe partial class VhostGuest : IDisposable
             Rings[queue].AskForCall();
             if (TryTake(queue) is { } late)
                 return late;
-            Assert.True(IsCalled(queue, WaitMilliseconds), $"queue {queue} ({Kind}): no call within {WaitMilliseconds} ms, {_pending.Count} requests wait");
+            Assert.True(IsCalled(queue, WaitMilliseconds),
+                $"queue {queue} ({Kind}): no call within {WaitMilliseconds} ms, {_pending.Count} requests wait");
         }
     }
 

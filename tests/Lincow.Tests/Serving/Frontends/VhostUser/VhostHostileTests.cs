@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Lincow.Tests.Serving.Frontends.VhostUser;
 
 /// <summary>
-/// The guest, and the front end, are strangers. A queue that breaks the rules stops, with a sentence; the connection's other queues and other
-/// connections go on; memory comes back.
+/// The guest, and the front end, are strangers. A queue that breaks the rules stops, with a sentence; the connection's other queues and
+/// other connections go on; memory comes back.
 /// </summary>
 public unsafe class VhostHostileTests
 {
@@ -89,10 +89,14 @@ public unsafe class VhostHostileTests
             (5, [9, 0, 0, 0, 0, 0, 0, 0, .. new byte[288]], []),
             (5, [1, 0, 0, 0, 0, 0, 0, 0, .. new byte[32]], []),
             (37, [.. VhostGuest.Number(0), .. VhostGuest.Region(VhostGuest.GuestBase, 0)], [guest.Descriptor]),
-            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(0), .. VhostGuest.Number(0)], [guest.Descriptor]),
-            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(4096), .. VhostGuest.Number(0), .. VhostGuest.Number(ulong.MaxValue - 100)], [guest.Descriptor]),
-            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(ulong.MaxValue - 100), .. VhostGuest.Number(4096), .. VhostGuest.Number(0), .. VhostGuest.Number(0)], [guest.Descriptor]),
-            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(4096), .. VhostGuest.Number(0), .. VhostGuest.Number(0)], [guest.Socket]),
+            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(0),
+                .. VhostGuest.Number(0)], [guest.Descriptor]),
+            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(4096), .. VhostGuest.Number(0),
+                .. VhostGuest.Number(ulong.MaxValue - 100)], [guest.Descriptor]),
+            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(ulong.MaxValue - 100), .. VhostGuest.Number(4096), .. VhostGuest.Number(0),
+                .. VhostGuest.Number(0)], [guest.Descriptor]),
+            (37, [.. VhostGuest.Number(0), .. VhostGuest.Number(1UL << 40), .. VhostGuest.Number(4096), .. VhostGuest.Number(0),
+                .. VhostGuest.Number(0)], [guest.Socket]),
             (38, new byte[40], []),
             (32, [.. VhostGuest.Number(1 << 20), .. VhostGuest.Number(0), 2, 0, 64, 0], [guest.Descriptor]),
         ];
@@ -136,7 +140,8 @@ public unsafe class VhostHostileTests
             using var guest = new VhostGuest(new RingKind(isPacked, HasInflight: left % 2 == 1));
             guest.Connect(server.Connect());
             for (var i = 0; i < 8; i++)
-                guest.Submit(i % 2 == 0 ? In : Out, (ulong)(2048 + i * 32), i % 2 == 0 ? null : new byte[16384], 16384, pieces: 1 + i / 4, kick: false);
+                guest.Submit(i % 2 == 0 ? In : Out, (ulong)(2048 + i * 32), i % 2 == 0 ? null
+                    : new byte[16384], 16384, pieces: 1 + i / 4, kick: false);
             // The rings' pages, or the buffers' alone.
             guest.Shrink(left * 16384);
             guest.KickAlways(0);

@@ -16,7 +16,8 @@ internal sealed class VhostTestServer : OverlayOnLoop
     private readonly List<string> _messages = [];
     private readonly List<VhostSession> _sessions = [];
 
-    public VhostTestServer(string loop, bool isReadOnly = false, StoreKind store = StoreKind.Linear, Func<IoLoop, BlockDevice>? device = null)
+    public VhostTestServer(string loop, bool isReadOnly = false, string store = "linear",
+        Func<IoLoop, BlockDevice>? device = null)
         : base(loop, DiskBytes, hole: (1 << 20)..(2 << 20), isReadOnly, store) =>
         _export = new Export("a disk with a long name", device?.Invoke(Loop) ?? Session.Device, Loop);
 

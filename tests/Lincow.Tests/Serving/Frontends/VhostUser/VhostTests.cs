@@ -64,7 +64,8 @@ public unsafe class VhostTests
         guest.Connect(server.Connect());
         var space = Configuration(guest, 0, 60);
         Assert.Equal(VhostTestServer.DiskBytes / 512, BinaryPrimitives.ReadInt64LittleEndian(space));
-        Assert.Equal((126, 512, 3), (BinaryPrimitives.ReadInt32LittleEndian(space.AsSpan(12)), BinaryPrimitives.ReadInt32LittleEndian(space.AsSpan(20)), space[24]));
+        Assert.Equal((126, 512, 3), (BinaryPrimitives.ReadInt32LittleEndian(space.AsSpan(12)),
+            BinaryPrimitives.ReadInt32LittleEndian(space.AsSpan(20)), space[24]));
         Assert.Equal(8, BinaryPrimitives.ReadInt32LittleEndian(space.AsSpan(44)));
         Assert.Equal(space[34..36], Configuration(guest, 34, 2));
         Assert.All(Configuration(guest, 60, 196), value => Assert.Equal(0, value));
@@ -108,7 +109,7 @@ public unsafe class VhostTests
     [Fact]
     public void A_store_that_knows_no_zeroes_offers_no_discard_and_writes_them()
     {
-        using var server = new VhostTestServer("io_uring", store: StoreKind.Snapshot);
+        using var server = new VhostTestServer("io_uring", store: "snapshot");
         using var guest = new VhostGuest(new RingKind());
         guest.Connect(server.Connect());
         Assert.Equal(1UL << 14, guest.Features & (1UL << 5 | 1UL << 13 | 1UL << 14));
@@ -163,7 +164,8 @@ public unsafe class VhostTests
             if (round % 4 == 3)
             {
                 guest.Acknowledged(38, [.. VhostGuest.Number(0), .. VhostGuest.Region(VhostGuest.SecondBase, VhostGuest.RegionBytes)]);
-                Assert.Equal(1UL, guest.Ask(38, [.. VhostGuest.Number(0), .. VhostGuest.Region(VhostGuest.SecondBase, VhostGuest.RegionBytes)]));
+                Assert.Equal(1UL, guest.Ask(38, [.. VhostGuest.Number(0),
+                    .. VhostGuest.Region(VhostGuest.SecondBase, VhostGuest.RegionBytes)]));
                 guest.ShareMemory();
             }
             Assert.Same(write, guest.Await(0));
@@ -233,7 +235,8 @@ public unsafe class VhostTests
             var start = i * slice + random.Next(slice / 2);
             var count = 1 + random.Next(Math.Min(slice / 2, 128));
             if (random.Next(2) == 0)
-                (start, count) = ((start + ChunkSectors - 1) / ChunkSectors * ChunkSectors, (count + ChunkSectors - 1) / ChunkSectors * ChunkSectors);
+                (start, count) = ((start + ChunkSectors - 1) / ChunkSectors * ChunkSectors,
+                    (count + ChunkSectors - 1) / ChunkSectors * ChunkSectors);
             count = Math.Min(count, ((i + 1) * slice) - start);
             var (at, length) = (start * 512, count * 512);
             var pieces = random.Next(1, 7);
@@ -241,7 +244,8 @@ public unsafe class VhostTests
             switch (random.Next(8))
             {
                 case < 3:
-                    reads.Add((guest.Submit(In, (ulong)start, null, length, pieces, queue, kick), pieces, model.AsSpan(at, length).ToArray()));
+                    reads.Add((guest.Submit(In, (ulong)start, null, length, pieces, queue, kick), pieces,
+                        model.AsSpan(at, length).ToArray()));
                     break;
                 case < 6:
                     var data = new byte[length];
@@ -252,7 +256,8 @@ public unsafe class VhostTests
                 case 6:
                     // Of chunks in part, a discard may leave what was there.
                     var isWhole = start % ChunkSectors == 0 && count % ChunkSectors == 0;
-                    guest.Submit(isWhole && random.Next(2) == 0 ? Discard : WriteZeroes, 0, ZeroRange((ulong)start, (uint)count, 0), 0, pieces, queue, kick);
+                    guest.Submit(isWhole && random.Next(2) == 0 ? Discard
+                        : WriteZeroes, 0, ZeroRange((ulong)start, (uint)count, 0), 0, pieces, queue, kick);
                     model.AsSpan(at, length).Clear();
                     break;
                 default:
@@ -268,7 +273,8 @@ public unsafe class VhostTests
                 Assert.True(guest.Await(queue).Result == 0, $"{context}: a request failed");
         }
         foreach (var (request, pieces, expected) in reads)
-            Assert.True(expected.AsSpan().SequenceEqual(guest.Data(request, pieces)), $"{context}: a read of {request.DataBytes} bytes shows something else");
+            Assert.True(expected.AsSpan().SequenceEqual(guest.Data(request, pieces)),
+                $"{context}: a read of {request.DataBytes} bytes shows something else");
     }
 
     private static void Load(VhostGuest guest, int count)

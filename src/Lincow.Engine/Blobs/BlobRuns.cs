@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Lincow.Blobs;
 
 /// <summary>
-/// Which parts of a range may hold data and which are holes: runs that follow each other without gap, of one kind and the other in turn, from where a
-/// search began. Made once and filled again and again (<see cref="IBlob.FindRuns"/>).
+/// Which parts of a range may hold data and which are holes: runs that follow each other without gap, of one kind and the other in turn,
+/// from where a search began. Made once and filled again and again (<see cref="IBlob.FindRuns"/>).
 /// </summary>
 /// <param name="capacity">How many runs it takes; a search that would find more covers less.</param>
 public sealed class BlobRuns(int capacity = BlobRuns.UsualCapacity)
@@ -35,7 +35,9 @@ public sealed class BlobRuns(int capacity = BlobRuns.UsualCapacity)
     /// <summary>Empties it for runs from an offset on.</summary>
     public void Clear(long byteOffset) => (ByteOffset, Count) = (byteOffset, 0);
 
-    /// <summary>The next run; one of the same kind as the last makes that longer. False, and nothing has changed, when there is no room.</summary>
+    /// <summary>
+    /// The next run; one of the same kind as the last makes that longer. False, and nothing has changed, when there is no room.
+    /// </summary>
     public bool TryAdd(long byteEnd, bool isData)
     {
         Debug.Assert(byteEnd > ByteEnd, "a run that is empty");

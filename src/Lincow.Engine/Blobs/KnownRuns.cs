@@ -1,8 +1,8 @@
 namespace Lincow.Blobs;
 
 /// <summary>
-/// What searches have found of data and holes of a blob that doesn't change: runs in order, with gaps where nobody has looked yet. It forgets everything
-/// when it has grown too large, which costs a search again.
+/// What searches have found of data and holes of a blob that doesn't change: runs in order, with gaps where nobody has looked yet. It
+/// forgets everything when it has grown too large, which costs a search again.
 ///
 /// Invariant: runs don't overlap, and each is as long as it was found, or longer.
 /// </summary>
@@ -29,7 +29,9 @@ internal sealed class KnownRuns
         return true;
     }
 
-    /// <summary>Adds what a search has found, up to where something is known already. Returns how many runs had to be moved aside.</summary>
+    /// <summary>
+    /// Adds what a search has found, up to where something is known already. Returns how many runs had to be moved aside.
+    /// </summary>
     public int Add(BlobRuns runs)
     {
         if (Count + runs.Count > MaxRuns)
@@ -49,7 +51,10 @@ internal sealed class KnownRuns
         var moved = Count - (before + 1);
         MakeRoom(before + 1, to - from);
         for (var index = before + 1; from < to; index++, from++)
-            (_starts[index], _ends[index], _isHole[index]) = (Math.Max(runs.StartOf(from), start), Math.Min(runs.EndOf(from), limit), !runs.IsData(from));
+        {
+            (_starts[index], _ends[index]) = (Math.Max(runs.StartOf(from), start), Math.Min(runs.EndOf(from), limit));
+            _isHole[index] = !runs.IsData(from);
+        }
         return moved;
     }
 

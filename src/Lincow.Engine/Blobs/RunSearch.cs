@@ -6,8 +6,8 @@ namespace Lincow.Blobs;
 internal delegate bool DataSearch(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
 
 /// <summary>
-/// Fills a <see cref="BlobRuns"/>, on a thread that may wait. Whoever answers (a file system, a program's origin) isn't believed what can't be true: that is data.
-/// Every answer takes the search on, and there are only so many questions, so it ends whatever the answers are.
+/// Fills a <see cref="BlobRuns"/>, on a thread that may wait. Whoever answers (a file system, a program's origin) isn't believed what can't
+/// be true: that is data. Every answer takes the search on, and there are only so many questions, so it ends whatever the answers are.
 /// </summary>
 internal sealed class RunSearch(DataSearch find) : LoopWork
 {

@@ -136,7 +136,8 @@ public abstract unsafe class IoLoop : IDisposable
     public virtual void RunElsewhere(LoopWork work, IoCompletion completion) => work.Start(this, completion);
 
     /// <summary>Completes with 0 after the given time.</summary>
-    public virtual void Delay(int milliseconds, IoCompletion completion) => _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
+    public virtual void Delay(int milliseconds, IoCompletion completion) =>
+        _timers.Enqueue(completion, Environment.TickCount64 + milliseconds);
 
     /// <summary>Completes on the loop's next turn: for a result that is known already.</summary>
     public virtual void CompleteSoon(IoCompletion completion, int result) => _ready.Enqueue((completion, result));

@@ -1,8 +1,8 @@
 namespace Lincow.Linux;
 
 /// <summary>
-/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>. Owned and
-/// reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
+/// Work that may wait for a disk or for somebody else's code, and so isn't done on a loop's thread: see <see cref="IoLoop.RunElsewhere"/>.
+/// Owned and reused by whoever starts it; one object carries one piece of work at a time, and none is allocated for it.
 ///
 ///     RunElsewhere --a thread of the pool--> Begin --that thread or any other, then or later--> End --the loop's thread--> the completion
 /// </summary>
@@ -20,7 +20,9 @@ public abstract class LoopWork : IThreadPoolWorkItem
 
     void IThreadPoolWorkItem.Execute() => Begin();
 
-    /// <summary>Hands over to the loop, where the completion is told the result. What was written before is seen there: the queue is a barrier.</summary>
+    /// <summary>
+    /// Hands over to the loop, where the completion is told the result. What was written before is seen there: the queue is a barrier.
+    /// </summary>
     protected void End(int result)
     {
         _result = result;

@@ -2,7 +2,9 @@ using System.Buffers;
 
 namespace Lincow.Blobs;
 
-/// <summary>Native memory as a <see cref="Memory{T}"/>; one object shows one place after the other, so that none is allocated for a read.</summary>
+/// <summary>
+/// Native memory as a <see cref="Memory{T}"/>; one object shows one place after the other, so that none is allocated for a read.
+/// </summary>
 internal sealed unsafe class BorrowedMemory : MemoryManager<byte>
 {
     private nint _address;

@@ -3,15 +3,15 @@ using Lincow.Linux;
 namespace Lincow.Blobs;
 
 /// <summary>
-/// A <see cref="UserOrigin"/> under the engine's seam. Only ever read. Its code runs on threads of the pool, except for reads of a quick origin; what it throws
-/// becomes EIO and is told to the owner once.
+/// A <see cref="UserOrigin"/> under the engine's seam. Only ever read. Its code runs on threads of the pool, except for reads of a quick
+/// origin; what it throws becomes EIO and is told to the owner once.
 ///
 ///     read --> in flight --the code comes back--> ended
 ///                  \--closing, and too late----> ended with EIO; the code may come back whenever it likes
 ///
 /// Invariant: an operation is among those in flight, or it has ended.
 /// </summary>
-internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
+internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
 {
     /// <summary>How long code is waited for that was told to cancel, in milliseconds.</summary>
     public const int PatienceMilliseconds = 1000;
@@ -67,18 +67,6 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
         search.Start(loop, byteOffset, byteEnd, runs, operation);
     }
 
-    public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void Flush(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void Yield(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void NextTurn(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
         try
@@ -133,7 +121,9 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
             DisposeNow();
     }
 
-    /// <summary>Once of what is to be expected, and once of what is a mistake in the program; not of what ends because we said so.</summary>
+    /// <summary>
+    /// Once of what is to be expected, and once of what is a mistake in the program; not of what ends because we said so.
+    /// </summary>
     internal void Complain(Exception exception, long byteOffset)
     {
         if (_isClosing && exception is OperationCanceledException)
@@ -180,6 +170,7 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
     private void Remove(UserCall call)
     {
         var last = _inFlight[^1];
+        // mutation: another-read-given-up
         (_inFlight[call.Index], last.Index) = (last, call.Index);
         _inFlight.RemoveAt(_inFlight.Count - 1);
     }

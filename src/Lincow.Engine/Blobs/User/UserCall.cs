@@ -4,9 +4,9 @@ using Lincow.Linux;
 namespace Lincow.Blobs;
 
 /// <summary>
-/// A call of a program's code for an operation, on a thread of the pool. What the code throws stays in here. It reads into memory of the call's own,
-/// never the operation's: so the operation can end without it, when nobody wants to wait any longer, and it may come back whenever it likes. A copy is
-/// what that costs; and the operation's memory may be a guest's, which managed code must not touch.
+/// A call of a program's code for an operation, on a thread of the pool. What the code throws stays in here. It reads into memory of the
+/// call's own, never the operation's: so the operation can end without it, when nobody wants to wait any longer, and it may come back
+/// whenever it likes. A copy is what that costs; and the operation's memory may be a guest's, which managed code must not touch.
 /// </summary>
 internal abstract class UserCall : LoopWork
 {
@@ -42,6 +42,7 @@ internal abstract class UserCall : LoopWork
     public BlobOperation GiveUp()
     {
         var operation = Operation!;
+        // mutation: late-answer-ends-twice
         Operation = null;
         return operation;
     }
@@ -87,6 +88,7 @@ internal sealed class UserRead : UserCall
     {
         try
         {
+            // mutation: origin-asked-for-another-range
             Await(Blob.Origin.ReadAsync(ByteOffset, _memory.Over(_own.Address, _byteCount), Blob.Closing));
         }
         catch (Exception e)
@@ -132,7 +134,9 @@ internal sealed class UserRead : UserCall
     }
 }
 
-/// <summary>A search for data and holes. What can't be told is data. Once it was given up no other is begun, so the runs are nobody's but its own.</summary>
+/// <summary>
+/// A search for data and holes. What can't be told is data. Once it was given up no other is begun, so the runs are nobody's but its own.
+/// </summary>
 internal sealed class UserSearch(UserBlob blob) : UserCall(blob)
 {
     private long _byteEnd;

@@ -1,14 +1,14 @@
 namespace Lincow.Blobs;
 
 /// <summary>
-/// An origin that a program decides on, chunk by chunk, in C#: content that is decrypted, unpacked, fetched or made up. It is served like any
-/// other, through <see cref="Overlays.SessionOptions.UserOrigin"/>: what was written lies in the overlay, and everything else is asked for here.
-/// Its content must not change while overlays of it exist; they recognise it by size and by a hash of samples.
+/// An origin that a program decides on, chunk by chunk, in C#: content that is decrypted, unpacked, fetched or made up. It is served like
+/// any other, through <see cref="Overlays.SessionOptions.UserOrigin"/>: what was written lies in the overlay, and everything else is asked
+/// for here. Its content must not change while overlays of it exist; they recognise it by size and by a hash of samples.
 /// A program overrides <see cref="ReadAsync"/>, or <see cref="Read"/> when it has nothing to await.
 /// </summary>
 /// <remarks>
-/// An <see cref="IOException"/> becomes EIO for whoever reads that range. So does any other exception, and it is reported with its stack: the device
-/// goes on. An error that passes is for the origin to try again; what it throws is final.
+/// An <see cref="IOException"/> becomes EIO for whoever reads that range. So does any other exception, and it is reported with its stack:
+/// the device goes on. An error that passes is for the origin to try again; what it throws is final.
 /// </remarks>
 public abstract class UserOrigin : IDisposable
 {
@@ -19,14 +19,14 @@ public abstract class UserOrigin : IDisposable
     public abstract long SizeBytes { get; }
 
     /// <summary>
-    /// True when a read takes microseconds and never waits: <see cref="Read"/> is called on the event loop then. Else <see cref="ReadAsync"/> is, on
-    /// the thread pool.
+    /// True when a read takes microseconds and never waits: <see cref="Read"/> is called on the event loop then. Else
+    /// <see cref="ReadAsync"/> is, on the thread pool.
     /// </summary>
     public virtual bool IsQuick => false;
 
     /// <summary>
-    /// Fills the target with the content from a byte offset on; the range lies within the origin. Reads come from several threads at once, unless
-    /// the origin is quick.
+    /// Fills the target with the content from a byte offset on; the range lies within the origin. Reads come from several threads at once,
+    /// unless the origin is quick.
     /// </summary>
     /// <param name="byteOffset">Where the range begins.</param>
     /// <param name="target">What is to be filled, all of it.</param>
@@ -35,8 +35,8 @@ public abstract class UserOrigin : IDisposable
         throw new NotImplementedException($"{GetType()} overrides neither Read nor ReadAsync, or is quick and doesn't override Read");
 
     /// <summary>
-    /// As <see cref="Read"/>, for an origin that waits for something: many reads are in flight at once, and none of them needs a thread while it waits.
-    /// Without an override, it is <see cref="Read"/>.
+    /// As <see cref="Read"/>, for an origin that waits for something: many reads are in flight at once, and none of them needs a thread
+    /// while it waits. Without an override, it is <see cref="Read"/>.
     /// </summary>
     /// <param name="byteOffset">Where the range begins.</param>
     /// <param name="target">What is to be filled, all of it; not to be touched after the end of the read.</param>
@@ -51,8 +51,8 @@ public abstract class UserOrigin : IDisposable
     }
 
     /// <summary>
-    /// The next range that may hold something other than zeroes, at or after an offset and before an end; false when only zeroes follow. Called on
-    /// the thread pool. An exception, or an answer that can't be true, costs reads: everything is taken for data.
+    /// The next range that may hold something other than zeroes, at or after an offset and before an end; false when only zeroes follow.
+    /// Called on the thread pool. An exception, or an answer that can't be true, costs reads: everything is taken for data.
     /// </summary>
     /// <param name="byteOffset">Where to look from.</param>
     /// <param name="byteEnd">Where to look no further.</param>

@@ -9,14 +9,13 @@
 //
 // KEY is any text. The cipher is AES-256 in counter mode: enough for a sample, not for your secrets (nothing authenticates the image).
 
+using Lincow;
 using Lincow.Blobs;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
-using Lincow.Serving.Frontends.Nbd;
-using Lincow.Linux;
-using Lincow.Origins;
 using Lincow.Operations;
+using Lincow.Serving.Hosting;
 
 switch (args)
 {
@@ -26,36 +25,25 @@ switch (args)
         File.WriteAllBytes(image, content);
         return 0;
     case ["serve", var image, var key, var socket]:
-        Serve(new DecryptingOrigin(image, key), socket);
+        await Serve(new DecryptingOrigin(image, key), socket);
         return 0;
     default:
         Console.Error.WriteLine("usage: make PLAIN IMAGE KEY | serve IMAGE KEY SOCKET");
         return 2;
 }
 
-static void Serve(UserOrigin origin, string socket)
+static async Task Serve(UserOrigin origin, string socket)
 {
-    using var stop = new ManualResetEventSlim();
+    var stop = new TaskCompletionSource();
     Console.CancelKeyPress += (_, e) =>
     {
         e.Cancel = true;
-        stop.Set();
+        stop.TrySetResult();
     };
-    // A device belongs to one loop; everything that touches it runs there.
-    var thread = LoopThread.Start("sample");
-    var session = thread.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { UserOrigin = origin }, thread.Loop));
-    var server = new NbdServer(thread.Loop, new NbdExports([new NbdExport("decrypted", session.Device, thread.Loop, origin.Name)]), null,
-        Console.Error.WriteLine);
-    var listener = LinuxSocket.ListenUnix(socket);
-    thread.Loop.Post(() => server.Listen(listener));
-    Console.WriteLine($"ready nbd+unix:///decrypted?socket={socket}");
-    stop.Wait();
-    using var stopped = new ManualResetEventSlim();
-    thread.Loop.Post(() => server.Stop(stopped.Set));
-    stopped.Wait();
-    File.Delete(socket);
-    thread.Loop.Post(session.Close);
-    thread.Stop();
+    await using var host = new Host(new HostOptions { Log = Console.Error.WriteLine });
+    var export = await host.AddAsync(new ExportOptions { Overlay = new SessionOptions { UserOrigin = origin }, Name = "decrypted" });
+    Console.WriteLine($"ready {host.Listen(ListenAddress.AtPath(socket)).UriOf(export)}");
+    await stop.Task;
 }
 
 /// <summary>Reads come from several threads: RandomAccess and a cipher for each call make that safe.</summary>

@@ -1,7 +1,7 @@
 using Lincow.Bench;
 using Lincow.Bench.Micro;
 
-// Everything behind "micro" is in BenchmarkDotNet's words; anything else compares, which need not be said.
+// Everything after "micro" is in BenchmarkDotNet's words; anything else compares, which need not be said.
 return args switch
 {
     ["micro", .. var rest] => MicroBenchmarks.Run(rest),

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli;
 
@@ -12,12 +13,12 @@ internal sealed record CollectionCounts(int Gen0, int Gen1, int Gen2, long Alloc
 internal sealed class CollectionReport
 {
     private readonly string _path;
-    private readonly ServeHost _host;
+    private readonly Host _host;
     private readonly CollectionCounts _start;
 
-    private CollectionReport(string path, ServeHost host) => (_path, _host, _start) = (path, host, Now(host));
+    private CollectionReport(string path, Host host) => (_path, _host, _start) = (path, host, Now(host));
 
-    public static CollectionReport? Begin(ServeHost host) =>
+    public static CollectionReport? Begin(Host host) =>
         Environment.GetEnvironmentVariable("LINCOW_DEBUG_GC") is { Length: > 0 } path ? new CollectionReport(path, host) : null;
 
     public void Write()
@@ -28,6 +29,6 @@ internal sealed class CollectionReport
         File.WriteAllText(_path, JsonSerializer.Serialize(counts, Json.Default.CollectionCounts));
     }
 
-    private static CollectionCounts Now(ServeHost host) =>
-        new(GC.CollectionCount(0), GC.CollectionCount(1), GC.CollectionCount(2), GC.GetTotalAllocatedBytes(precise: true), host.RequestCount);
+    private static CollectionCounts Now(Host host) =>
+        new(GC.CollectionCount(0), GC.CollectionCount(1), GC.CollectionCount(2), GC.GetTotalAllocatedBytes(precise: true), host.Exports.Sum(export => export.RequestCount));
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Lincow.Operations;
+using Lincow.Serving.Hosting;
 using Spectre.Console;
 
 namespace Lincow.Cli;
@@ -50,7 +51,7 @@ internal sealed class Demo
 
         Title("2. lincow create: an overlay over it");
         OverlayCreator.Create(new CreateOptions { Overlay = Overlay, Origin = Origin });
-        var info = OverlayInfo.Read(Overlay, null);
+        var info = OverlayDescription.Read(Overlay, null);
         Say($"work.cow: {SizeText.Format(info.Size)} device, map {SizeText.Format(info.MapBytes)}, data at shift {SizeText.Format(info.DataOffset)}, {SizeText.Format(info.AllocatedBytes ?? 0)} on disk");
 
         Title("3. lincow serve: change files through a real NBD client");
@@ -67,7 +68,7 @@ internal sealed class Demo
         Title("6. lincow reset: back to the image");
         var reset = Stopwatch.StartNew();
         OverlayReset.Reset(Overlay, null);
-        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayInfo.Read(Overlay, null).AllocatedBytes ?? 0)} on disk now");
+        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayDescription.Read(Overlay, null).AllocatedBytes ?? 0)} on disk now");
         Serve(uri =>
         {
             var copy = Path.Combine(_directory, "after-reset.img");
@@ -133,15 +134,15 @@ internal sealed class Demo
 
     private void Serve(Action<string> use)
     {
-        var host = new ServeHost("demo");
-        host.Start([new SessionOptions { Overlay = Overlay }], [], [new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))], tls: null);
+        var host = new Host(new HostOptions { Command = "demo", Log = CommandRunner.Warn });
         try
         {
-            use(host.Uris[0]);
+            var export = host.AddRange([new ExportOptions { Overlay = new SessionOptions { Overlay = Overlay } }])[0];
+            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))).UriOf(export)!);
         }
         finally
         {
-            host.Stop();
+            host.StopAsync().GetAwaiter().GetResult();
         }
     }
 

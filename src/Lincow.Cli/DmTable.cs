@@ -14,7 +14,7 @@ namespace Lincow.Cli;
 /// <param name="Kind">P: persistent; PO: persistent, and when full only the write fails; N: transient.</param>
 /// <param name="ChunkBytes">The chunk size.</param>
 /// <param name="Map">A separate map's path (cow only).</param>
-internal sealed record DmTable(StoreKind Store, long SizeBytes, string Origin, string Overlay, string Kind, long ChunkBytes, string? Map)
+internal sealed record DmTable(StoreTraits Store, long SizeBytes, string Origin, string Overlay, string Kind, long ChunkBytes, string? Map)
 {
     private const string Form = "Write '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'";
 
@@ -27,20 +27,15 @@ internal sealed record DmTable(StoreKind Store, long SizeBytes, string Origin, s
             throw new UsageException($"--table '{text}': has {words.Length} words. {Form}");
         if (words[0] != "0")
             throw new UsageException($"--table '{text}': must start at sector 0. {Form}");
-        var store = words[2] switch
-        {
-            "cow" => StoreKind.Linear,
-            "snapshot" => StoreKind.Snapshot,
-            _ => throw new UsageException($"--table: the target '{words[2]}' is unknown. {Form}"),
-        };
+        var store = StoreTraits.All.FirstOrDefault(store => store.DmTarget == words[2]) ?? throw new UsageException($"--table: the target '{words[2]}' is unknown. {Form}");
         var kind = words[5].ToUpperInvariant();
-        if (kind is not ("P" or "N" or "PO") || (kind == "PO" && store == StoreKind.Linear))
-            throw new UsageException($"--table: '{words[5]}' is neither P (persistent) nor N (transient){(store == StoreKind.Snapshot ? " nor PO (persistent, survives being full)" : "")}. {Form}");
-        if (store == StoreKind.Snapshot && words.Length > 7 && words[7..] is not ["0"])
-            throw new UsageException($"--table: the features '{string.Join(' ', words[7..])}' of the snapshot target are not there. {Form}");
+        if (kind is not ("P" or "N" or "PO") || (kind == "PO" && !store.CanBeFull))
+            throw new UsageException($"--table: '{words[5]}' is neither P (persistent) nor N (transient){(store.CanBeFull ? " nor PO (persistent, survives being full)" : "")}. {Form}");
+        if (!store.TakesMap && words.Length > 7 && words[7..] is not ["0"])
+            throw new UsageException($"--table: the features '{string.Join(' ', words[7..])}' of the {store.DmTarget} target are not there. {Form}");
         if (words.Length > 8)
             throw new UsageException($"--table '{text}': has {words.Length} words. {Form}");
-        var map = store == StoreKind.Linear && words.Length == 8 ? words[7] : null;
+        var map = store.TakesMap && words.Length == 8 ? words[7] : null;
         return new DmTable(store, Sectors(words[1], "length"), words[3], words[4], kind, Sectors(words[6], "chunk size"), map);
     }
 

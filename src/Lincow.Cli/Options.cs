@@ -24,20 +24,21 @@ internal static class Options
     /// <summary>For commands that only look: a store of the kernel's doesn't say what its origin is.</summary>
     public static Option<string?> StoreOrigin() => Origin("The origin of a dm-snapshot store that lincow has no note of");
 
-    public static Option<StoreKind> Store(string description)
+    public static Option<string?> Store(string description)
     {
-        var option = new Option<StoreKind>("--store")
+        string[] names = [.. StoreTraits.All.Select(store => store.Name)];
+        return new Option<string?>("--store")
         {
             Description = description,
-            HelpName = "linear|snapshot",
-            CustomParser = result => result.Tokens.Single().Value switch
+            HelpName = string.Join('|', names),
+            CustomParser = result =>
             {
-                "linear" => StoreKind.Linear,
-                "snapshot" => StoreKind.Snapshot,
-                var other => Refuse(result, $"--store '{other}' is unknown; use linear or snapshot"),
+                var name = result.Tokens.Single().Value;
+                if (!names.Contains(name))
+                    result.AddError($"--store '{name}' is unknown; use {string.Join(" or ", names)}");
+                return name;
             },
         };
-        return option;
     }
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on standard output" };
@@ -62,12 +63,6 @@ internal static class Options
         HelpName = "SIZE",
         CustomParser = result => ParseSize(result, name),
     };
-
-    private static StoreKind Refuse(ArgumentResult result, string error)
-    {
-        result.AddError(error);
-        return default;
-    }
 
     private static long? ParseSize(ArgumentResult result, string name)
     {

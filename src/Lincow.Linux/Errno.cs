@@ -31,6 +31,7 @@ public static class Errno
     public const int Overflow = 75;
     public const int NotSupported = 95;
     public const int AddressInUse = 98;
+    public const int ConnectionAborted = 103;
     public const int ConnectionReset = 104;
     public const int Shutdown = 108;
     public const int ConnectionRefused = 111;

@@ -15,7 +15,7 @@ public static class LinuxProcess
     {
         try
         {
-            // The second field is the program's name in parentheses and may hold anything; the fields behind it count from 3.
+            // The second field is the program's name in parentheses and may hold anything; the fields after it count from 3.
             var stat = File.ReadAllText($"/proc/{processId}/stat");
             var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields[0] is "Z" or "X" ? null : long.Parse(fields[19], CultureInfo.InvariantCulture);

@@ -4,7 +4,7 @@ using System.Numerics;
 namespace Lincow.Fuzz;
 
 /// <summary>
-/// Makes checksums right again after a block was changed, so that what lies behind them is reached. Written from docs/format.md alone.
+/// Makes checksums right again after a block was changed, so that what comes after them is reached. Written from docs/format.md alone.
 /// </summary>
 internal static class Seal
 {

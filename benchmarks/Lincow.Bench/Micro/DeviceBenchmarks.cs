@@ -5,7 +5,7 @@ using Lincow.Tests.Engine.Device;
 namespace Lincow.Bench.Micro;
 
 /// <summary>
-/// The whole device over storage that does nothing: what the engine itself adds to a request of 4 KiB, 32 in flight, at random.
+/// The whole device over a blob that does nothing: what the engine itself adds to a request of 4 KiB, 32 in flight, at random.
 /// </summary>
 [MemoryDiagnoser]
 public class DeviceBenchmarks

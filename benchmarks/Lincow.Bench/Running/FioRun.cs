@@ -11,10 +11,10 @@ internal sealed record FioJob(string Pattern, string BlockSize, int Depth)
     /// <summary>The part of the device that a job works on.</summary>
     public string Size { get; init; } = "1g";
 
-    /// <summary>Each job begins this much behind the one before.</summary>
+    /// <summary>Each job begins this much after the one before.</summary>
     public string? OffsetIncrement { get; init; }
 
-    /// <summary>A FLUSH behind each write.</summary>
+    /// <summary>A FLUSH after each write.</summary>
     public bool Flush { get; init; }
 
     /// <summary>

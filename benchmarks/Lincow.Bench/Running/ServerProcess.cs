@@ -29,7 +29,7 @@ internal sealed class ServerProcess : IDisposable
     {
         get
         {
-            // The second field is the program's name in parentheses and may hold anything; the fields behind it count from 3.
+            // The second field is the program's name in parentheses and may hold anything; the fields after it count from 3.
             var stat = ReadProc("stat");
             var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
             return fields[11..15].Sum(ticks => long.Parse(ticks, CultureInfo.InvariantCulture)) / Posix.TicksPerSecond;

@@ -42,7 +42,7 @@ internal sealed class DevicesStage : Stage
         server.Stop();
     }
 
-    /// <summary>Sixty-four jobs of 16 MiB each: the first of each device, or one behind the other on the only device.</summary>
+    /// <summary>Sixty-four jobs of 16 MiB each: the first of each device, or one after the other on the only device.</summary>
     private static FioResult Run(StageContext context, bool isMany, string what)
     {
         var file = new StringBuilder("[global]\nioengine=nbd\nsize=16m\ngroup_reporting\n").Append(what);

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
+using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli.Commands;
 
@@ -72,16 +73,27 @@ internal static class AttachCommand
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();
         LinuxProcess.TryOutliveOthers();
-        var host = new ServeHost("attach") { StopPatience = stopPatience };
-        host.Start([session], [], [], tls: null);
+        Log.Begin();
+        var host = new Host(new HostOptions
+        {
+            Command = "attach",
+            Log = CommandRunner.Warn,
+            StopTimeout = stopPatience,
+            LoopFaults = LoopFaultPolicy.ProcessEnds,
+            TakesOverDevices = true,
+        });
         AttachedDevice device;
         try
         {
-            device = AttachedDevice.Attach(host, way, name, scanPartitions, waiting);
+            var export = host.AddRange([new ExportOptions { Overlay = session }])[0];
+            host.Register();
+            device = AttachedDevice.Attach(host, export, way, name, scanPartitions, waiting?.Export);
+            if (waiting is not null)
+                WaitingDevice.Forget(waiting);
         }
         catch
         {
-            host.Stop();
+            host.StopAsync().GetAwaiter().GetResult();
             throw;
         }
         using var signals = Signals.Take(device.End, hangUpEnds: !isDetached);
@@ -103,7 +115,6 @@ internal static class AttachCommand
         {
             ServiceManager.SayReady();
         }
-        var reply = device.WaitForEnd();
-        host.Stop(reply);
+        device.WaitAndStopHost();
     }
 }

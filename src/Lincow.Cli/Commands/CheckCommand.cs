@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 
@@ -25,8 +26,7 @@ internal static class CheckCommand
                 WaitingDevice.Refuse(result.GetValue(overlay), result.GetValue(map));
             try
             {
-                report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
-                    progress is null ? null : fraction => progress("map pages", fraction), result.GetValue(origin)));
+                report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(origin), progress));
             }
             catch (LincowException e) when (e.IsDamage)
             {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 
@@ -19,7 +20,7 @@ internal static class CommitCommand
             var options = overlay.Read(result);
             WaitingDevice.Refuse(options.Overlay, options.Map);
             using var interruption = Signals.Interruptible();
-            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress is null ? null : fraction => progress("chunks", fraction), interruption.Token));
+            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))

@@ -1,12 +1,13 @@
 using System.CommandLine;
 using Lincow.Conversion;
+using Lincow.Serving.Attach;
 using Lincow.Serving.Qcow2;
 
 namespace Lincow.Cli.Commands;
 
 internal static class ConvertCommand
 {
-    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat(), new Qcow2Format()];
+    private static readonly IChangeFormat[] Formats = [.. StoreChangeFormat.All, new UmlCowFormat(), new Qcow2Format()];
 
     public static Command Build()
     {

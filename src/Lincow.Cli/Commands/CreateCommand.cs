@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Operations;
+using Lincow.Serving.Attach;
 
 namespace Lincow.Cli.Commands;
 
@@ -33,19 +34,20 @@ internal static class CreateCommand
                     ChunkBytes = result.GetValue(chunk) ?? 4096,
                     SizeBytes = result.GetValue(size),
                     MaxSizeBytes = result.GetValue(maxSize),
-                    Store = result.GetValue(store),
+                    Store = result.GetValue(store) ?? StoreTraits.DefaultName,
                     StoreBytes = result.GetValue(storeSize),
                 };
-            if (options.Store == StoreKind.Snapshot && (options.Map is not null || options.MaxSizeBytes is not null))
-                throw new UsageException("a snapshot store has its table inside and no room to grow: leave out --map and --max-size");
-            if (options.Store == StoreKind.Linear && options.StoreBytes is not null)
-                throw new UsageException("--store-size goes with --store snapshot; a linear overlay has its device's size");
+            var traits = StoreTraits.Of(options.Store);
+            if (!traits.TakesMap && (options.Map is not null || options.MaxSizeBytes is not null))
+                throw new UsageException($"a {traits.Name} store has its table inside and no room to grow: leave out --map and --max-size");
+            if (!traits.CanBeFull && options.StoreBytes is not null)
+                throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
-            OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
             if (result.GetValue(json))
-                Json.Write(OverlayInfo.Read(options.Overlay, options.Map), Json.Default.OverlayInfo);
+                Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))
-                Report(OverlayInfo.Read(options.Overlay, options.Map));
+                Report(info);
             return 0;
         });
         return command.WithExamples("""
@@ -65,12 +67,12 @@ internal static class CreateCommand
         Map = table.Map,
         ChunkBytes = table.ChunkBytes,
         SizeBytes = table.SizeBytes,
-        Store = table.Store,
+        Store = table.Store.Name,
     };
 
     private static void Report(OverlayInfo info)
     {
-        var place = info.Store == "snapshot" ? $"a dm-snapshot store of {SizeText.Format(info.StoreBytes ?? 0)}"
+        var place = info.StoreBytes is { } bytes ? $"a dm-snapshot store of {SizeText.Format(bytes)}"
             : info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
         Console.Out.WriteLine(Printable.Text($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}"));
     }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
+using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli.Commands;
 
@@ -56,12 +57,12 @@ internal static class DetachCommand
     private static void RefuseSeveral(string wanted, List<FoundExport> found)
     {
         var live = found.FindAll(export => export.Server.IsAlive);
-        var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Overlay ?? "transient over " + export.Export.Origin})").Distinct().ToList();
+        var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Description})").Distinct().ToList();
         if (choices.Count > 1)
             throw new LincowException($"{wanted}: is several: {string.Join(", ", choices)}. Say which one, by its device or file");
     }
 
-    private static string Describe(ServedExport export) => export.Device ?? export.File ?? export.Overlay ?? export.Name;
+    private static string Describe(ExportRecord export) => export.Device ?? export.File ?? export.Overlay ?? export.LiveOrigin ?? export.Name;
 
     private static string? Detach(ServingRecord server, double waitSeconds)
     {

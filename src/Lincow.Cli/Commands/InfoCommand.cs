@@ -17,7 +17,7 @@ internal static class InfoCommand
         var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, acceptMap, origin, dm, json };
         command.SetAction(result =>
         {
-            var info = OverlayInfo.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(origin));
+            var info = OverlayDescription.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(origin));
             if (result.GetValue(dm))
                 Console.Out.WriteLine(info.DmTable ?? throw new LincowException($"{info.Overlay}: the device's size isn't known without its origin. Give it with --origin PATH"));
             else if (result.GetValue(json))

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Lincow.Operations;
+using Lincow.Serving.Attach;
+using Lincow.Serving.Control;
 
 namespace Lincow.Cli.Commands;
 
@@ -40,7 +42,7 @@ internal static class ResetCommand
         }
         catch (LincowException e) when (e.IsInUse)
         {
-            if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly) is not { } found)
+            if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly && found.Export.LiveOrigin is null) is not { } found)
                 throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none that writes to it", e);
             new ServedReset(found, force).Run();
             return false;

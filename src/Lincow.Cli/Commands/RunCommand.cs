@@ -3,6 +3,8 @@ using System.ComponentModel;
 using System.Diagnostics;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
+using Lincow.Serving.Exports;
+using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli.Commands;
 
@@ -43,7 +45,7 @@ internal static class RunCommand
             """);
     }
 
-    private static int Run(List<Operations.SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
+    private static int Run(List<SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
     {
         AttachedDevice? device = null;
         Process? child = null;
@@ -55,15 +57,17 @@ internal static class RunCommand
             if (child is not null)
                 LinuxProcess.Terminate(child.Id);
         }, interrupted: () => { }, hungUp: () => { });
-        var host = new ServeHost("run") { StopPatience = stopPatience };
-        host.Start(sessions, [], [new ListenAddress.Unix(socketPath)], tls: null);
+        Log.Begin();
+        var host = new Host(new HostOptions { Command = "run", Log = CommandRunner.Warn, StopTimeout = stopPatience, LoopFaults = LoopFaultPolicy.ProcessEnds });
         try
         {
+            var export = host.AddRange([new ExportOptions { Overlay = sessions[0] }])[0];
+            var listener = host.Listen(new ListenAddress.Unix(socketPath));
             var start = new ProcessStartInfo(commandLine[0]) { UseShellExecute = false };
             foreach (var argument in commandLine.AsSpan(1))
                 start.ArgumentList.Add(argument);
-            start.Environment["LINCOW_URI"] = host.Uris[0];
-            device = Attach(host, via);
+            start.Environment["LINCOW_URI"] = listener.UriOf(export);
+            device = Attach(host, export, via);
             start.Environment["LINCOW_DEVICE"] = device?.Device;
             child = Process.Start(start)!;
             if (wasTerminated)
@@ -78,19 +82,21 @@ internal static class RunCommand
         finally
         {
             device?.End();
-            device?.WaitForEnd();
-            host.Stop();
+            if (device is not null)
+                device.WaitAndStopHost();
+            else
+                host.StopAsync().GetAwaiter().GetResult();
         }
     }
 
     /// <summary>Null where there can be no block device and none was asked for.</summary>
-    private static AttachedDevice? Attach(ServeHost host, string? via)
+    private static AttachedDevice? Attach(Host host, Export export, string? via)
     {
         if (via is null || (via == AttachWays.Automatic && !Environment.IsPrivilegedProcess))
             return null;
         try
         {
-            return AttachedDevice.Attach(host, AttachWays.Choose(via, out _), name: null, scanPartitions: false);
+            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, out _), name: null, scanPartitions: false);
         }
         catch (LincowException) when (via == AttachWays.Automatic)
         {

@@ -1,6 +1,9 @@
 using System.CommandLine;
+using System.Net.Sockets;
+using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Frontends.Nbd;
+using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli.Commands;
 
@@ -31,8 +34,8 @@ internal static class ServeCommand
             if (names.Length > sessions.Count + (live is null ? 0 : 1))
                 throw new UsageException($"--name: {names.Length} names for {sessions.Count} overlays");
             var settings = tls.Read(result);
-            var addresses = (result.GetValue(nbd) ?? []).Select(ListenAddress.Parse).ToList();
-            var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.UnixPath).ToList();
+            var addresses = (result.GetValue(nbd) ?? []).Select(ParseAddress).ToList();
+            var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.AtPath).ToList();
             var exports = sessions.Count + (live is null ? 0 : 1);
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
@@ -40,14 +43,19 @@ internal static class ServeCommand
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0].Overlay ?? sessions[0].Origin!)));
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
-            var host = new ServeHost("serve") { StopPatience = common.StopPatience(result) };
-            host.Start(sessions, names, addresses, settings, live, vhostPaths);
-            host.Uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
-            Console.Out.Flush();
-            var collections = CollectionReport.Begin(host);
-            stop.Wait();
-            collections?.Write();
-            host.Stop();
+            Log.Begin();
+            var host = new Host(new HostOptions { Log = CommandRunner.Warn, StopTimeout = common.StopPatience(result) });
+            try
+            {
+                Serve(host, sessions, names, live, addresses, settings, vhostPaths);
+                var collections = CollectionReport.Begin(host);
+                stop.Wait();
+                collections?.Write();
+            }
+            finally
+            {
+                host.StopAsync().GetAwaiter().GetResult();
+            }
             return 0;
         });
         return command.WithExamples("""
@@ -61,6 +69,52 @@ internal static class ServeCommand
               lincow serve work.cow --nbd tcp:0.0.0.0:10809 --tls-cert cert.pem --tls-key key.pem --tls-require
             """);
     }
+
+    /// <summary>Has the overlays served, and says where.</summary>
+    private static void Serve(Host host, List<SessionOptions> sessions, string[] names, string? live, List<ListenAddress> addresses, TlsSettings? tls,
+        List<ListenAddress.Unix> vhostPaths)
+    {
+        var wanted = sessions.Select((session, index) => new ExportOptions { Overlay = session, Name = names.ElementAtOrDefault(index) }).ToList();
+        var liveName = sessions.Count < names.Length ? names[^1] : null;
+        var exports = live is null ? host.AddRange(wanted) : host.AddLiveOrigin(new LiveOriginOptions { Origin = live, Name = liveName, Snapshots = wanted });
+        var uris = new List<string?>();
+        foreach (var address in addresses)
+        {
+            var listener = Listening("--nbd", () => host.Listen(address, tls));
+            uris.AddRange(exports.Select(listener.UriOf));
+        }
+        for (var i = 0; i < vhostPaths.Count; i++)
+        {
+            var (export, path) = (exports[i], vhostPaths[i]);
+            uris.Add(Listening("--vhost-user", () => host.ListenVhostUser(path, export)).UriOf(export));
+        }
+        uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
+        Console.Out.Flush();
+    }
+
+    /// <summary>Listens, or says what is wrong with the address that an option named.</summary>
+    private static Listener Listening(string option, Func<Listener> listen)
+    {
+        try
+        {
+            return listen();
+        }
+        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.AddressInUse } cause)
+        {
+            throw new LincowException($"{cause.Subject}: is in use: another server listens there. Give another address with {option}, or stop that server", e);
+        }
+        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Exists } cause)
+        {
+            throw new LincowException($"{cause.Subject}: exists and is not a socket, so nothing can listen there. Give another path with {option}", e);
+        }
+        catch (LincowException e) when (e.InnerException is SocketException cause)
+        {
+            throw new LincowException($"{option}: {cause.Message}", e);
+        }
+    }
+
+    private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
+        : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
 
     private static List<SessionOptions> OverLive(List<SessionOptions> sessions, string origin)
     {
@@ -87,7 +141,7 @@ internal static class DefaultAddress
         {
             throw new LincowException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd unix:PATH", e);
         }
-        return ListenAddress.Parse("unix:" + Path.Combine(directory, name + ".sock"));
+        return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
     }
 }
 
@@ -104,10 +158,10 @@ internal sealed class SessionArguments
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
-    private readonly Option<StoreKind> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
+    private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
     private readonly Option<long?> _areaCache = Options.Size("--area-cache", "dm-snapshot stores: memory for areas of the list [default: 16M]");
     private readonly Option<bool> _giveUp = new("--give-up-when-full") { Description = "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on" };
-    private readonly Option<double> _stopTimeout = new("--stop-timeout") { Description = "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]", HelpName = "SECONDS", DefaultValueFactory = _ => ServeHost.DefaultStopSeconds };
+    private readonly Option<double> _stopTimeout = new("--stop-timeout") { Description = "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]", HelpName = "SECONDS", DefaultValueFactory = _ => HostOptions.DefaultStopSeconds };
     private readonly Option<bool> _rescue = new("--rescue") { Description = "dm-snapshot stores, with --read-only: show what is sound of one that is invalid or damaged" };
 
     public void AddTo(Command command)
@@ -135,7 +189,7 @@ internal sealed class SessionArguments
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
             TransientData = result.GetValue(_overlayData),
-            Store = result.GetValue(_store),
+            Store = result.GetValue(_store) ?? StoreTraits.DefaultName,
             AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,
             GiveUpWhenFull = result.GetValue(_giveUp),
             Rescue = result.GetValue(_rescue),
@@ -154,21 +208,21 @@ internal sealed class SessionArguments
     // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
     private static SessionOptions FromTable(DmTable table, SessionOptions common)
     {
-        common = common with { Origin = table.Origin, Store = table.Store, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store == StoreKind.Snapshot && table.Kind != "PO") };
+        common = common with { Origin = table.Origin, Store = table.Store.Name, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store.CanBeFull && table.Kind != "PO") };
         if (!table.IsPersistent)
             return common with { TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
         if (IsBlank(table.Map ?? table.Overlay))
         {
             // An empty file of a given size is a store of that size.
-            var room = table.Store == StoreKind.Snapshot && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
+            var room = table.Store.CanBeFull && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
             OverlayCreator.Create(CreateCommand.FromTable(table) with { StoreBytes = room > 0 ? room : null, Force = room > 0 });
         }
-        var info = OverlayInfo.Read(table.Overlay, table.Map, origin: table.Origin);
-        if (table.Store == StoreKind.Snapshot)
+        var info = OverlayDescription.Read(table.Overlay, table.Map, origin: table.Origin);
+        if (table.Store.CanBeFull)
         {
             // The header's chunk size counts, as in the kernel.
-            return info.Store != "snapshot"
-                ? throw new LincowException($"{table.Overlay}: is a linear overlay; its target is 'cow'")
+            return info.Store != table.Store.Name
+                ? throw new LincowException($"{table.Overlay}: is a {info.Store} overlay; its target is '{StoreTraits.Of(info.Store).DmTarget}'")
                 : common with { Overlay = table.Overlay, SizeBytes = table.SizeBytes };
         }
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)

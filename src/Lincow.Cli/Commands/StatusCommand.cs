@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Lincow.Operations;
 using Lincow.Serving.Control;
+using Lincow.Serving.Exports;
 
 namespace Lincow.Cli.Commands;
 
@@ -45,7 +46,14 @@ internal static class StatusCommand
         var reply = server.IsAlive ? ControlClient.Ask(server.Record, new ControlRequest(ControlRequest.Status), Servers.Patience) : null;
         return exports.ConvertAll(found => new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, found.Export.Name, found.Export.Overlay,
             found.Export.Origin, found.Export.SizeBytes, found.Export.ReadOnly, found.Export.Uris, found.Export.Via, found.Export.Device, found.Export.File, found.Export.Link,
-            reply?.Counters?.ElementAtOrDefault(found.Index)));
+            reply is null ? null : CountersOf(found, reply), found.Export.LiveOrigin));
+    }
+
+    // Exports may have come and gone since the record was read.
+    private static ExportCounters? CountersOf(FoundExport found, ControlReply reply)
+    {
+        var index = reply.Exports is { } ids && found.Export.Id is { } id ? ids.ToList().IndexOf(id) : found.Index;
+        return index < 0 ? null : reply.Counters?.ElementAtOrDefault(index);
     }
 
     // A line for each device that is there, as of dmsetup; what a dead process left behind is none.
@@ -60,9 +68,11 @@ internal static class StatusCommand
     // The kernel's target says what it has allocated; a linear overlay's map says it as of the last flush.
     private static void PrintDm(StatusReport report)
     {
-        var words = report.Counters?.DmStatus is { } status ? "snapshot " + status
+        // The kernel's snapshot-origin has no status of its own.
+        var words = report.LiveOrigin is not null ? report.Counters?.FailedBecause is null ? "snapshot-origin" : "snapshot-origin Invalid"
+            : report.Counters?.DmStatus is { } status ? "snapshot " + status
             : report.Counters?.FailedBecause is not null ? "cow Invalid"
-            : report.Overlay is not null && OverlayInfo.Read(report.Overlay, null) is var info
+            : report.Overlay is not null && OverlayDescription.Read(report.Overlay, null) is var info
                 ? info.DmStatus is { } last ? "snapshot " + last
                 : string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
             : "cow Unknown";
@@ -71,7 +81,7 @@ internal static class StatusCommand
 
     private static void Print(StatusReport report)
     {
-        Line($"{report.Name}: {report.Overlay ?? "transient over " + report.Origin}, {SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
+        Line($"{report.Name}: {report.Overlay ?? (report.LiveOrigin is { } live ? "live origin " + live : "transient over " + report.Origin)}, {SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
         if (report.Stale)
             Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left behind");
         else
@@ -100,4 +110,4 @@ internal static class StatusCommand
 
 /// <summary>What <c>status</c> says of one device. Without counters the server doesn't answer.</summary>
 internal sealed record StatusReport(int Pid, string Command, DateTimeOffset Since, bool Stale, string Name, string? Overlay, string? Origin, long Size, bool ReadOnly,
-    IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters);
+    IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters, string? LiveOrigin);

@@ -1,4 +1,5 @@
 using Lincow.Linux;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -34,6 +35,11 @@ public interface IChangeFormat
     /// <param name="deviceBytes">The device's size.</param>
     int ChunkFor(long? wanted, int source, long deviceBytes);
 
+    /// <summary>Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of what is made there.</summary>
+    void RequireFreeName(string path)
+    {
+    }
+
     /// <summary>Plans a new file of this format. Throws <see cref="LincowException"/> for all that stands against it; nothing of a block device has changed then.</summary>
     IChangeSink Create(ChangeSinkOptions options);
 }
@@ -48,19 +54,6 @@ public sealed record ChangeSourceOptions
 
     /// <summary>Go on with an origin that isn't as the file remembers it.</summary>
     public bool AcceptOrigin { get; init; }
-}
-
-/// <summary>What is to be written. The file is open, locked, empty or to be overwritten, and bears another name until it is complete.</summary>
-public sealed record ChangeSinkOptions
-{
-    public required LinuxFile File { get; init; }
-
-    public required long DeviceBytes { get; init; }
-
-    public required int ChunkBytes { get; init; }
-
-    /// <summary>An absolute path, or zero:SIZE.</summary>
-    public required string OriginUri { get; init; }
 }
 
 /// <summary>The device that a file and its origin make, and which ranges of it the file decides.</summary>
@@ -79,18 +72,4 @@ public interface IChangeSource : IDisposable
 
     /// <summary>Reads the device: changes over the origin over zeroes. The range lies within the device.</summary>
     void Read(long byteOffset, Span<byte> buffer);
-}
-
-/// <summary>Takes changes in the device's order, in whole chunks (the device's last one may be short).</summary>
-public interface IChangeSink : IDisposable
-{
-    /// <summary>Nothing stands against it: what is there goes.</summary>
-    void Begin();
-
-    void Write(long byteOffset, ReadOnlySpan<byte> content);
-
-    void Zero(long byteOffset, long byteLength);
-
-    /// <summary>Everything to stable storage; what makes the file one of its format comes last.</summary>
-    void Complete();
 }

@@ -1,5 +1,7 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -28,13 +30,13 @@ internal sealed class ConvertTarget : IDisposable
     /// <summary>Opens it, and makes sure that nobody else uses it. Throws <see cref="LincowException"/>.</summary>
     public static ConvertTarget Open(string destination, bool force, OriginFile origin, FileFacts source)
     {
-        var path = OverlayFiles.FullPath(destination, "destination");
+        var path = StorePath.FullPath(destination, "destination");
         LinuxFile? existing = null;
         try
         {
             if (Path.Exists(path))
             {
-                existing = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+                existing = StorePath.Open(path);
                 if (existing.Facts.IsSameFile(source))
                     throw new LincowException($"{path}: is the source itself. Give the destination a path of its own");
                 OverlayCreator.RequireFree(existing, origin, force);
@@ -128,7 +130,7 @@ internal sealed class ConvertTarget : IDisposable
         LinuxFile file;
         try
         {
-            file = OverlayFiles.ReopenSeen(look, writable: true, direct: false, exclusive: true);
+            file = StorePath.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {
@@ -166,7 +168,7 @@ internal sealed class ConvertTarget : IDisposable
     // Of a conversion that was killed.
     private static void RemoveLeftOver(string path, string workPath)
     {
-        using var left = OverlayFiles.OpenPath(workPath, writable: true, direct: false, exclusive: false);
+        using var left = StorePath.Open(workPath, writable: true);
         if (!left.TryLock(OriginFile.LockByte + 1, exclusive: true))
             throw new LincowException($"{path}: {LockHolder.Find(left.Facts) ?? "another process"} is converting into it right now. Wait for it, or give another path");
         System.IO.File.Delete(workPath);

@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -42,15 +43,12 @@ public sealed record ConvertReport(string Source, string SourceFormat, string De
 
 /// <summary>Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.</summary>
 /// <param name="formats">The formats there are; content decides which a source is of, in this order.</param>
-/// <param name="progress">Told what is being done and the fraction of it that is done, from 0 to 1.</param>
+/// <param name="progress">Told how far it is.</param>
 /// <param name="stop">Ends the conversion between two pieces; nothing is left then.</param>
-public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Action<string, double>? progress = null, CancellationToken stop = default)
+public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
 {
     /// <summary>What formats with a choice begin at, for many disks have blocks of this size.</summary>
     internal const int UsualChunkBytes = 4096;
-
-    /// <summary>What formats recognise their own by: lincow's has two superblocks.</summary>
-    private const int HeadBytes = 8192;
 
     private const int PieceBytes = 1 << 20;
 
@@ -69,17 +67,19 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
         }
     }
 
+    /// <inheritdoc cref="Run"/>
+    public Task<ConvertReport> RunAsync(ConvertOptions options) => Operation.Start(() => Run(options), stop);
+
     private ConvertReport Convert(ConvertOptions options)
     {
-        var path = OverlayFiles.FullPath(options.Source, "source");
+        var path = StorePath.FullPath(options.Source, "source");
         var (from, facts) = Detect(path);
         var to = Choose(options, from);
         using var source = from.Open(new ChangeSourceOptions { Path = path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
-        OverlayCreator.RequireSize(source.DeviceBytes, path);
+        DeviceSize.Require(source.DeviceBytes, path);
         var chunk = to.ChunkFor(options.ChunkBytes, source.GranularityBytes, source.DeviceBytes);
-        using var origin = OriginFile.Open(source.OriginUri);
-        if (to is LinearFormat)
-            OverlayCreator.RequireNoMapBeside(Path.GetFullPath(options.Destination));
+        using var origin = StoreOrigin.Open(source.OriginUri);
+        to.RequireFreeName(Path.GetFullPath(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
         // mutation: convert-clears-before-the-checks
         using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
@@ -98,10 +98,10 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
 
     private (IChangeFormat Format, FileFacts Facts) Detect(string path)
     {
-        using var file = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
+        using var file = StorePath.Open(path);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{path}: is not a file or block device, so there is nothing to convert");
-        var head = new byte[HeadBytes];
+        var head = new byte[StoreFormats.HeadBytes];
         file.Read(head, 0);
         return (formats.FirstOrDefault(format => format.Recognises(file, head))
             ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none of them. Is it an image rather than an overlay?"), file.Facts);
@@ -110,7 +110,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
     private IChangeFormat Choose(ConvertOptions options, IChangeFormat from)
     {
         var name = options.To ?? (options.Destination.EndsWith(".qcow2", StringComparison.Ordinal) ? "qcow2"
-            : from is not LinearFormat ? "linear"
+            : from.Name != StoreTraits.DefaultName ? StoreTraits.DefaultName
             : throw new LincowException($"{options.Destination}: which format is it to have? Say --to snapshot, --to uml or --to qcow2"));
         return formats.FirstOrDefault(format => format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
     }
@@ -148,14 +148,14 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             CopyData(zeroEnd, end);
             written = end;
         }
-        progress?.Invoke("copying", 1);
+        progress?.Report(new OperationProgress("copying", 1));
 
         void CopyData(long from, long to)
         {
             for (; from < to; from += buffer.Length)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("copying", (double)from / size);
+                progress?.Report(new OperationProgress("copying", (double)from / size));
                 var piece = buffer.AsSpan(0, (int)Math.Min(buffer.Length, to - from));
                 source.Read(from, piece);
                 sink.Write(from, piece);
@@ -175,7 +175,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
             for (var cursor = start; cursor < end; cursor += PieceBytes)
             {
                 stop.ThrowIfCancellationRequested();
-                progress?.Invoke("reading back", (double)cursor / source.DeviceBytes);
+                progress?.Report(new OperationProgress("reading back", (double)cursor / source.DeviceBytes));
                 var count = (int)Math.Min(PieceBytes, end - cursor);
                 source.Read(cursor, first.AsSpan(0, count));
                 written.Read(cursor, second.AsSpan(0, count));
@@ -186,7 +186,7 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, Actio
                 _verifiedBytes += count;
             }
         }
-        progress?.Invoke("reading back", 1);
+        progress?.Report(new OperationProgress("reading back", 1));
     }
 
     /// <summary>The ranges that are in either of two ordered lists, each once.</summary>

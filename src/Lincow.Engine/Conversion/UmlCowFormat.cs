@@ -1,6 +1,6 @@
 using Lincow.Linux;
-using Lincow.Operations;
 using Lincow.Origins;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 
@@ -13,7 +13,7 @@ public sealed class UmlCowFormat : IChangeFormat
 
     public IChangeSource Open(ChangeSourceOptions options)
     {
-        var store = StoreFile.Open(options.Path);
+        var store = StorePath.OpenUnused(options.Path);
         OriginFile? origin = null;
         try
         {
@@ -22,7 +22,7 @@ public sealed class UmlCowFormat : IChangeFormat
                 ?? throw new LincowException($"{options.Path}: is not a COW file of User-mode Linux that can be read: {problem}") { IsDamage = true };
             if (store.Facts.SizeBytes < header.BitmapOffset + header.BitmapBytes)
                 throw new LincowException($"{options.Path}: is truncated: it has {store.Facts.SizeBytes} bytes, and its bitmap ends at byte {header.BitmapOffset + header.BitmapBytes}. Restore it from a copy") { IsDamage = true };
-            origin = OriginFile.Open(RecordedOrigin.Resolve(options.Path, header.BackingPath, options.Origin));
+            origin = StoreOrigin.Open(RecordedOrigin.Resolve(options.Path, header.BackingPath, options.Origin));
             RequireSameOrigin(options.Path, header, origin, options.AcceptOrigin);
             return new UmlCowSource(store, header, origin);
         }
@@ -185,9 +185,9 @@ internal sealed class UmlCowSink : IChangeSink
         _file = options.File;
         if (_file.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{_file.Path}: COW files of User-mode Linux are written to regular files only. Give a path on a file system");
-        if (!OriginFile.IsPath(options.OriginUri))
+        if (OriginReference.Parse(options.OriginUri).IsNothing)
             throw new LincowException($"{options.OriginUri}: a COW file of User-mode Linux needs a backing file, and this origin is none. Make one of the same content first, for example with: truncate -s {options.DeviceBytes} FILE");
-        using var origin = OriginFile.Open(options.OriginUri);
+        using var origin = StoreOrigin.Open(options.OriginUri);
         _header = new UmlCowHeader { DeviceBytes = origin.Identity.SizeBytes, ModifiedSeconds = (uint)(origin.Facts?.ModifiedSeconds ?? 0), BackingPath = origin.Uri };
         if (_header.SectorCount * UmlCowHeader.SectorBytes != options.DeviceBytes)
             throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a COW file of User-mode Linux is exactly as large as its backing file. Convert to qcow2, which can be larger");

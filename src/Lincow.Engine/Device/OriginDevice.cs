@@ -55,6 +55,15 @@ public sealed class OriginDevice : BlockDevice
 
     public override long RequestCount => _requestCount;
 
+    /// <summary>Requests in flight.</summary>
+    public int InFlight => _inFlight;
+
+    /// <summary>What it has been asked for.</summary>
+    public DeviceCounters Counters { get; } = new();
+
+    /// <summary>Why the device answers everything with EIO; null while it is well.</summary>
+    public string? FailedBecause => _failedBecause;
+
     public override bool IsIdle => _inFlight == 0;
 
     /// <summary>Told of snapshots that are given up and of the origin's failure.</summary>
@@ -71,6 +80,7 @@ public sealed class OriginDevice : BlockDevice
     {
         request.ResetState();
         _requestCount++;
+        Counters.Note(request);
         _inFlight++;
         if (_failedBecause is not null)
         {

@@ -2,6 +2,7 @@ using Lincow.Blobs;
 using Lincow.Device;
 using Lincow.Linux;
 using Lincow.Origins;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
@@ -23,8 +24,8 @@ public sealed class LiveOrigin : IDisposable
     /// <summary>Opens the origin for writing while nobody else uses it, a block device or a loop device over it claimed. Throws <see cref="LincowException"/>.</summary>
     public static LiveOrigin Claim(string origin)
     {
-        var path = OverlayFiles.FullPath(origin, "origin");
-        var claim = OriginClaim.Take(OriginFile.Open(path), "It would change under that");
+        var path = StorePath.FullPath(origin, "origin");
+        var claim = OriginClaim.Take(StoreOrigin.Open(path), "It would change under that");
         var file = claim.File;
         try
         {
@@ -64,7 +65,7 @@ public sealed class LiveOrigin : IDisposable
             var identity = OriginIdentity.Of(Origin);
             foreach (var snapshot in snapshots)
                 // mutation: live-origin-stays-unsettled
-                snapshot.NoteOrigin?.Invoke(identity);
+                snapshot.NoteOrigin(identity);
         }
         catch (LinuxException e)
         {

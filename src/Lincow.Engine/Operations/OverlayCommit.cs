@@ -1,6 +1,6 @@
 using Lincow.Linux;
 using Lincow.Origins;
-using Lincow.Stores.DmSnapshot;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
@@ -10,41 +10,6 @@ namespace Lincow.Operations;
 /// <param name="Chunks">Chunks that were written back.</param>
 /// <param name="Bytes">Bytes that were written back, zeroes among them.</param>
 public sealed record CommitReport(string Overlay, string Origin, long Chunks, long Bytes);
-
-/// <summary>A run of the device that the overlay holds.</summary>
-/// <param name="ByteOffset">Where it lies in the device, and in the origin.</param>
-/// <param name="ByteLength">Its length.</param>
-/// <param name="SourceOffset">Where it lies in the overlay's data; negative for zeroes.</param>
-internal readonly record struct CommitRun(long ByteOffset, long ByteLength, long SourceOffset);
-
-/// <summary>An overlay, as a commit sees it.</summary>
-internal interface ICommitSource : IDisposable
-{
-    /// <summary>Where runs are read.</summary>
-    LinuxFile Data { get; }
-
-    long DeviceBytes { get; }
-
-    int ChunkBytes { get; }
-
-    /// <summary>From 0 to 1, after each <see cref="Forget"/>.</summary>
-    double Progress { get; }
-
-    /// <summary>The next runs, in order; false when nothing is left. Throws before the first of them if the overlay is damaged.</summary>
-    bool TryTake(List<CommitRun> runs);
-
-    /// <summary>The runs are on the origin's stable storage. On return the overlay doesn't hold them any more, on its own stable storage.</summary>
-    void Forget(List<CommitRun> runs);
-
-    /// <summary>From here on the origin is written to. On return the overlay says so, and that the origin's content isn't known, on its own stable storage.</summary>
-    void Begin();
-
-    /// <summary>The origin has not been written to after all: the overlay says what it said before <see cref="Begin"/>.</summary>
-    void Withdraw();
-
-    /// <summary>All is done: this is what the origin is like from now on.</summary>
-    void Complete(OriginIdentity origin);
-}
 
 /// <summary>
 /// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch. So at any
@@ -61,13 +26,13 @@ public static class OverlayCommit
 
     /// <summary>Commits an overlay that nobody serves, to an origin that nobody uses. Throws <see cref="LincowException"/>.</summary>
     /// <param name="options">The overlay, its map and its origin, as for a session.</param>
-    /// <param name="progress">Told of the fraction done, from 0 to 1.</param>
+    /// <param name="progress">Told how far it is.</param>
     /// <param name="stop">Ends it between two batches; the commit can be run again.</param>
-    public static CommitReport Run(SessionOptions options, Action<double>? progress = null, CancellationToken stop = default)
+    public static CommitReport Run(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
     {
         try
         {
-            using ICommitSource source = SnapshotFile.Is(options.Overlay!, options.Map) ? SnapshotMerge.Open(options, stop, out var claim) : LinearMerge.Open(options, stop, out claim);
+            using var source = Open(options, stop, out var claim);
             using (claim)
                 return Run(source, claim.File, progress, stop);
         }
@@ -81,7 +46,42 @@ public static class OverlayCommit
         }
     }
 
-    internal static CommitReport Run(ICommitSource source, LinuxFile origin, Action<double>? progress = null, CancellationToken stop = default)
+    /// <inheritdoc cref="Run(SessionOptions, IProgress{OperationProgress}?, CancellationToken)"/>
+    public static Task<CommitReport> RunAsync(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default) =>
+        Operation.Start(() => Run(options, progress, stop), CancellationToken.None);
+
+    /// <summary>The overlay and its origin, looked at and recognised as by any reader; then the origin is opened for writing, alone, and the overlay marked as in use.</summary>
+    private static ICommitSource Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
+    {
+        var format = StoreFormats.Of(options.Overlay!, options.Map);
+        if (format.ShowsDamageWhenRead)
+        {
+            using var look = new OverlayReader(options);
+            foreach (var _ in look.Extents())
+                RequireWanted(options.Overlay!, stop);
+        }
+        var writing = new SessionOptions { Overlay = options.Overlay, Map = options.Map, AcceptMap = options.AcceptMap };
+        var files = format.Open(writing, OverlayAccess.Write);
+        OriginClaim? origin = null;
+        try
+        {
+            var seen = StoreOrigin.Open(files, options);
+            claim = origin = Claim(seen);
+            var target = new CommitTarget(seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular, files.DeviceBytesOver(seen, options.SizeBytes));
+            // mutation: commit-recorded-before-the-checks (2 lines)
+            // mutation: store-commit-not-refused-in-time
+            RequireReady(files.Path, origin.File, target.DeviceBytes, stop);
+            return files.BeginCommit(target, unread => OverlayReader.Over(files, unread));
+        }
+        catch
+        {
+            origin?.Dispose();
+            files.Dispose();
+            throw;
+        }
+    }
+
+    internal static CommitReport Run(ICommitSource source, LinuxFile origin, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
     {
         var runs = new List<CommitRun>();
         var buffer = new byte[CopyBytes];
@@ -103,14 +103,14 @@ public static class OverlayCommit
             // mutation: commit-without-origin-sync
             origin.Sync();
             source.Forget(runs);
-            progress?.Invoke(source.Progress);
+            progress?.Report(new OperationProgress("chunks", source.Progress));
         }
         source.Complete(OriginIdentity.Of(origin));
         return new CommitReport(source.Data.Path, origin.Path, chunks, bytes);
     }
 
     /// <summary>Claims the origin. Throws <see cref="LincowException"/> when it is an origin of nothing, or in use.</summary>
-    internal static OriginClaim Claim(OriginFile seen)
+    private static OriginClaim Claim(OriginFile seen)
     {
         if (seen.Facts is null)
             throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
@@ -118,7 +118,7 @@ public static class OverlayCommit
     }
 
     /// <summary>What may still refuse a commit, before the overlay is written to in any way: opened for writing it remembers the origin that was named.</summary>
-    internal static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
+    private static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
@@ -126,7 +126,7 @@ public static class OverlayCommit
     }
 
     /// <summary>Throws <see cref="LincowException"/> when a commit that has written nothing yet was ended.</summary>
-    internal static void RequireWanted(string overlay, CancellationToken stop)
+    private static void RequireWanted(string overlay, CancellationToken stop)
     {
         if (stop.IsCancellationRequested)
             throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");

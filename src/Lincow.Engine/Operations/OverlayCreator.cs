@@ -1,108 +1,70 @@
-using System.Numerics;
-using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Stores.DmSnapshot;
-using Lincow.Stores.Linear;
+using Lincow.Origins;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
-/// <summary>What a new overlay is to be.</summary>
-public sealed record CreateOptions
-{
-    /// <summary>A path for a file, or an existing block device.</summary>
-    public required string Overlay { get; init; }
-
-    /// <summary>A path, or zero:SIZE.</summary>
-    public required string Origin { get; init; }
-
-    /// <summary>Instead of <see cref="Origin"/>, which is then the empty string: an origin that a program decides on. It is disposed of.</summary>
-    public UserOrigin? UserOrigin { get; init; }
-
-    /// <summary>The separate map's path; null puts the map in front of the data.</summary>
-    public string? Map { get; init; }
-
-    public long ChunkBytes { get; init; } = 4096;
-
-    /// <summary>The device's size in bytes; null for the origin's.</summary>
-    public long? SizeBytes { get; init; }
-
-    /// <summary>What the device may grow to later; null for its size.</summary>
-    public long? MaxSizeBytes { get; init; }
-
-    /// <summary>Linear, or as dm-snapshot does it.</summary>
-    public StoreKind Store { get; init; }
-
-    /// <summary>For a snapshot store in a file: its size in bytes; null for what keeps every chunk of the device (sparse).</summary>
-    public long? StoreBytes { get; init; }
-
-    /// <summary>Reserve all of the data's space now.</summary>
-    public bool Preallocate { get; init; }
-
-    /// <summary>Replace what is there.</summary>
-    public bool Force { get; init; }
-}
-
-/// <summary>Makes overlays. The superblocks are written last, so a creation that is cut off leaves something that isn't an overlay.</summary>
+/// <summary>Makes overlays. What makes a file an overlay is written last, so a creation that is cut off leaves something that isn't one.</summary>
 public static class OverlayCreator
 {
-    /// <summary>How much of a device's map area is cleared at a time.</summary>
-    private const int ClearBytes = 1 << 20;
-
-    /// <summary>Makes the overlay. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
-    public static void Create(CreateOptions options)
+    /// <summary>Makes the overlay, and says what it is. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
+    public static OverlayInfo Create(CreateOptions options)
     {
-        var chunkShift = ChunkShift(options.ChunkBytes);
-        OverlayFiles.FullPath(options.Overlay, "overlay");
-        OverlayFiles.FullPath(options.Map ?? options.Overlay, "map");
-        using var origin = OriginFile.Open(options.UserOrigin, options.Origin);
-        var size = DeviceSize(options, origin);
+        var format = StoreFormats.Named(options.Store);
+        if (options.Map is not null && !format.Traits.TakesMap)
+            throw new LincowException($"{options.Map}: a {format.Traits.Name} store has no map of its own");
+        var chunkShift = DeviceSize.ChunkShift(options.ChunkBytes);
+        StorePath.FullPath(options.Overlay, "overlay");
+        StorePath.FullPath(options.Map ?? options.Overlay, "map");
+        using var origin = StoreOrigin.Open(options.UserOrigin, options.Origin);
+        var size = SizeOf(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)
             throw new LincowException($"--max-size {options.MaxSizeBytes} is smaller than the device's size, {size} bytes");
-        RequireSize(maxSize, "--max-size");
-        if (options.Store == StoreKind.Snapshot)
-        {
-            Make(options, made =>
-            {
-                using var file = OpenTarget(options.Overlay, options.Force, origin, made);
-                SnapshotAdmin.RequireCapacity(file, options.StoreBytes, new Geometry(size, chunkShift));
-                Clear(file);
-                SnapshotAdmin.Lay(file, options.StoreBytes, new Geometry(size, chunkShift), origin, options.Preallocate);
-            });
-            return;
-        }
-        var superblock = Plan(origin, size, maxSize, chunkShift, options.Map is null ? null : Path.GetFullPath(options.Overlay));
-        // Encoding checks the lengths of the paths, before anything is touched.
-        superblock.Encode(new byte[Superblock.SizeBytes]);
-        superblock = superblock.Marked();
-        Make(options, made =>
+        DeviceSize.Require(maxSize, "--max-size");
+        var plan = format.Plan(new StorePlanOptions(options, origin, size, maxSize, chunkShift));
+        return Make(options, made =>
         {
             // mutation: create-clears-before-the-checks
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
-            RequireRoom(superblock, separate ?? data, data);
+            plan.RequireRoom(separate ?? data, data);
             Clear(data);
             if (separate is not null)
                 Clear(separate);
-            Lay(superblock, separate ?? data, data, options.Preallocate);
+            plan.Lay(separate ?? data, data, options.Preallocate);
+            return plan.Take(separate ?? data, data).Describe(null);
         });
     }
 
-    private static void Make(CreateOptions options, Action<List<string>> lay)
+    /// <inheritdoc cref="Create"/>
+    /// <param name="options">What it is to be.</param>
+    /// <param name="stop">Has it not begin. To make an overlay takes as long as to sync a few pages; with <see cref="CreateOptions.Preallocate"/> as the file system takes.</param>
+    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) => Operation.Start(() => Create(options), stop);
+
+    /// <summary>Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of an overlay that is made there.</summary>
+    internal static void RequireFreeName(string path)
+    {
+        foreach (var format in StoreFormats.All)
+            format.RequireFreeName(path);
+    }
+
+    private static T Make<T>(CreateOptions options, Func<List<string>, T> lay)
     {
         if (options.Map is null)
-            RequireNoMapBeside(Path.GetFullPath(options.Overlay));
+            RequireFreeName(Path.GetFullPath(options.Overlay));
         var made = new List<string>();
         try
         {
-            lay(made);
+            var result = lay(made);
             // A new file's name is only safe when its directory is.
             foreach (var path in made)
             {
                 using var directory = LinuxFile.Open(Path.GetDirectoryName(path)!, writable: false);
                 directory.Sync();
             }
+            return result;
         }
         catch (Exception e)
         {
@@ -113,49 +75,10 @@ public static class OverlayCreator
         }
     }
 
-    /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
-    /// <param name="separateData">Where the data lies, if not behind the map.</param>
-    internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData) => new()
-    {
-        Uuid = Guid.NewGuid(),
-        Generation = 1,
-        DeviceBytes = size,
-        MaxDeviceBytes = maxSize,
-        ChunkShift = chunkShift,
-        Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
-        DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
-        Origin = origin.Identity,
-        OriginUri = origin.Uri,
-        DataPath = separateData ?? "",
-    };
-
-    internal static void RequireNoMapBeside(string path)
-    {
-        if (OverlayFiles.FindBeside(path) is { } beside)
-            throw new LincowException($"{beside}: is the map of an earlier overlay at {path}, and would be taken for this one's. Remove it, or give another path");
-    }
-
-    internal static int ChunkShift(long chunkBytes)
-    {
-        if (chunkBytes < Geometry.MinChunkBytes || chunkBytes > Geometry.MaxChunkBytes || !BitOperations.IsPow2(chunkBytes))
-            throw new LincowException($"chunk size {chunkBytes}: must be a power of two from 512 bytes to 64 MiB, for example 4K or 64K");
-        return BitOperations.Log2((ulong)chunkBytes);
-    }
-
-    internal static void RequireSize(long bytes, string what)
-    {
-        if (bytes <= 0)
-            throw new LincowException($"{what}: the device would have no bytes. Give its size with --size");
-        if (bytes % 512 != 0)
-            throw new LincowException($"{what}: {bytes} bytes is not a multiple of 512. Give a size with --size, for example {(bytes + 511) / 512 * 512}");
-        if (bytes > Geometry.MaxDeviceBytes)
-            throw new LincowException($"{what}: {bytes} bytes is more than 2^60, the largest device");
-    }
-
-    private static long DeviceSize(CreateOptions options, OriginFile origin)
+    private static long SizeOf(CreateOptions options, OriginFile origin)
     {
         var size = options.SizeBytes ?? origin.Identity.SizeBytes;
-        RequireSize(size, options.SizeBytes is null ? origin.Uri : "--size");
+        DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : "--size");
         if (origin.Identity.SizeBytes > size)
             throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give --size {(origin.Identity.SizeBytes + 511) / 512 * 512} or more, or leave --size out");
         return size;
@@ -165,7 +88,7 @@ public static class OverlayCreator
     {
         if (map is null || !File.Exists(map))
             return;
-        using var look = OverlayFiles.OpenPath(Path.GetFullPath(map), writable: false, direct: false, exclusive: false);
+        using var look = StorePath.Open(Path.GetFullPath(map));
         if (look.Facts.IsSameFile(data.Facts))
             throw new LincowException($"{map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
     }
@@ -189,10 +112,10 @@ public static class OverlayCreator
         {
             throw new LincowException($"{path}: can't be made: {e.Reason}", e);
         }
-        using (var look = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false))
+        using (var look = StorePath.Open(path))
         {
             RequireFree(look, origin, force);
-            file = OverlayFiles.ReopenSeen(look, writable: true, direct: false, exclusive: true);
+            file = StorePath.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
         if (!file.TryLock(OriginFile.LockByte, exclusive: true))
         {
@@ -219,10 +142,12 @@ public static class OverlayCreator
         if (file.Facts.Kind != FileKind.Regular)
             return;
         file.SetLength(0);
-        // They would lead to the map of the overlay that was here before.
-        file.RemoveAttribute(OverlayFiles.MapAttribute);
-        file.RemoveAttribute(OverlayFiles.UuidAttribute);
-        file.RemoveAttribute(OriginNote.Attribute);
+        // They say something of the overlay that was here before.
+        foreach (var format in StoreFormats.All)
+        {
+            foreach (var attribute in format.Attributes)
+                file.RemoveAttribute(attribute);
+        }
     }
 
     internal static void RequireFree(LinuxFile file, OriginFile origin, bool force)
@@ -232,81 +157,17 @@ public static class OverlayCreator
         if (origin.Facts is { } facts && facts.IsSameFile(file.Facts))
             throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
         // mutation: create-over-a-cut-commit
-        UnfinishedCommit.RefuseToReplace(file);
+        CutCommit.RefuseToReplace(file);
         if (force)
             return;
-        var head = new byte[2 * Superblock.SizeBytes];
+        var head = new byte[StoreFormats.HeadBytes];
         var isBlank = file.Read(head, 0) == 0 || head.AsSpan().IndexOfAnyExcept((byte)0) < 0;
-        var isOverlay = SuperblockFile.Decode(head, file.Path).Current is not null;
-        isOverlay |= SnapshotHeader.HasMagic(head);
-        if (isOverlay)
+        if (StoreFormats.Any(head, file.Path, said => said.IsMarked))
             throw new LincowException($"{file.Path}: is an overlay already. 'lincow reset' takes it back to its origin; --force makes it anew and loses what it holds");
         if (file.Facts.Kind == FileKind.Regular && file.Facts.SizeBytes > 0)
             throw new LincowException($"{file.Path}: exists already. Give another path, or --force to replace it and lose what it holds");
         if (!isBlank)
             throw new LincowException($"{file.Path}: the block device holds something (its first bytes are not zero). Give --force to overwrite it");
-    }
-
-    /// <summary>Lays a new overlay into its files, which are empty or to be overwritten.</summary>
-    internal static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
-    {
-        Prepare(superblock, mapFile, dataFile, preallocate);
-        SuperblockFile.Create(mapFile, superblock);
-        // mutation: create-without-sync
-        mapFile.Sync();
-    }
-
-    /// <summary>All but the superblocks, without which it isn't an overlay.</summary>
-    internal static void Prepare(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)
-    {
-        RequireRoom(superblock, mapFile, dataFile);
-        foreach (var (file, needed) in Needs(superblock, mapFile, dataFile))
-        {
-            if (file.Facts.Kind == FileKind.Regular)
-                file.SetLength(needed);
-        }
-        if (mapFile.Facts.Kind == FileKind.BlockDevice)
-            // mutation: device-not-cleared
-            ClearMap(mapFile, Superblock.MapOffsetBytes + superblock.MapBytes);
-        if (preallocate && dataFile.Facts.Kind == FileKind.Regular && !dataFile.TryReserve(superblock.DataOffset, superblock.DeviceBytes))
-            throw new LincowException($"{dataFile.Path}: its file system can't reserve space. Leave out --preallocate");
-        if (!ReferenceEquals(mapFile, dataFile))
-        {
-            dataFile.TrySetAttribute(OverlayFiles.MapAttribute, mapFile.Path);
-            dataFile.TrySetAttribute(OverlayFiles.UuidAttribute, superblock.Uuid.ToString());
-            dataFile.Sync();
-        }
-        // What was there before is gone for good before anything new is there.
-        // mutation: create-over-what-was-there (2 lines)
-        if (mapFile.Facts.SizeBytes > 0)
-            mapFile.Sync();
-    }
-
-    /// <summary>Throws <see cref="LincowException"/> when a block device is too small.</summary>
-    internal static void RequireRoom(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile)
-    {
-        foreach (var (file, needed) in Needs(superblock, mapFile, dataFile))
-        {
-            if (file.Facts.Kind != FileKind.Regular && file.Facts.SizeBytes < needed)
-                throw new LincowException($"{file.Path}: the block device has {file.Facts.SizeBytes} bytes and the overlay needs {needed}");
-        }
-    }
-
-    private static (LinuxFile File, long Bytes)[] Needs(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile) => ReferenceEquals(mapFile, dataFile)
-        ? [(mapFile, superblock.MapFileBytes)]
-        : [(mapFile, superblock.MapFileBytes), (dataFile, superblock.DataFileBytes)];
-
-    // A device may hold the pages of an earlier overlay; they must read as never written. Superblocks first: from here on it is no overlay.
-    private static void ClearMap(LinuxFile device, long byteLength)
-    {
-        device.Write(new byte[2 * Superblock.SizeBytes], 0);
-        device.Sync();
-        if (device.TryPunchHole(0, byteLength))
-            return;
-        var zeroes = new byte[ClearBytes];
-        for (long offset = 0; offset < byteLength; offset += ClearBytes)
-            device.Write(zeroes.AsSpan(0, (int)Math.Min(ClearBytes, byteLength - offset)), offset);
-        device.Sync();
     }
 
     private static string Advice(int errno) => errno switch

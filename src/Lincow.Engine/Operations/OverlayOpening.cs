@@ -1,5 +1,6 @@
 using System.Globalization;
 using Lincow.Linux;
+using Lincow.Origins;
 
 namespace Lincow.Operations;
 
@@ -13,7 +14,7 @@ public sealed class OverlayOpening : IDisposable
     private readonly IDisposable[] _files;
     private bool _hasBegun;
 
-    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, params ReadOnlySpan<FileFacts> facts)
+    internal OverlayOpening(Func<IoLoop, OverlaySession> begin, OriginFile origin, IDisposable overlay, IReadOnlyList<FileFacts> facts)
     {
         (_begin, _files) = (begin, [overlay, origin]);
         var places = new SortedSet<string>(StringComparer.Ordinal);
@@ -46,6 +47,26 @@ public sealed class OverlayOpening : IDisposable
                 throw new LincowException(e.Message, e);
             throw;
         }
+    }
+
+    /// <summary>As <see cref="Begin"/>, from any thread but the loop's.</summary>
+    public async Task<OverlaySession> BeginAsync(IoLoop loop)
+    {
+        OverlaySession? session = null;
+        Exception? failure = null;
+        await loop.StartUntilEnded(ended =>
+        {
+            try
+            {
+                session = Begin(loop);
+            }
+            catch (LincowException e)
+            {
+                failure = e;
+            }
+            ended();
+        }).ConfigureAwait(false);
+        return session ?? throw failure!;
     }
 
     /// <summary>Closes the files, unless a session has them.</summary>

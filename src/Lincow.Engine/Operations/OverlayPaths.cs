@@ -1,5 +1,5 @@
 using Lincow.Linux;
-using Lincow.Stores.Linear;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
@@ -34,10 +34,16 @@ public static class OverlayPaths
         using var file = LinuxFile.Open(path, writable: false);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             return null;
-        if (OverlayFiles.FindMapOf(file) is { } map)
-            return map;
-        using var head = new AlignedBytes(2 * Superblock.SizeBytes);
-        file.Read(head.Span, 0);
-        return SuperblockFile.Decode(head.Span, path).Current is { Layout: LinearLayout.Separate, DataPath: { Length: > 0 } data } ? OverlayFiles.FindMoved(data, path) : null;
+        foreach (var format in StoreFormats.All)
+        {
+            if (format.MetadataOf(file) is { } metadata)
+                return metadata;
+        }
+        foreach (var format in StoreFormats.All)
+        {
+            if (format.DataOf(file) is { } data)
+                return data;
+        }
+        return null;
     }
 }

@@ -1,22 +1,21 @@
 using System.Runtime.InteropServices;
 using Lincow.Device;
+using Lincow.Layers;
 using Lincow.Linux;
+using Lincow.Origins;
 using Lincow.Requests;
-using Lincow.Stores.Linear;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
-/// <summary>A run of the device, with where it begins.</summary>
-internal readonly record struct PlacedExtent(long Start, long ByteLength, RunSource Source)
-{
-    public long End => Start + ByteLength;
-}
-
 /// <summary>An overlay's device for one-shot commands: its extents and its content, on a loop of its own.</summary>
-internal sealed unsafe class OverlayReader : IDisposable
+internal sealed unsafe class OverlayReader : IStoreDevice
 {
     /// <summary>One request's bytes, or extents.</summary>
     private const int BufferBytes = 1 << 20;
+
+    /// <summary>Chunks whose extents are asked for at once: what is in memory of them stays small on large devices.</summary>
+    private const long ChunksAtOnce = 16 << 20;
 
     private readonly IoLoop _loop;
     private readonly NativeBuffer _buffer;
@@ -40,7 +39,31 @@ internal sealed unsafe class OverlayReader : IDisposable
     /// <summary>Of a session that is open, which becomes the reader's, as does its loop.</summary>
     public OverlayReader(OverlaySession session, IoLoop loop) => (Session, _loop, _buffer) = (session, loop, loop.Buffers.Rent(BufferBytes));
 
+    /// <summary>Over files that are open for writing, and an origin that isn't read; they are the reader's.</summary>
+    /// <param name="files">The overlay.</param>
+    /// <param name="origin">Its origin.</param>
+    /// <param name="loop">The reader's from here on; null for one of its own.</param>
+    public static OverlayReader Over(StoreFiles files, OriginFile origin, IoLoop? loop = null)
+    {
+        loop ??= new PosixLoop();
+        try
+        {
+            return new OverlayReader(OverlaySession.Open(files, origin, new SessionOptions(), loop), loop);
+        }
+        catch
+        {
+            loop.Dispose();
+            throw;
+        }
+    }
+
     public OverlaySession Session { get; }
+
+    public Geometry Geometry => Device.Geometry;
+
+    public ExceptionStore Store => Device.Stack.Top;
+
+    public void Flush() => Session.Flush();
 
     public CowDevice Device => Session.Device;
 
@@ -100,7 +123,7 @@ internal sealed unsafe class OverlayReader : IDisposable
     {
         (_request.Operation, _request.ByteOffset, _request.ExtentCount) = (BlockOperation.Extents, byteOffset, BufferBytes / Marshal.SizeOf<BlockExtent>());
         // A window of map pages at a time keeps memory small on large devices.
-        _request.ByteLength = Math.Min(Device.SizeBytes - byteOffset, 1024L * MapFormat.ChunksPerPage << Device.Geometry.ChunkShift);
+        _request.ByteLength = Math.Min(Device.SizeBytes - byteOffset, ChunksAtOnce << Device.Geometry.ChunkShift);
         Run($"the map at device byte {byteOffset}");
         return new ReadOnlySpan<BlockExtent>((void*)_buffer.Address, _request.ExtentCount).ToArray();
     }

@@ -1,23 +1,11 @@
-using System.Diagnostics;
-using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Stores.DmSnapshot;
-using Lincow.Stores.Linear;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
-/// <summary>
-/// Takes an overlay back to its origin: the generation goes up by one in the superblock, and every map page that exists becomes one of an
-/// older generation, which reads as empty. One small write is the moment; before it everything is as it was, after it nothing is there.
-/// </summary>
+/// <summary>Takes an overlay back to its origin.</summary>
 public static class OverlayReset
 {
-    /// <summary>How long giving back space may take here; what is left over is done in the background of the next serve.</summary>
-    private const int ReclaimMilliseconds = 200;
-
-    /// <summary>Bytes of the data file punched between looks at the clock.</summary>
-    private const long PunchBytes = 1L << 30;
-
     /// <summary>Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.</summary>
     /// <param name="overlay">The overlay.</param>
     /// <param name="map">Its map, if it isn't found by itself.</param>
@@ -25,69 +13,21 @@ public static class OverlayReset
     /// <param name="force">Also where a commit was cut off, and what it has not yet carried into the origin goes.</param>
     public static bool Reset(string overlay, string? map, bool acceptMap = false, bool force = false)
     {
-        if (SnapshotFile.Is(overlay, map))
-            return SnapshotAdmin.Reset(overlay, force);
-        using var files = OverlayFiles.Open(overlay, map, OverlayAccess.Write, acceptMap: acceptMap);
+        using var files = StoreFormats.Of(overlay, map).Open(new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true }, OverlayAccess.Write);
         using var loop = new PosixLoop();
         return Reset(files, loop, force);
     }
 
-    internal static bool Reset(OverlayFiles files, IoLoop loop, bool force = false)
+    /// <inheritdoc cref="Reset(string, string?, bool, bool)"/>
+    /// <param name="stop">Has it not begin. One that has begun is short, and goes on to its end.</param>
+    public static Task<bool> ResetAsync(string overlay, string? map = null, bool acceptMap = false, bool force = false, CancellationToken stop = default) =>
+        Operation.Start(() => Reset(overlay, map, acceptMap, force), stop);
+
+    internal static bool Reset(StoreFiles files, IoLoop loop, bool force = false)
     {
         // mutation: reset-after-a-cut-commit
-        if (files.Superblock.IsCommitUnfinished && !force)
+        if (files.IsCommitUnfinished && !force)
             throw UnfinishedCommit.Refusal(files.Path);
-        using var blob = new FileBlob(files.MapFile, loop);
-        try
-        {
-            if (files.Reading.NeedsRepair)
-                SuperblockFile.Repair(blob, files.Reading, loop.Buffers);
-            // mutation: reset-punches-first
-            var superblock = files.Superblock;
-            var wasInUse = superblock.Flags & SuperblockFlags.InUse;
-            superblock = SuperblockFile.Update(blob, superblock.WithoutCommit() with
-            {
-                // mutation: reset-keeps-generation
-                Generation = superblock.Generation + 1,
-                Flags = superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending,
-            }, loop.Buffers);
-            // Without old pages there are no torn ones either, so the overlay is clean whatever it was before.
-            var mapIsBlank = files.MapFile.TryPunchHole(LinearStore.PageOffset(0, 0), superblock.MapBytes);
-            var isReclaimed = Reclaim(files.DataFile, superblock, loop);
-            // Both must be on disk before the marks that ask for them go.
-            files.MapFile.Sync();
-            files.DataFile.Sync();
-            // mutation: reset-of-a-crash-is-clean
-            var flags = mapIsBlank ? SuperblockFlags.None : wasInUse;
-            if (!isReclaimed)
-                flags |= SuperblockFlags.ReclaimPending;
-            SuperblockFile.Update(blob, superblock with { Flags = flags }, loop.Buffers);
-            return isReclaimed;
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException(e.Message, e);
-        }
-    }
-
-    private static bool Reclaim(LinuxFile data, Superblock superblock, IoLoop loop)
-    {
-        if (data.Facts.Kind == FileKind.BlockDevice)
-        {
-            // A device's space is a matter of its own; a thin one gets a discard, and any other has nothing to give back.
-            data.TryDiscardDevice(superblock.DataOffset, superblock.DeviceBytes);
-            return true;
-        }
-        var deadline = loop.Timestamp + ReclaimMilliseconds * Stopwatch.Frequency / 1000;
-        var end = superblock.DataFileBytes;
-        var cursor = superblock.DataOffset;
-        while (data.TryFindData(cursor, end, out var start, out var dataEnd))
-        {
-            var length = Math.Min(dataEnd - start, PunchBytes);
-            if (loop.Timestamp > deadline || !data.TryPunchHole(start, length))
-                return false;
-            cursor = start + length;
-        }
-        return true;
+        return Operation.Guard(() => files.Reset(loop));
     }
 }

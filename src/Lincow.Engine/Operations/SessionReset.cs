@@ -1,6 +1,6 @@
 using Lincow.Device;
 using Lincow.Linux;
-using Lincow.Stores.Linear;
+using Lincow.Stores;
 
 namespace Lincow.Operations;
 
@@ -8,7 +8,7 @@ namespace Lincow.Operations;
 /// Resets the overlay of an open device: holds new requests back, waits until the device is idle, raises the generation, forgets the map in
 /// memory, and lets the held requests in. A client sees every request as wholly before or wholly after the reset.
 /// </summary>
-internal sealed class SessionReset(IoLoop loop, CowDevice device, LinearStore store) : IoCompletion
+internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore store) : IoCompletion
 {
     private const int LookAgainMilliseconds = 1;
 

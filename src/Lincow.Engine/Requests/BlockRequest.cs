@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Lincow.Device;
 using Lincow.Linux;
 
 namespace Lincow.Requests;
@@ -66,7 +65,7 @@ public enum RunSource
 
 /// <summary>
 /// One operation on a device: a state machine that its owner allocates once and uses again and again. The owner fills in the public
-/// properties and calls <see cref="BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
+/// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
 /// </summary>
 public abstract class BlockRequest
 {

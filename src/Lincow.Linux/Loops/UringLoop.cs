@@ -14,12 +14,12 @@ public sealed unsafe class UringLoop : IoLoop
     /// <summary>Completions that the ring holds without the kernel's overflow list.</summary>
     private const uint CompletionEntries = 8192;
 
-    /// <summary>A command of a driver has 80 bytes of its own, behind the first 48 of an entry.</summary>
+    /// <summary>A command of a driver has 80 bytes of its own, after the first 48 of an entry.</summary>
     private const int WideEntryBytes = 128, CommandAt = 48;
 
     /// <summary>
     /// Threads of the kernel's that may wait for file operations of this ring at once; by itself it allows four a processor. They are made
-    /// when needed and end soon after. A storage takes a few at most (FileBlob), so this many let a dozen storages stand still before
+    /// when needed and end soon after. A blob takes a few at most (FileBlob), so this many let a dozen blobs stand still before
     /// others notice.
     /// </summary>
     private const uint MaxFileWorkers = 128;

@@ -20,16 +20,16 @@ internal abstract class DriverAttachWay : IAttachWay
         return attachment;
     }
 
-    public bool IsWaiting(ServedExport export) => export is { Device: { } device, Identity: { } identity } && IsWaiting(device, identity);
+    public bool IsWaiting(ExportRecord export) => export is { Device: { } device, Identity: { } identity } && IsWaiting(device, identity);
 
-    public IAttachment Resume(AttachTarget target, ServedExport export)
+    public IAttachment Resume(AttachTarget target, ExportRecord export)
     {
         var attachment = On(target);
         attachment.Begin(this, export.Identity!, export);
         return attachment;
     }
 
-    public List<string> Clean(ServedExport export)
+    public List<string> Clean(ExportRecord export)
     {
         if (export.Identity is { } identity && Find(identity) is { } device)
         {

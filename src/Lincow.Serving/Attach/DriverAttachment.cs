@@ -22,7 +22,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     protected ServerEnd Server { get; } = new(target);
 
     /// <summary>Makes the device, or takes over the one of this path.</summary>
-    public void Begin(IAttachWay way, string identity, ServedExport? left)
+    public void Begin(IAttachWay way, string identity, ExportRecord? left)
     {
         // What waits in the device was asked of one as it was: of another, it would fail.
         // mutation: taken-over-as-another-device
@@ -100,7 +100,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     /// <summary>Serves a device whose server has died.</summary>
     /// <param name="device">Its path.</param>
     /// <param name="left">What that server wrote down of it.</param>
-    protected abstract void TakeOver(string device, ServedExport left);
+    protected abstract void TakeOver(string device, ExportRecord left);
 
     /// <summary>Ends the device: no request comes any more.</summary>
     protected abstract void Stop(string device);

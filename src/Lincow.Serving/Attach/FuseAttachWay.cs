@@ -35,11 +35,11 @@ internal sealed class FuseAttachWay : IAttachWay
     }
 
     /// <summary>Never: the kernel fails what is asked of a FUSE file without a server.</summary>
-    public bool IsWaiting(ServedExport export) => false;
+    public bool IsWaiting(ExportRecord export) => false;
 
-    public IAttachment Resume(AttachTarget target, ServedExport export) => throw new NotSupportedException();
+    public IAttachment Resume(AttachTarget target, ExportRecord export) => throw new NotSupportedException();
 
-    public List<string> Clean(ServedExport export)
+    public List<string> Clean(ExportRecord export)
     {
         if (export.File is not { } file || !RunDirectory.Holds(file))
             return [];

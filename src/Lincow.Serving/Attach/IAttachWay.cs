@@ -14,7 +14,7 @@ namespace Lincow.Serving.Attach;
 /// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
-public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions, Action<Func<ServedExport, ServedExport>> Note, Action<string> Log, Action Ended);
+public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions, Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
 public interface IAttachWay
@@ -29,13 +29,13 @@ public interface IAttachWay
     IAttachment Attach(AttachTarget target);
 
     /// <summary>Whether a device that a server left behind when it died waits for another one, with whatever is asked of it meanwhile.</summary>
-    bool IsWaiting(ServedExport export);
+    bool IsWaiting(ExportRecord export);
 
     /// <summary>Serves such a device from here on; whoever holds it has noticed nothing. Throws <see cref="LincowException"/>.</summary>
-    IAttachment Resume(AttachTarget target, ServedExport export);
+    IAttachment Resume(AttachTarget target, ExportRecord export);
 
     /// <summary>Takes away what a server that died left behind. The holders that keep it from that; none when nothing is left.</summary>
-    List<string> Clean(ServedExport export);
+    List<string> Clean(ExportRecord export);
 }
 
 /// <summary>An attached device.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Lincow.Linux;
 using Lincow.Serving.Control;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Serving.Attach;
@@ -39,7 +40,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
     /// <summary>After kill -9 the kernel ends the old server's sockets in the background.</summary>
     private static readonly TimeSpan TakeOverPatience = TimeSpan.FromSeconds(30);
 
-    private readonly NbdTerms _terms = new(new NbdExport(target.Name, target.Device, target.Loop, target.Source));
+    private readonly NbdTerms _terms = new(new Export(target.Name, target.Device, target.Loop, target.Source));
     private readonly NbdMemory _memory = new(target.Loop);
     private int _open;
 
@@ -54,7 +55,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         {
             try
             {
-                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, _terms.Export.TransmissionFlags(structuredReplies: false),
+                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, NbdTerms.TransmissionFlags(_terms.Export, structuredReplies: false),
                     Target.CanResume ? PatienceSeconds : TransientPatienceSeconds, Target.CanResume, identity);
             }
             finally
@@ -74,7 +75,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         }
     }
 
-    protected override void TakeOver(string device, ServedExport left)
+    protected override void TakeOver(string device, ExportRecord left)
     {
         var time = Stopwatch.StartNew();
         for (var missing = NbdBlockDevice.ConnectionCount(device); missing > 0;)

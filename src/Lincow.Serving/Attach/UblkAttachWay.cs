@@ -57,7 +57,7 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
         }
     }
 
-    protected override void TakeOver(string device, ServedExport left)
+    protected override void TakeOver(string device, ExportRecord left)
     {
         var block = UblkBlockDevice.Recover(device);
         Serve(block);

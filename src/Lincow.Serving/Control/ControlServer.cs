@@ -4,15 +4,15 @@ using Lincow.Linux;
 namespace Lincow.Serving.Control;
 
 /// <summary>Answers a request; the reply may come later and from any thread, once.</summary>
-public delegate void ControlHandler(ControlRequest request, Action<ControlReply> reply);
+internal delegate void ControlHandler(ControlRequest request, Action<ControlReply> reply);
 
 /// <summary>
 /// The control socket of a serving process, on one of its loops: a client sends one line of JSON and gets one back (<see cref="ControlRequest"/>,
 /// <see cref="ControlReply"/>). Listen and Stop run on the loop's thread.
 /// </summary>
-public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
+internal sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle, Action<string> log)
 {
-    /// <summary>Clients at once; each takes a page, and another one may come when one has gone.</summary>
+    /// <summary>Clients at once; each takes a page, and others wait until one has gone.</summary>
     private const int MaxClients = 64;
 
     private const int MaxLineBytes = 4096;
@@ -28,8 +28,8 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
     /// <summary>Takes requests from a listening socket, which the server closes in the end.</summary>
     public void Listen(int descriptor)
     {
-        _acceptor = new Acceptor(this, descriptor);
-        _acceptor.Arm();
+        _acceptor = new Acceptor(loop, descriptor, Take, reason => log($"accepting a question {reason}"));
+        _acceptor.Resume();
     }
 
     /// <summary>Takes no further request. Who has asked already is still answered.</summary>
@@ -38,7 +38,11 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
         if (_isStopping)
             return;
         _isStopping = true;
-        _acceptor?.Stop();
+        _acceptor?.Stop(() =>
+        {
+            _acceptor = null;
+            ReportIfStopped();
+        });
         foreach (var client in _clients.ToArray())
             client.StopListening();
     }
@@ -62,23 +66,25 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
             client.CutOff();
     }
 
-    private void Accepted(int socket)
+    private bool Take(int socket)
     {
         var (line, message) = (default(NativeBuffer), default(NativeBuffer));
-        if (_clients.Count >= MaxClients || _isStopping || !loop.Buffers.TryRent(MaxLineBytes, out line) || !loop.Buffers.TryRent(sizeof(MessageHeader) + sizeof(IoVector), out message))
+        if (!loop.Buffers.TryRent(MaxLineBytes, out line) || !loop.Buffers.TryRent(sizeof(MessageHeader) + sizeof(IoVector), out message))
         {
             loop.Buffers.Return(line);
             LinuxSocket.Close(socket);
-            return;
+            return true;
         }
         var client = new Client(this, socket, line, message);
         _clients.Add(client);
         client.Start();
+        return _clients.Count < MaxClients;
     }
 
     private void Closed(Client client)
     {
         _clients.Remove(client);
+        _acceptor?.Resume();
         ReportIfStopped();
     }
 
@@ -89,45 +95,6 @@ public sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle)
         var stopped = _stopped;
         _stopped = null;
         stopped();
-    }
-
-    private sealed class Acceptor(ControlServer server, int descriptor) : IoCompletion
-    {
-        private const int RetryMilliseconds = 100;
-
-        private bool _isStopping, _isPausing;
-
-        public void Arm() => server.Loop.Accept(descriptor, this);
-
-        public void Stop()
-        {
-            _isStopping = true;
-            LinuxSocket.Shutdown(descriptor, LinuxSocket.ShutdownBoth);
-        }
-
-        public override void Complete(int result)
-        {
-            var isAnswer = !_isPausing;
-            _isPausing = false;
-            if (isAnswer && result >= 0)
-                server.Accepted(result);
-            if (_isStopping)
-            {
-                LinuxSocket.Close(descriptor);
-                server._acceptor = null;
-                server.ReportIfStopped();
-            }
-            else if (!isAnswer || result >= 0 || result is -Errno.Interrupted or -Errno.Again)
-            {
-                Arm();
-            }
-            else
-            {
-                // Out of descriptors or memory: others have to leave first.
-                _isPausing = true;
-                server.Loop.Delay(RetryMilliseconds, this);
-            }
-        }
     }
 
     private IoLoop Loop => loop;

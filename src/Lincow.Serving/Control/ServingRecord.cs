@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Control;
 
@@ -8,16 +9,21 @@ namespace Lincow.Serving.Control;
 /// <param name="Command">serve, run or attach.</param>
 /// <param name="Since">When it began to serve.</param>
 /// <param name="Exports">What it serves.</param>
-public sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ServedExport> Exports)
+/// <param name="Host">Which of the process's hosts it is; 0 the first.</param>
+public sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports, int Host = 0)
 {
     /// <summary>The name of its files in the run directory, without an ending.</summary>
     [JsonIgnore]
-    public string Id => $"{Pid}-{StartTime}";
+    public string Id => Host == 0 ? $"{Pid}-{StartTime}" : $"{Pid}-{StartTime}-{Host}";
 }
 
-/// <summary>One device that is served.</summary>
-public sealed record ServedExport
+/// <summary>What is written down of one device that is served.</summary>
+public sealed record ExportRecord
 {
+    /// <summary>What the control socket knows it by: no other of the same host has, or had, it. Null in records of older servers: its index.</summary>
+    public int? Id { get; init; }
+
+    /// <summary>The export's name.</summary>
     public required string Name { get; init; }
 
     /// <summary>The overlay's path; null for a transient one.</summary>
@@ -29,11 +35,20 @@ public sealed record ServedExport
     /// <summary>For a transient overlay: its origin.</summary>
     public string? Origin { get; init; }
 
+    /// <summary>For an origin that is itself served for writing: its path.</summary>
+    public string? LiveOrigin { get; init; }
+
+    /// <summary>What it is, for people: the overlay's path, for example.</summary>
+    [JsonIgnore]
+    public string Description => Overlay ?? (LiveOrigin is not null ? "live origin " + LiveOrigin : "transient over " + Origin);
+
+    /// <summary>The device's size in bytes.</summary>
     public long SizeBytes { get; init; }
 
+    /// <summary>Whether writes are refused.</summary>
     public bool ReadOnly { get; init; }
 
-    /// <summary>Where NBD clients connect.</summary>
+    /// <summary>Where clients connect: NBD URIs, vhost-user:PATH.</summary>
     public IReadOnlyList<string> Uris { get; init; } = [];
 
     /// <summary>The way by which it is attached to this machine; null when it isn't.</summary>
@@ -52,20 +67,9 @@ public sealed record ServedExport
     public string? Link { get; init; }
 }
 
-/// <summary>What a device has been asked for since it is served (bytes and counts), and how it is.</summary>
-public sealed record ExportCounters(
-    long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause,
-    string? DmStatus = null, AreaCacheCounters? AreaCache = null);
-
-/// <summary>For a dm-snapshot store: the areas of its list in memory.</summary>
-/// <param name="Areas">Areas at most.</param>
-/// <param name="Hits">Look-ups that found their area.</param>
-/// <param name="Misses">Look-ups that had to read it.</param>
-public sealed record AreaCacheCounters(int Areas, long Hits, long Misses);
-
 /// <summary>A line to the control socket.</summary>
 /// <param name="Verb">status, reset or detach.</param>
-/// <param name="Export">The export's index in the record, for reset.</param>
+/// <param name="Export">The export's <see cref="ExportRecord.Id"/>, for reset.</param>
 /// <param name="WaitSeconds">For detach: how long those who hold the device may take to let go of it.</param>
 /// <param name="Force">For reset: also after a commit that was cut off, and although somebody uses the device.</param>
 public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0, bool Force = false)
@@ -75,10 +79,14 @@ public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeco
 
 /// <summary>The line that comes back.</summary>
 /// <param name="Error">What went wrong, a sentence; null when nothing did.</param>
-/// <param name="Counters">For status: of each export, in the record's order.</param>
+/// <param name="Counters">For status: of each export, in the order of <see cref="Exports"/>.</param>
 /// <param name="Holder">For reset, with an error: who uses the device, so that nothing was done.</param>
 /// <param name="Clients">For reset: NBD clients that are connected, and may remember what was before.</param>
-public sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0);
+public sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0)
+{
+    /// <summary>For status: the exports' <see cref="ExportRecord.Id"/>.</summary>
+    public IReadOnlyList<int>? Exports { get; init; }
+}
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ServingRecord))]

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Lincow.Conversion;
 using Lincow.Linux;
+using Lincow.Origins;
+using Lincow.Stores;
 
 namespace Lincow.Serving.Qcow2;
 
@@ -90,14 +92,14 @@ internal sealed class Qcow2Source : IChangeSource
 
     public void Dispose() => _server.Dispose();
 
-    private static bool IsNothing(string uri) => uri.StartsWith("zero:", StringComparison.Ordinal);
+    private static bool IsNothing(string uri) => OriginReference.Parse(uri).IsNothing;
 
     private string ChooseOrigin(string? chosen)
     {
         if (chosen is not null && IsNothing(chosen))
             return chosen;
         if (chosen is null && _header.BackingFile is null)
-            return $"zero:{DeviceBytes}";
+            return OriginReference.Nothing(DeviceBytes).Text;
         if (chosen is null && _header.BackingFormat is { } format and not "raw")
             throw new LincowException($"{_path}: its backing file {_header.BackingFile} is an image of the format {format}, and an origin is raw. Write that one as raw first (qemu-img convert -O raw), and give the result with --origin");
         var origin = Path.GetFullPath(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
@@ -123,7 +125,7 @@ internal sealed class Qcow2Sink : IChangeSink
         _file = options.File;
         if (_file.Facts.Kind != FileKind.Regular)
             throw new LincowException($"{_file.Path}: qcow2 is written to regular files only. Give a path on a file system");
-        var isOverNothing = options.OriginUri.StartsWith("zero:", StringComparison.Ordinal);
+        var isOverNothing = OriginReference.Parse(options.OriginUri).IsNothing;
         string[] backing = isOverNothing ? [] : ["-b", options.OriginUri, "-F", "raw"];
         foreach (var _ in QemuPrograms.Image(_file.Path, ["create", "-q", "-f", "qcow2", "-o", $"cluster_size={options.ChunkBytes}", .. backing, _file.Path, $"{options.DeviceBytes}"]))
         {

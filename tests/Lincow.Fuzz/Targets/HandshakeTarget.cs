@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 using static Lincow.Fuzz.BrokenPromiseException;
 
@@ -11,14 +12,14 @@ internal sealed class HandshakeTarget : IFuzzTarget, IDisposable
 {
     private readonly PosixLoop _loop = new();
     private readonly OverlaySession _session;
-    private readonly NbdExports _one, _two;
+    private readonly ExportTable _one, _two;
 
     public HandshakeTarget()
     {
         _session = OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _loop);
-        var export = new NbdExport("disk", _session.Device, _loop, "a disk");
-        _one = new NbdExports([export]);
-        _two = new NbdExports([export, export with { Name = "other" }]);
+        var export = new Export("disk", _session.Device, _loop, "a disk");
+        _one = new ExportTable(export);
+        _two = new ExportTable(export, new Export("other", _session.Device, _loop, "a disk"));
     }
 
     public void Run(ReadOnlySpan<byte> bytes)

@@ -102,7 +102,7 @@ internal sealed class OverlayImage
 
     public void ReadOrigin(long byteOffset, Span<byte> sector) => Copy(_origin, byteOffset, sector);
 
-    /// <summary>The origin is as it was, no file has grown, and what lies behind the device wasn't touched.</summary>
+    /// <summary>The origin is as it was, no file has grown, and what lies beyond the device wasn't touched.</summary>
     public void RequireNothingElseChanged(long deviceEnd)
     {
         if (_origin.Length > 0)
@@ -121,11 +121,11 @@ internal sealed class OverlayImage
     private static void RequireGuard(string path, long length, long deviceEnd)
     {
         using var file = File.OpenRead(path);
-        Require(file.Length == length + GuardBytes, $"nothing is written behind the end of {path}");
+        Require(file.Length == length + GuardBytes, $"nothing is written beyond the end of {path}");
         var guard = new byte[GuardBytes];
         file.Position = length;
         file.ReadExactly(guard);
-        Require(deviceEnd > length || guard.AsSpan().IndexOfAnyExcept((byte)0x99) < 0, $"nothing is written behind the device in {path}");
+        Require(deviceEnd > length || guard.AsSpan().IndexOfAnyExcept((byte)0x99) < 0, $"nothing is written beyond the device in {path}");
     }
 
     private static byte[] Head(string path)

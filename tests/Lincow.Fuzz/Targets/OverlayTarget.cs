@@ -67,7 +67,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         });
         Attempt(() =>
         {
-            var info = OverlayInfo.Read(image.Path, null);
+            var info = OverlayDescription.Read(image.Path, null);
             Require(info.Chunks is { Data: >= 0, Zero: >= 0, Origin: >= 0 }, "counts are counts");
         });
         Attempt(() =>

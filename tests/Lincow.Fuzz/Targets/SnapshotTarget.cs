@@ -4,7 +4,7 @@ using Lincow.Conversion;
 namespace Lincow.Fuzz.Targets;
 
 /// <summary>Exception stores of dm-snapshot: one with several areas, one with a single one.</summary>
-internal sealed class SnapshotTarget() : StoreBase(new SnapshotStoreFormat(), 512, 4096)
+internal sealed class SnapshotTarget() : StoreBase(StoreChangeFormat.Of("snapshot"), 512, 4096)
 {
     // A quarter of the damage in the header, the rest in the first areas, whatever the chunk size.
     protected override int Metadata(int number, int storeBytes) => number switch

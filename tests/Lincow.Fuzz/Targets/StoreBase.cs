@@ -1,5 +1,6 @@
 using Lincow.Conversion;
 using Lincow.Linux;
+using Lincow.Stores;
 using static Lincow.Fuzz.BrokenPromiseException;
 
 namespace Lincow.Fuzz.Targets;

@@ -103,7 +103,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         });
         Attempt(() =>
         {
-            var info = OverlayInfo.Read(_path, null, origin: _originPath);
+            var info = OverlayDescription.Read(_path, null, origin: _originPath);
             Require(info.Chunks is { Data: >= 0, Zero: >= 0, Origin: >= 0 }, "counts are counts");
         });
         Attempt(() =>
@@ -249,7 +249,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
             Overlay = _path,
             Origin = _originPath,
             ChunkBytes = chunk,
-            Store = StoreKind.Snapshot,
+            Store = "snapshot",
             StoreBytes = storeBytes
         });
         using var loop = new PosixLoop();

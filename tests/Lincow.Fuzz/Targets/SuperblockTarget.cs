@@ -56,7 +56,7 @@ internal sealed class SuperblockTarget : IFuzzTarget
         Require(current.MapBytes > 0 && current.MapFileBytes >= Superblock.MapOffsetBytes
             && current.DataFileBytes >= current.DeviceBytes, "lengths that don't overflow");
         Require(current.Layout == LinearLayout.Separate
-            ? current.DataOffset == 0 : current.DataOffset >= Superblock.MapOffsetBytes + current.MapBytes, "data behind the map");
+            ? current.DataOffset == 0 : current.DataOffset >= Superblock.MapOffsetBytes + current.MapBytes, "data after the map");
         current.Encode(_again);
         Require(Superblock.TryDecode(_again, "again", out _) == current, "what was read is what is written");
     }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 using static Lincow.Fuzz.BrokenPromiseException;
 
@@ -44,14 +45,14 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var wire = (how & 32) == 0 ? Requests(ref input, mode, checker) : input.Rest().ToArray();
         if ((how & 32) != 0)
             checker.IsFramingOnly = true;
-        Exchange(loop, Handshake(new NbdExports([new NbdExport("disk", session.Device, loop, "")]), mode), wire, checker);
+        Exchange(loop, Handshake(new ExportTable(new Export("disk", session.Device, loop, "")), mode), wire, checker);
         session.Close();
         Require(loop.Buffers.RentedBytes == 0, "memory comes back");
     }
 
     public void Dispose() => File.Delete(_origin);
 
-    private static NbdHandshake Handshake(NbdExports exports, ReplyMode mode)
+    private static NbdHandshake Handshake(ExportTable exports, ReplyMode mode)
     {
         var handshake = new NbdHandshake(exports, TlsMode.None);
         handshake.Advance([0, 0, 0, 3], out _);

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.VhostUser;
 using static Lincow.Fuzz.BrokenPromiseException;
 
@@ -8,7 +9,7 @@ namespace Lincow.Fuzz.Targets;
 
 /// <summary>
 /// A virtual machine that may say anything: requests in either kind of ring, any byte of ring, header and table changed, and any messages
-/// before and behind them. Held: nothing outside of the shared memory is written, though it lies between two regions of it; a read-only
+/// before and after them. Held: nothing outside of the shared memory is written, though it lies between two regions of it; a read-only
 /// disk is not written; the connection ends when its front end leaves; memory comes back.
 /// </summary>
 internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
@@ -16,7 +17,7 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
     private const int DeviceBytes = 192 << 10, PartBytes = 64 << 10, Entries = 16, MaxMessages = 24, MaxTurns = 100_000;
     private const int DriverAt = 0x400, DeviceAt = 0x800, FreeAt = 0x900, RingPage = 0x1000;
 
-    /// <summary>The second region follows the first for the guest, and lies behind what isn't shared in the file.</summary>
+    /// <summary>The second region follows the first for the guest, and lies after what isn't shared in the file.</summary>
     private const ulong GuestBase = 0x10000, UserBase = 0x700000000000;
 
     private const byte Canary = 0xc5;
@@ -63,7 +64,7 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
         }, loop);
         var (server, client) = LinuxSocket.Pair();
         var isClosed = false;
-        var export = new VhostExport("disk", session.Device, loop, (how & 32) == 0 ? 1 : 4096);
+        var export = new Export("disk", session.Device, loop, "", (how & 32) == 0 ? 1 : 4096);
         VhostSession.TryOpen(export, server, _ => { }, () => isClosed = true)!.Start();
         Begin(loop, client, isPacked, hasInflight);
         for (var i = 0; i < MaxMessages && !input.IsEmpty && !isClosed; i++)

@@ -49,7 +49,7 @@ public class CommitTests
         var (killed, limit) = (0, 10.0);
         while (true)
         {
-            // From before its first write to behind its last one.
+            // From before its first write to after its last one.
             var result = Tool.Run("timeout", "--signal=KILL", (limit / 1000).ToString("0.000", CultureInfo.InvariantCulture), Cli.Binary,
                 "commit", scratch["work.cow"], "--quiet");
             if (result.ExitCode == 0)

@@ -19,9 +19,13 @@ internal static class Surroundings
 
     private static string _root = "";
 
-    /// <summary>Where servers of the test that is running now register. Threads and tasks that it starts have the same.</summary>
+    /// <summary>
+    /// Where servers of the test that is running now register. Threads and tasks that it starts have the same. What a class's tests have in
+    /// common is made before them, and has a directory of the class's.
+    /// </summary>
     public static string RunDirectory =>
-        RunDirectories.GetOrAdd((TestContext.Current.Test ?? throw new InvalidOperationException("no test is running")).UniqueID,
+        RunDirectories.GetOrAdd(TestContext.Current.Test?.UniqueID ?? TestContext.Current.TestClass?.UniqueID
+                ?? throw new InvalidOperationException("no test is running"),
             _ => Path.Combine(_root, RunDirectories.Count.ToString(CultureInfo.InvariantCulture) + "-" + Guid.NewGuid()
                 .ToString("N")[..4]));
 

@@ -4,7 +4,7 @@ using Lincow.Linux;
 namespace Lincow.Tests.Simulation;
 
 /// <summary>
-/// A world of simulated storages: operations wait in it and complete in an order that a seed decides, one a turn, so every run can be
+/// A world of simulated blobs: operations wait in it and complete in an order that a seed decides, one a turn, so every run can be
 /// repeated.
 /// </summary>
 internal sealed class SimulatedWorld(Random random)

@@ -15,7 +15,7 @@ internal enum SimulationPhase
     Check,
 }
 
-/// <summary>What a power cut falls on: the operation that it prevents. Later ones say more of a sync behind them.</summary>
+/// <summary>What a power cut falls on: the operation that it prevents. Later ones say more of a sync after them.</summary>
 internal enum SimulationSite
 {
     /// <summary>Handing over a result that is there.</summary>
@@ -89,7 +89,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     public bool HasJustReplied { get; set; }
 
-    /// <summary>The power goes at the next sync behind map pages, whenever that is.</summary>
+    /// <summary>The power goes at the next sync after map pages, whenever that is.</summary>
     public bool CutsAtMapSync { get; set; }
 
     public long Timestamp => _clock += Random.OneIn(8) ? System.Diagnostics.Stopwatch.Frequency / 100 : 100;

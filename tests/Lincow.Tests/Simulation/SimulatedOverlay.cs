@@ -1,5 +1,7 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
 using Lincow.Stores.Linear;
 
@@ -9,7 +11,7 @@ namespace Lincow.Tests.Simulation;
 internal abstract class SimulatedOverlay(SimulationShape shape)
 {
     public static SimulatedOverlay For(SimulationShape shape) =>
-        shape.Store == StoreKind.Snapshot ? new SimulatedSnapshot(shape) : new SimulatedLinear(shape);
+        shape.Store == "snapshot" ? new SimulatedSnapshot(shape) : new SimulatedLinear(shape);
 
     protected SimulationShape Shape { get; } = shape;
 
@@ -61,12 +63,12 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         public override void BeginCreate() => _created++;
 
         public override void Lay(LinuxFile map, LinuxFile data, OriginFile origin) =>
-            OverlayCreator.Lay(Any() with { Origin = origin.Identity }, map, data, preallocate: false);
+            LinearPlan.Lay(Any() with { Origin = origin.Identity }, map, data, preallocate: false);
 
         public override OverlaySession? Open(LinuxFile map, LinuxFile data, OriginFile origin, IoLoop loop, int choice, bool mayBeOld)
         {
             var files = Take(map, data, OverlayAccess.Write);
-            return mayBeOld && files.Superblock.Uuid != Any().Uuid ? null : OverlaySession.Open(files, origin, false, "overlay", loop);
+            return mayBeOld && files.Superblock.Uuid != Any().Uuid ? null : OverlaySession.Open(files, origin, new SessionOptions(), loop);
         }
 
         public override void Reset(LinuxFile map, LinuxFile data, IoLoop loop, Action begun)
@@ -77,10 +79,10 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         }
 
         public override CheckReport Check(LinuxFile map, LinuxFile data, bool repair) =>
-            OverlayCheck.Run(Take(map, data, repair ? OverlayAccess.Write : OverlayAccess.Read), repair);
+            Take(map, data, repair ? OverlayAccess.Write : OverlayAccess.Read).Check(null, repair, progress: null);
 
-        private static OverlayFiles Take(LinuxFile map, LinuxFile data, OverlayAccess access) =>
-            OverlayFiles.Take("/map", map, data, OverlayFiles.ReadSuperblock(map), access);
+        private static LinearFiles Take(LinuxFile map, LinuxFile data, OverlayAccess access) =>
+            LinearFiles.Take("/map", map, data, LinearFiles.ReadSuperblock(map), access);
 
         private Superblock Any() => new()
         {
@@ -114,21 +116,21 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         public override bool ReplacesAtOnce => Shape.IsBlockDevice;
 
         public override void Lay(LinuxFile map, LinuxFile data, OriginFile origin) =>
-            SnapshotAdmin.Lay(map, null, _geometry, origin, preallocate: false);
+            SnapshotPlan.Lay(map, null, _geometry, origin, preallocate: false);
 
         public override OverlaySession? Open(LinuxFile map, LinuxFile data, OriginFile origin, IoLoop loop, int choice, bool mayBeOld) =>
-            SnapshotSession.Open(SnapshotFile.Take(map, OverlayAccess.Write, rescue: false), origin,
+            OverlaySession.Open(SnapshotFile.Take(map, OverlayAccess.Write, rescue: false), origin,
                 new SessionOptions { SizeBytes = Shape.DeviceBytes, AreaCacheBytes = choice % 2 == 0 ? 1 : 1 << 20 }, loop);
 
         public override void Reset(LinuxFile map, LinuxFile data, IoLoop loop, Action begun)
         {
             var store = SnapshotFile.Take(map, OverlayAccess.Write, rescue: false);
             begun();
-            SnapshotAdmin.Reset(store);
+            OverlayReset.Reset(store, loop);
         }
 
         public override CheckReport Check(LinuxFile map, LinuxFile data, bool repair) =>
-            SnapshotAdmin.Check(SnapshotFile.Take(map, repair ? OverlayAccess.Write : OverlayAccess.Read, rescue: false), Shape.DeviceBytes,
-                repair);
+            SnapshotFile.Take(map, repair ? OverlayAccess.Write : OverlayAccess.Read, rescue: false)
+                .Check(Shape.DeviceBytes, repair, progress: null);
     }
 }

@@ -25,7 +25,7 @@ internal enum SimulationAction
     /// <summary>Cuts the power a number of events from now.</summary>
     Arm,
 
-    /// <summary>Cuts the power at the next sync behind map pages, so that these are torn.</summary>
+    /// <summary>Cuts the power at the next sync after map pages, so that these are torn.</summary>
     ArmMapSync,
     Kill,
     Close,
@@ -46,7 +46,7 @@ internal sealed record SimulationStep(int Id, SimulationAction Action, int Amoun
 
 /// <summary>What the overlay and its disks are like.</summary>
 internal sealed record SimulationShape(
-    StoreKind Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes,
+    string Store, long DeviceBytes, int ChunkShift, bool IsSeparate, bool IsBlockDevice, long OriginBytes, int CellBytes, int HoleBytes,
         int NuisanceOneIn, bool CanPunch)
 {
     /// <summary>Parts of the device that are written and compared: all of a small one, the ends of map pages of a large one.</summary>
@@ -100,8 +100,8 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
                 3 => Math.Max(device - _random.Next(1, 512), 1),
                 _ => _random.Next((int)Math.Min(sectors, 200) + 1) * 512L,
             };
-            var store = _random.OneIn(4) ? StoreKind.Snapshot : StoreKind.Linear;
-            return new SimulationShape(store, device, chunkShift, store == StoreKind.Linear && _random.OneIn(2), _random.OneIn(4), origin,
+            var store = _random.OneIn(4) ? "snapshot" : "linear";
+            return new SimulationShape(store, device, chunkShift, store == "linear" && _random.OneIn(2), _random.OneIn(4), origin,
                 !isLarge && _random.OneIn(5) ? 64 : 512, 512 << _random.Next(4), _random.OneIn(2) ? 10 : 0, !_random.OneIn(6));
         }
 
@@ -176,7 +176,7 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
             var operation = kind switch
             {
                 < 11 => BlockOperation.Write,
-                < 13 => _shape.Store == StoreKind.Linear ? BlockOperation.Discard : BlockOperation.WriteZeroes,
+                < 13 => _shape.Store == "linear" ? BlockOperation.Discard : BlockOperation.WriteZeroes,
                 < 15 => BlockOperation.WriteZeroes,
                 < 19 => BlockOperation.Read,
                 < 20 => BlockOperation.Cache,

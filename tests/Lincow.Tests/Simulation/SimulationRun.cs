@@ -258,7 +258,7 @@ internal sealed class SimulationRun : IDisposable
         if (_shape.OriginBytes > 0 && _shape.OriginBytes % 512 == 0 && _machine.Random.OneIn(3))
         {
             _program = new SimulatedOrigin(_machine, _originDisk, _coverage, name, _machine.Random.OneIn(4));
-            var origin = OriginFile.Open(_program, "");
+            var origin = OriginFile.Of(_program);
             _program.MayFail = true;
             return origin;
         }
@@ -310,7 +310,7 @@ internal sealed class SimulationRun : IDisposable
         {
             session.Close();
             // A snapshot store with nothing to commit has nothing to write either.
-            if (_shape.Store == StoreKind.Linear)
+            if (_shape.Store == "linear")
                 throw new SimulationFailure("a clean close without power");
         }
         catch (LincowException)

@@ -6,7 +6,7 @@ namespace Lincow.Blobs;
 internal sealed class WorkerShare
 {
     /// <summary>
-    /// Operations of one storage that may take a worker thread of the ring's at once: as many as a machine with two processors has by
+    /// Operations of one blob that may take a worker thread of the ring's at once: as many as a machine with two processors has by
     /// itself. What one file system leaves standing takes no more of them, so that the others' syncs and trims go on.
     /// </summary>
     public const int MaxOperations = 8;

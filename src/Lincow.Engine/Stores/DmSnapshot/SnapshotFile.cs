@@ -1,10 +1,10 @@
 using Lincow.Linux;
-using Lincow.Operations;
+using Lincow.Origins;
 
 namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>A store on disk: the file or block device, opened, locked and recognised by its header.</summary>
-internal sealed class SnapshotFile : IDisposable
+internal sealed class SnapshotFile : StoreFiles
 {
     private SnapshotFile(LinuxFile file, SnapshotHeader header, bool isBlank) => (File, Header, IsBlank, Note) = (file, header, isBlank, OriginNote.Read(file));
 
@@ -18,32 +18,33 @@ internal sealed class SnapshotFile : IDisposable
     /// <summary>What is remembered of the origin; null when nothing is.</summary>
     public OriginNote? Note { get; }
 
+    public override string Path => File.Path;
+
+    public override LinuxFile DataFile => File;
+
+    public override IReadOnlyList<FileFacts> Facts => [File.Facts];
+
+    public override int ChunkShift => Header.ChunkShift;
+
+    public override long? DeviceBytes => Note?.DeviceBytes;
+
+    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
+
+    public override string WhyNoOrigin => "an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH";
+
+    public override bool IsCommitUnfinished => Header.IsCommitUnfinished;
+
+    protected override LinuxFile MetadataFile => File;
+
     public SnapshotLayout Layout => new(Header.ChunkShift);
 
     /// <summary>The store's size now: it may grow while it is used.</summary>
     public long ReadSizeBytes() => File.ReadFacts().SizeBytes;
 
-    /// <summary>
-    /// Whether a path holds an exception store. Asked after a linear overlay has been ruled out by what lies beside the file: the content of a
-    /// separate data file is the guest's, who must not be able to pass for a store.
-    /// </summary>
-    public static bool Is(string overlay, string? map)
-    {
-        var path = OverlayFiles.FullPath(overlay, "overlay");
-        if (map is not null || !System.IO.File.Exists(path) || OverlayFiles.FindBeside(path) is not null)
-            return false;
-        using var file = OverlayFiles.OpenPath(path, writable: false, direct: false, exclusive: false);
-        if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice)
-            || file.GetAttribute(OverlayFiles.MapAttribute) is not null || file.GetAttribute(OverlayFiles.UuidAttribute) is not null)
-            return false;
-        Span<byte> sector = stackalloc byte[SnapshotHeader.SizeBytes];
-        return file.Read(sector, 0) == sector.Length && (SnapshotHeader.HasMagic(sector) || ResetHeader(sector) is not null);
-    }
-
     /// <summary>Opens a store. Throws <see cref="LincowException"/> for one that the kernel would refuse, unless it is to be rescued.</summary>
     public static SnapshotFile Open(string overlay, OverlayAccess access, bool direct = false, bool rescue = false)
     {
-        var file = OverlayFiles.OpenLocked(OverlayFiles.FullPath(overlay, "overlay"), access, direct, overlay);
+        var file = StorePath.OpenLocked(StorePath.FullPath(overlay, "overlay"), access, direct, overlay);
         try
         {
             return Take(file, access, rescue);
@@ -117,7 +118,30 @@ internal sealed class SnapshotFile : IDisposable
         File.Sync();
     }
 
-    public void Dispose() => File.Dispose();
+    public override long DeviceBytesOver(OriginFile origin, long? wanted) => wanted ?? Note?.DeviceBytes ?? origin.Identity.SizeBytes;
+
+    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop) => SnapshotInUse.Begin(this, origin, options, loop);
+
+    public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => SnapshotInfo.Of(this, origin, stop);
+
+    public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) => SnapshotCheck.Run(this, deviceBytes, repair, progress);
+
+    public override bool Reset(IoLoop loop)
+    {
+        if (this is { Header.IsCommitUnfinished: true, Note: { } note })
+            // mutation: reset-vouches-for-the-note
+            (note with { Identity = OriginIdentity.Unsettled(note.Identity, note.DeviceBytes) }).Restore(File);
+        Empty(File, Header with { IsCommitUnfinished = false });
+        var size = ReadSizeBytes();
+        var isReturned = File.Facts.Kind != FileKind.Regular || File.TryPunchHole(Layout.AreaOffset(0), size - Layout.AreaOffset(0));
+        if (File.Facts.Kind == FileKind.BlockDevice)
+            File.TryDiscardDevice(Layout.ChunkOfData(0) << Layout.ChunkShift, size - (Layout.ChunkOfData(0) << Layout.ChunkShift));
+        return isReturned;
+    }
+
+    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) => new SnapshotMerge(this, target.Uri, target.Identity, target.DeviceBytes);
+
+    public override void Dispose() => File.Dispose();
 
     private static void RequireRoom(LinuxFile file, SnapshotLayout layout)
     {
@@ -134,7 +158,7 @@ internal sealed class SnapshotFile : IDisposable
     }
 
     // A header but for its magic number: what a reset leaves for a moment. Nothing else may be in the sector.
-    private static SnapshotHeader? ResetHeader(ReadOnlySpan<byte> sector)
+    public static SnapshotHeader? ResetHeader(ReadOnlySpan<byte> sector)
     {
         if (!SnapshotHeader.IsBlank(sector) || sector[16..].IndexOfAnyExcept((byte)0) >= 0)
             return null;

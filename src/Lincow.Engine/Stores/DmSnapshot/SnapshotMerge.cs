@@ -1,5 +1,4 @@
 using Lincow.Linux;
-using Lincow.Operations;
 using Lincow.Origins;
 
 namespace Lincow.Stores.DmSnapshot;
@@ -51,28 +50,6 @@ internal sealed class SnapshotMerge : ICommitSource
     public int ChunkBytes => (int)_geometry.ChunkBytes;
 
     public double Progress => 1 - (double)_left / _entryCount;
-
-    public static SnapshotMerge Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
-    {
-        var store = SnapshotFile.Open(options.Overlay!, OverlayAccess.Write);
-        OriginClaim? origin = null;
-        try
-        {
-            // Looked at and recognised as any origin; then opened for writing, alone.
-            var seen = SnapshotSession.OpenOrigin(store, options);
-            claim = origin = OverlayCommit.Claim(seen);
-            var deviceBytes = options.SizeBytes ?? store.Note?.DeviceBytes ?? seen.Identity.SizeBytes;
-            // mutation: store-commit-not-refused-in-time
-            OverlayCommit.RequireReady(store.File.Path, origin.File, deviceBytes, stop);
-            return new SnapshotMerge(store, seen.Uri, seen.Identity, deviceBytes);
-        }
-        catch
-        {
-            origin?.Dispose();
-            store.Dispose();
-            throw;
-        }
-    }
 
     public bool TryTake(List<CommitRun> runs)
     {

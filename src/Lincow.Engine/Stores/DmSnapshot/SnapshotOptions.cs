@@ -14,4 +14,8 @@ internal enum WhenFull
 /// <param name="AreaCacheBytes">What areas in memory may take.</param>
 /// <param name="WhenFull">What happens when the store is full.</param>
 /// <param name="IsCommitUnfinished">As its header says, and goes on saying.</param>
-internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false);
+internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false)
+{
+    public static SnapshotOptions Of(SessionOptions options, bool isCommitUnfinished = false) =>
+        new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites, isCommitUnfinished);
+}

@@ -402,7 +402,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         _entryCount++;
     }
 
-    /// <summary>The store is invalid from now on, in its header too; calls back when that has been written, or can't be.</summary>
+    /// <summary>The store is invalid from now on, in its header too.</summary>
     public override void GiveUpForGood(string reason, Action written)
     {
         if (MetadataBlob is null || (_isGivenUp && !_isInvalidating))

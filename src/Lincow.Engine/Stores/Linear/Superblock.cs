@@ -7,7 +7,7 @@ using Lincow.Origins;
 namespace Lincow.Stores.Linear;
 
 /// <summary>Where the map lies.</summary>
-public enum LinearLayout
+internal enum LinearLayout
 {
     /// <summary>Superblock, map and data in one file; the data at a constant shift.</summary>
     Front = 0,

@@ -39,7 +39,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
     public bool IsOverUring { get; private set; }
 
     /// <summary>Judges a request that has just been received. False when it takes no reply.</summary>
-    /// <param name="payloadBytes">What came behind the arguments of a write.</param>
+    /// <param name="payloadBytes">What came after the arguments of a write.</param>
     public bool Begin(FuseRequest request, int payloadBytes)
     {
         if (request.Header->Node > FuseAbi.RootNode)
@@ -145,7 +145,7 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
         else if (device.IsReadOnly)
             Answer(request, -Errno.ReadOnlyFileSystem);
         else if (length == 0 && payload > 0)
-            // As on a block device: there is nothing behind the end.
+            // As on a block device: there is nothing beyond the end.
             Answer(request, -Errno.NoSpace);
         else
         {

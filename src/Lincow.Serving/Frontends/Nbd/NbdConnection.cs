@@ -20,14 +20,14 @@ internal sealed unsafe class NbdConnection : IoCompletion
     private Deadline? _deadline;
     private bool _isClosing, _isDone;
 
-    private NbdConnection(NbdServer server, int socket, bool isTrusted, NativeBuffer input, NativeBuffer messageRoom)
+    private NbdConnection(NbdServer server, int socket, bool isTrusted, TlsSettings? tls, NativeBuffer input, NativeBuffer messageRoom)
     {
-        (_server, _socket, IsTrusted, _input, _messageRoom) = (server, socket, isTrusted, input, messageRoom);
-        _handshake = new NbdHandshake(server.Exports, server.TlsMode);
+        (_server, _socket, IsTrusted, Tls, _input, _messageRoom) = (server, socket, isTrusted, tls, input, messageRoom);
+        _handshake = new NbdHandshake(server.Exports, tls is null ? TlsMode.None : tls.IsRequired ? TlsMode.Required : TlsMode.Offered);
     }
 
     /// <summary>A connection with the memory that it needs at first; null, and the socket the caller's still, when there is none.</summary>
-    public static NbdConnection? TryOpen(NbdServer server, int socket, bool isTrusted)
+    public static NbdConnection? TryOpen(NbdServer server, int socket, bool isTrusted, TlsSettings? tls)
     {
         if (!server.Memory.TryReserve(NbdProtocol.HandshakeBytes, isTrusted))
             return null;
@@ -35,7 +35,7 @@ internal sealed unsafe class NbdConnection : IoCompletion
         if (buffers.TryRent(InitialBytes, out var input))
         {
             if (buffers.TryRent(NbdSender.RoomFor(1), out var messageRoom))
-                return new NbdConnection(server, socket, isTrusted, input, messageRoom);
+                return new NbdConnection(server, socket, isTrusted, tls, input, messageRoom);
             buffers.Return(input);
         }
         server.Memory.Unreserve(NbdProtocol.HandshakeBytes, isTrusted);
@@ -44,6 +44,9 @@ internal sealed unsafe class NbdConnection : IoCompletion
 
     /// <summary>It came by a Unix socket.</summary>
     public bool IsTrusted { get; }
+
+    /// <summary>TLS, if it is offered to this client.</summary>
+    public TlsSettings? Tls { get; }
 
     private MessageHeader* Message => (MessageHeader*)_messageRoom.Address;
 
@@ -171,7 +174,7 @@ internal sealed unsafe class NbdConnection : IoCompletion
     {
         try
         {
-            if (!_server.TryWrap(_socket, IsTrusted, out var plain))
+            if (!_server.TryWrap(_socket, Tls!, IsTrusted, out var plain))
             {
                 _server.Log("TLS: there is no memory for one more connection");
                 Finish();

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
+using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Frontends.Nbd;
 
@@ -39,19 +40,20 @@ internal enum TlsMode
 /// keeps more than one; whatever breaks the protocol's framing closes the connection, everything else is answered with the error that
 /// proto.md names.
 /// </summary>
-internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
+internal sealed class NbdHandshake(ExportTable exports, TlsMode tls)
 {
     private readonly ArrayBufferWriter<byte> _output = new(256);
     private bool _hasGreeted, _hasClientFlags, _isFixed, _noZeroes;
     private long _skip;
 
-    // The next export to name, while a list is being answered.
+    // While a list is being answered: what it is of, exports may come and go meanwhile; and the next one to name.
+    private IReadOnlyList<Export> _listed = [];
     private int? _listNext;
     private string? _contextsFor;
     private bool _baseContext, _overlayContext;
 
     /// <summary>The export to transmit for, after <see cref="HandshakeStep.Transmit"/>.</summary>
-    public NbdExport? Export { get; private set; }
+    public Export? Export { get; private set; }
 
     public bool StructuredReplies { get; private set; }
 
@@ -139,7 +141,7 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
                 return HandshakeStep.Receive;
             consumed += headerBytes + (int)length;
             var step = Handle(option, rest.Slice(headerBytes, (int)length));
-            // Plain bytes behind STARTTLS would be taken for encrypted ones: somebody is injecting.
+            // Plain bytes after STARTTLS would be taken for encrypted ones: somebody is injecting.
             if (step == HandshakeStep.StartTls && consumed < input.Length)
                 return HandshakeStep.Close;
             if (step != HandshakeStep.Receive)
@@ -199,7 +201,7 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
             return HandshakeStep.Close;
         Choose(export, name);
         WriteU64((ulong)export.Device.SizeBytes);
-        WriteU16(export.TransmissionFlags(StructuredReplies));
+        WriteU16(NbdTerms.TransmissionFlags(export, StructuredReplies));
         const int reservedBytes = 124;
         if (!_noZeroes)
         {
@@ -214,7 +216,7 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         const uint option = (uint)NbdOption.List;
         if (data.Length > 0)
             return Reply(option, NbdProtocol.ErrorInvalid);
-        _listNext = 0;
+        (_listed, _listNext) = (exports.All, 0);
         return HandshakeStep.Receive;
     }
 
@@ -222,13 +224,13 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
     private void ListNext()
     {
         const uint option = (uint)NbdOption.List;
-        if (_listNext == exports.All.Count)
+        if (_listNext == _listed.Count)
         {
             _listNext = null;
             Reply(option, NbdProtocol.ReplyAck);
             return;
         }
-        var export = exports.All[_listNext!.Value];
+        var export = _listed[_listNext!.Value];
         _listNext++;
         var name = Encoding.UTF8.GetBytes(export.Name);
         var description = Encoding.UTF8.GetBytes(export.Description);
@@ -266,11 +268,11 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         ReplyHeader((uint)option, NbdProtocol.ReplyInfo, 12);
         WriteU16(NbdProtocol.InfoExport);
         WriteU64((ulong)export.Device.SizeBytes);
-        WriteU16(export.TransmissionFlags(StructuredReplies));
+        WriteU16(NbdTerms.TransmissionFlags(export, StructuredReplies));
         ReplyHeader((uint)option, NbdProtocol.ReplyInfo, 14);
         WriteU16(NbdProtocol.InfoBlockSize);
         WriteU32(1);
-        WriteU32(export.PreferredBlockBytes);
+        WriteU32(NbdTerms.PreferredBlockBytes(export));
         WriteU32(NbdProtocol.MaxPayloadBytes);
         // However often it is asked for, each is said once.
         var (wantsName, wantsDescription) = (false, false);
@@ -337,7 +339,7 @@ internal sealed class NbdHandshake(NbdExports exports, TlsMode tls)
         _output.Write(bytes);
     }
 
-    private void Choose(NbdExport export, string name)
+    private void Choose(Export export, string name)
     {
         Export = export;
         if (_contextsFor != name)

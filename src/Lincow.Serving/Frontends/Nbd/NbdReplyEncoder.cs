@@ -91,7 +91,7 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
     }
 
     /// <summary>
-    /// What a block status request needs: room for its extents, and behind it for the reply, in which each context has as many.
+    /// What a block status request needs: room for its extents, and after them for the reply, in which each context has as many.
     /// </summary>
     public const int StatusRoomBytes = 64 << 10;
 
@@ -101,7 +101,7 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
 
     private const int MaxContexts = 2;
 
-    /// <summary>Encodes a block status reply, one chunk a context, behind the extents in the request's memory.</summary>
+    /// <summary>Encodes a block status reply, one chunk a context, after the extents in the request's memory.</summary>
     public void EncodeStatus(NbdRequest request, bool baseContext, bool overlayContext)
     {
         var extents = new ReadOnlySpan<BlockExtent>((void*)request.Buffer, request.ExtentCount);
@@ -169,7 +169,7 @@ internal sealed unsafe class NbdReplyEncoder(bool structured, bool extended)
     }
 
     /// <summary>
-    /// Writes a chunk header at the next free place, with room behind it for <paramref name="inline"/> bytes of its payload.
+    /// Writes a chunk header at the next free place, with room after it for <paramref name="inline"/> bytes of its payload.
     /// </summary>
     private Span<byte> Chunk(NbdRequest request, ushort type, ushort flags, long payloadBytes, int inline = 0)
     {

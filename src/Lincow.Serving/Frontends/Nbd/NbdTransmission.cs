@@ -72,7 +72,7 @@ internal sealed unsafe class NbdTransmission : NbdMember
     public NbdSender Sender { get; }
 
     /// <summary>
-    /// A connection that has not begun; what came behind the handshake is parsed first. Takes the socket over. Null, with the socket closed
+    /// A connection that has not begun; what came after the handshake is parsed first. Takes the socket over. Null, with the socket closed
     /// and nothing called back, when there is no room for one more.
     /// </summary>
     public static NbdTransmission? TryOpen(IoLoop loop, NbdMemory memory, int socket, NbdTerms terms, ReadOnlySpan<byte> rest,

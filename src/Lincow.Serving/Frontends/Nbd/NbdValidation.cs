@@ -4,7 +4,7 @@ using Lincow.Requests;
 namespace Lincow.Serving.Frontends.Nbd;
 
 /// <summary>
-/// Everything that can be wrong with a request, judged once, here (proto.md, "Request types" and "Error values"); behind it the engine
+/// Everything that can be wrong with a request, judged once, here (proto.md, "Request types" and "Error values"); after that the engine
 /// asserts.
 /// </summary>
 internal static class NbdValidation

@@ -175,7 +175,7 @@ internal static unsafe class SharedFields
     }
 
     /// <summary>
-    /// Perhaps in two halves. Whoever reads a mixture has read before the barrier that follows, so what it did is seen behind it.
+    /// Perhaps in two halves. Whoever reads a mixture has read before the barrier that follows, so what it did is seen after it.
     /// </summary>
     public static void Store16(nint address, ushort value) => GuardedMemory.Copy((nint)(&value), address, sizeof(ushort));
 

@@ -308,7 +308,7 @@ internal sealed class PackedInflight(nint region, int entries)
         SharedFields.Store16(region + Version, 1);
     }
 
-    /// <summary>"When reconnecting": goes back to the state before the last give, or forward behind it if the ring shows it.</summary>
+    /// <summary>"When reconnecting": goes back to the state before the last give, or forward to after it if the ring shows it.</summary>
     private (int UsedIndex, bool UsedWrap) Decide(nint ring)
     {
         int oldIndex = SharedFields.Load16(region + OldUsedIndex), index = SharedFields.Load16(region + UsedIndex);

@@ -4,7 +4,7 @@ namespace Lincow.Serving.Frontends.VhostUser;
 
 /// <summary>
 /// The memory that outlives a back end: the front end keeps it and hands it to the next one (vhost-user.rst, "Inflight I/O tracking"). A
-/// region for each queue, with the record of its ring, and behind them what the next back end has to know of the whole:
+/// region for each queue, with the record of its ring, and after them what the next back end has to know of the whole:
 ///
 ///     0   which opening of the device wrote this
 ///     8   whether the guest has been told of a write that would be lost with this process

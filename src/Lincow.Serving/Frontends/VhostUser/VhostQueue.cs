@@ -180,7 +180,7 @@ internal sealed class VhostQueue : IDisposable
     }
 
     /// <summary>
-    /// The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on behind those.
+    /// The guest has broken the ring's rules: its requests in flight end in silence, and it gets no others. A start goes on after those.
     /// </summary>
     private void Break(string why)
     {

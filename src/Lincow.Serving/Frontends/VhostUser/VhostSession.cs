@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
+using System.Text;
 using Lincow.Device;
 using Lincow.Linux;
 using Lincow.Requests;
+using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Frontends.VhostUser;
 
@@ -20,7 +22,8 @@ internal sealed unsafe class VhostSession : IDisposable
     /// <summary>Messages of one turn.</summary>
     private const int MaxMessages = 32;
 
-    private readonly VhostExport _export;
+    private readonly Export _export;
+    private readonly byte[] _id = new byte[VhostProtocol.IdBytes];
     private readonly int _socket;
     private readonly Action<string> _log;
     private readonly Action _closed;
@@ -34,9 +37,11 @@ internal sealed unsafe class VhostSession : IDisposable
     private bool _isEnding, _isClosed, _isWaiting, _isPumpDue, _hasFlushed, _isFlushing;
     private (VhostQueue? Queue, Action Then)? _afterDrain;
 
-    private VhostSession(VhostExport export, int socket, NativeBuffer input, Action<string> log, Action closed)
+    private VhostSession(Export export, int socket, NativeBuffer input, Action<string> log, Action closed)
     {
         (_export, _socket, _input, _log, _closed) = (export, socket, input, log, closed);
+        // As many whole characters as there is room for.
+        Encoding.UTF8.GetEncoder().Convert(export.Name, _id, flush: true, out _, out _, out _);
         Config = new VhostConfig(Device);
         Chain = new DescriptorChain(Memory);
         _messages = new VhostMessages(this);
@@ -44,7 +49,7 @@ internal sealed unsafe class VhostSession : IDisposable
     }
 
     /// <summary>Null, and the socket the caller's still, when there is no memory for it.</summary>
-    public static VhostSession? TryOpen(VhostExport export, int socket, Action<string> log, Action closed) =>
+    public static VhostSession? TryOpen(Export export, int socket, Action<string> log, Action closed) =>
         export.Loop.Buffers.TryRent(VhostProtocol.HeaderBytes + VhostProtocol.MaxPayloadBytes, out var input)
             ? new VhostSession(export, socket, input, log, closed) : null;
 
@@ -57,7 +62,8 @@ internal sealed unsafe class VhostSession : IDisposable
 
     public int AlignmentBytes => _export.AlignmentBytes;
 
-    public ReadOnlySpan<byte> Id => _export.Id;
+    /// <summary>What the guest sees as the disk's serial number (/sys/block/vda/serial): the first 20 bytes of the export's name.</summary>
+    public ReadOnlySpan<byte> Id => _id;
 
     public ulong Instance => _export.Instance;
 

@@ -45,7 +45,7 @@ internal abstract class VirtRing(RingPlace place)
     /// <summary>Whether the step from old to new passes the event that the other side waits for (virtio 1.2, section 2.7.10).</summary>
     protected static bool Passes(int wanted, int now, int before) => (ushort)(now - wanted - 1) < (ushort)(now - before);
 
-    /// <summary>Orders what is in shared memory: all before this is seen before all behind it.</summary>
+    /// <summary>Orders what is in shared memory: all before this is seen before all that follows.</summary>
     protected static void Fence() => Interlocked.MemoryBarrier();
 }
 

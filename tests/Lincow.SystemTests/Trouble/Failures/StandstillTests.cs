@@ -7,7 +7,7 @@ using Lincow.SystemTests.Harness;
 namespace Lincow.SystemTests.Trouble.Failures;
 
 /// <summary>
-/// One overlay's storage stands still, fails, or its log does: everybody else goes on, questions are answered, and the server comes to its
+/// One overlay's disk stands still, fails, or its log does: everybody else goes on, questions are answered, and the server comes to its
 /// end.
 /// </summary>
 public sealed class StandstillTests : IDisposable

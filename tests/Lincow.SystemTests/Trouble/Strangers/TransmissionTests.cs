@@ -225,7 +225,7 @@ public class TransmissionTests
     }
 
     [Fact]
-    public void Requests_behind_a_disconnect_are_not_answered_and_those_before_it_are() => HandshakeTests.Meet(uri =>
+    public void Requests_after_a_disconnect_are_not_answered_and_those_before_it_are() => HandshakeTests.Meet(uri =>
     {
         using var client = RawClient.Ready(uri);
         client.Send([.. RawClient.Request(RawClient.Read, 1, 0, 512), .. RawClient.Request(RawClient.Disconnect, 2, 0, 0),

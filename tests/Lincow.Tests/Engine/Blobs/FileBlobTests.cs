@@ -4,7 +4,7 @@ using Lincow.Tests.Linux.Loops;
 
 namespace Lincow.Tests.Engine.Blobs;
 
-/// <summary>The real storage, over both loops: what it promises whatever way an operation takes.</summary>
+/// <summary>The blob of a real file, over both loops: what it promises whatever way an operation takes.</summary>
 public sealed unsafe class FileBlobTests
 {
     public static TheoryData<string, int> LoopsAndLengths
@@ -86,7 +86,7 @@ public sealed unsafe class FileBlobTests
         foreach (var trim in trims)
             blob.PunchHole(0, 4096, trim);
         Assert.Equal(trims.Count - WorkerShare.MaxOperations, blob.WaitingForWorkers);
-        // Of another storage, so it stands in no queue.
+        // Of another blob, so it stands in no queue.
         var free = new Waiter();
         other.PunchHole(0, 4096, free);
         Assert.Equal(0, other.WaitingForWorkers);

@@ -1,12 +1,13 @@
 using Lincow.Conversion;
 using Lincow.Linux;
+using Lincow.Stores;
 
 namespace Lincow.Tests.Engine.Conversion;
 
 /// <summary>Changes carried from format to format stay what they were; what can't be carried leaves nothing.</summary>
 public sealed class ConverterTests : IDisposable
 {
-    private static readonly IChangeFormat[] Formats = [new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()];
+    private static readonly IChangeFormat[] Formats = [.. StoreChangeFormat.All, new UmlCowFormat()];
 
     private readonly string _directory = Directory.CreateTempSubdirectory("lincow-c").FullName;
 
@@ -48,7 +49,7 @@ public sealed class ConverterTests : IDisposable
         var model = new RandomChanges(new Random(7));
         File.WriteAllBytes(At("origin"), model.Origin);
         model.WriteTo(At("work.cow"), At("origin"));
-        var error = Assert.Throws<LincowException>(() => new OverlayConverter([new LinearFormat(), new ForgetfulFormat()])
+        var error = Assert.Throws<LincowException>(() => new OverlayConverter([StoreChangeFormat.Of("linear"), new ForgetfulFormat()])
             .Run(new ConvertOptions { Source = At("work.cow"), Destination = At("new"), To = "forgetful" }));
         Assert.Contains("read back", error.Message);
         Assert.Equal(["origin", "work.cow"], Directory.GetFiles(_directory).Select(Path.GetFileName).Order());
@@ -128,7 +129,7 @@ public sealed class ConverterTests : IDisposable
         public void WriteTo(string path, string origin)
         {
             using var file = LinuxFile.CreateNew(path);
-            using var sink = new LinearFormat()
+            using var sink = StoreChangeFormat.Of("linear")
                 .Create(new ChangeSinkOptions { File = file, DeviceBytes = _content.Length, ChunkBytes = _chunk, OriginUri = origin });
             sink.Begin();
             foreach (var range in _ranges)
@@ -152,7 +153,7 @@ public sealed class ConverterTests : IDisposable
             long end = 0;
             foreach (var range in source.Changes())
             {
-                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} behind {end}");
+                Assert.True(range.Start >= end && range.Length > 0 && range.End <= _content.Length, $"{where}: {range} after {end}");
                 end = range.End;
                 Array.Fill(isChanged, true, (int)(range.Start / 512), (int)(range.Length / 512));
             }
@@ -165,7 +166,7 @@ public sealed class ConverterTests : IDisposable
     /// <summary>Keeps everything but the last byte of each write.</summary>
     private sealed class ForgetfulFormat : IChangeFormat
     {
-        private readonly SnapshotStoreFormat _inner = new();
+        private readonly StoreChangeFormat _inner = StoreChangeFormat.Of("snapshot");
 
         public string Name => "forgetful";
 

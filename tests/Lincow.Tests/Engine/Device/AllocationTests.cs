@@ -40,7 +40,7 @@ public class AllocationTests
         var next = 0;
         // First half of the chunks, so that the others come while it is measured; in any order, so that neighbours lie apart.
         Func<long> offset = () => order[next++] * (long)NullDevice.RequestBytes;
-        using var device = new NullDevice(() => offset(), StoreKind.Snapshot);
+        using var device = new NullDevice(() => offset(), "snapshot");
         device.LearnOrigin();
         while (next < order.Length / 2)
             Round(BlockOperation.Write);

@@ -5,7 +5,7 @@ using Lincow.Tests.Engine.Stores.DmSnapshot;
 
 namespace Lincow.Tests.Engine.Device;
 
-/// <summary>What a device does when its storage fails.</summary>
+/// <summary>What a device does when its blobs fail.</summary>
 public class FaultTests
 {
     private static readonly byte[] Chunk = [.. Enumerable.Range(0, 4096).Select(i => (byte)(i * 13 + 1))];

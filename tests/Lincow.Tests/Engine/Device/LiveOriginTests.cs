@@ -6,6 +6,7 @@ using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
 using Lincow.Requests;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Simulation;
 
@@ -45,7 +46,7 @@ public class LiveOriginTests
         File.WriteAllBytes(directory["origin"], [.. Enumerable.Repeat((byte)1, 1 << 20)]);
         File.WriteAllBytes(directory["same-size"], [.. Enumerable.Repeat((byte)2, 1 << 20)]);
         File.WriteAllBytes(directory["smaller"], [.. Enumerable.Repeat((byte)1, 1 << 19)]);
-        OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = StoreKind.Snapshot });
+        OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = "snapshot" });
         var options = new SessionOptions { Overlay = directory["store"], OriginIsLive = true };
         foreach (var other in (string[])["same-size", "smaller"])
         {
@@ -98,7 +99,7 @@ public class LiveOriginTests
             for (var at = 0; at < _frozen.Length; at += 512)
                 BinaryPrimitives.WriteInt64LittleEndian(_frozen.AsSpan(at), 0x1000000L + at);
             _originDisk.Write(0, _frozen);
-            SnapshotAdmin.Lay(new SimulatedFile(_machine, _storeDisk), null, _geometry, new OriginFile("/origin", _identity, null),
+            SnapshotPlan.Lay(new SimulatedFile(_machine, _storeDisk), null, _geometry, new OriginFile("/origin", _identity, null),
                 preallocate: false);
             _storeDisk.Sync(long.MaxValue);
             _originDisk.Sync(long.MaxValue);
@@ -126,7 +127,7 @@ public class LiveOriginTests
             var loop = _machine.Loop!;
             _machine.Files.Clear();
             var origin = new SimulatedFile(_machine, _originDisk);
-            var session = SnapshotSession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write,
+            var session = OverlaySession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write,
                 rescue: false),
                 new OriginFile("/origin", _identity, new SimulatedFile(_machine, _originDisk)),
                     new SessionOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);

@@ -33,11 +33,11 @@ internal sealed class NullDevice : IDisposable
 
     /// <param name="nextOffset">Where the next request begins, in bytes.</param>
     /// <param name="kind">How it keeps its chunks.</param>
-    public NullDevice(Func<long> nextOffset, StoreKind kind = StoreKind.Linear)
+    public NullDevice(Func<long> nextOffset, string kind = "linear")
     {
         _nextOffset = nextOffset;
         var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
-        _device = new CowDevice(new LayerStack(kind == StoreKind.Linear ? Linear() : Snapshot(), _blob, origin), _buffers,
+        _device = new CowDevice(new LayerStack(kind == "linear" ? Linear() : Snapshot(), _blob, origin), _buffers,
             isReadOnly: false);
         for (var i = 0; i < InFlight; i++)
             _requests[i] = new Request(this);

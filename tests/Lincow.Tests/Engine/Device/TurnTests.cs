@@ -263,7 +263,7 @@ public class TurnTests
             requests[^1].SubmitTo(overlay.Device);
         }
 
-        // Long, so that all behind it wait. Those that come before the readers don't touch them, those that come after do, and between any
+        // Long, so that all after it wait. Those that come before the readers don't touch them, those that come after do, and between any
         // two of one kind lies one of the other.
         Submit(BlockOperation.Read, 0, place);
         for (var at = 0L; at < place; at += 1024)
@@ -376,7 +376,7 @@ public class TurnTests
         return overlay.Store.Map.StateOf(new ChunkIndex(chunk));
     }
 
-    /// <summary>A storage whose every sector is an extent of its own.</summary>
+    /// <summary>A blob whose every sector is an extent of its own.</summary>
     private sealed class Fragments(IBlob blob) : IBlob
     {
         public string Name => blob.Name;

@@ -1,7 +1,10 @@
 using Lincow.Conversion;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
+using Lincow.Stores.Linear;
 using Lincow.Tests.Engine.Device;
 
 namespace Lincow.Tests.Engine.Operations;
@@ -13,6 +16,8 @@ public sealed class CommitBatchTests : IDisposable
 
     private readonly string _directory = Directory.CreateTempSubdirectory("lincow-b").FullName;
 
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [Theory]
@@ -21,10 +26,10 @@ public sealed class CommitBatchTests : IDisposable
     [InlineData(true, true, 1)]
     public void A_run_is_cut_where_a_batch_ends(bool isZero, bool zeroesAreHoles, int expected)
     {
-        Make(StoreKind.Linear, 4096, 2 << 20);
+        Make("linear", 4096, 2 << 20);
         Change(device => Assert.Equal(0, isZero ? device.Zero(0, 1 << 20) : device.Write(0, new byte[1 << 20])));
-        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
-        using var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, zeroesAreHoles, new PosixLoop(), Batch);
+        var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
+        using var merge = LinearMerge.Open(files, Target(files, zeroesAreHoles), unread => OverlayReader.Over(files, unread), Batch);
         var (batches, end) = (0, 0L);
         for (var runs = new List<CommitRun>(); merge.TryTake(runs); batches++)
         {
@@ -43,7 +48,7 @@ public sealed class CommitBatchTests : IDisposable
     public void A_batch_of_a_store_has_an_end_however_large_its_chunks_are()
     {
         const int chunk = 16 << 20;
-        Make(StoreKind.Snapshot, chunk, 6 * chunk);
+        Make("snapshot", chunk, 6 * chunk);
         Change(device => Assert.All(Enumerable.Range(0, 6), i => Assert.Equal(0, device.Write((long)i * chunk, [1]))));
         using var merge = new SnapshotMerge(SnapshotFile.Open(At("work"), OverlayAccess.Write), At("origin"), default, 6 * chunk);
         var sizes = new List<long>();
@@ -53,37 +58,37 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
-    [InlineData(StoreKind.Linear)]
-    [InlineData(StoreKind.Snapshot)]
-    public void Who_ends_it_between_two_batches_has_an_overlay_that_says_so_and_goes_on(StoreKind store)
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void Who_ends_it_between_two_batches_has_an_overlay_that_says_so_and_goes_on(string store)
     {
         var expected = MakeInterrupted(store);
-        Assert.True(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
-        var check = OverlayCheck.Run(At("work"), null, repair: false);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
+        var check = OverlayCheck.Run(At("work"), null, repair: false, stop: Stop);
         Assert.True(check is { UnfinishedCommit: true, IsDamaged: false });
         Assert.Equal(expected, Read());
         // Neither a writer nor a repair forgets it.
         Change(_ => { });
-        OverlayCheck.Run(At("work"), null, repair: true);
-        Assert.True(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
+        OverlayCheck.Run(At("work"), null, repair: true, stop: Stop);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null)).Message);
         Assert.Equal(expected, Read());
 
         Commit();
 
-        Assert.False(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Equal(expected, File.ReadAllBytes(At("origin")));
         OverlayReset.Reset(At("work"), null);
         Assert.Equal(expected, Read());
     }
 
     [Theory]
-    [InlineData(StoreKind.Linear)]
-    [InlineData(StoreKind.Snapshot)]
-    public void What_a_cut_commit_needs_is_not_thrown_away_but_by_force(StoreKind store)
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void What_a_cut_commit_needs_is_not_thrown_away_but_by_force(string store)
     {
         MakeInterrupted(store);
-        var converter = new OverlayConverter([new LinearFormat(), new SnapshotStoreFormat(), new UmlCowFormat()]);
+        var converter = new OverlayConverter([.. StoreChangeFormat.All, new UmlCowFormat()]);
         AssertRefused(() => OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Origin = "zero:1M", Force = true }));
         AssertRefused(() =>
             OverlayCreator.Create(new CreateOptions { Overlay = At("other"), Map = At("work"), Origin = "zero:1M", Force = true }));
@@ -94,9 +99,9 @@ public sealed class CommitBatchTests : IDisposable
         AssertRefused(() =>
             converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
         AssertRefused(() =>
-            OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = StoreKind.Snapshot })
+            OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" })
             .Dispose());
-        Assert.True(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
+        Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
 
         OverlayReset.Reset(At("work"), null, force: true);
 
@@ -110,10 +115,10 @@ public sealed class CommitBatchTests : IDisposable
     [Fact]
     public void The_data_of_an_overlay_with_a_map_of_its_own_is_kept_as_well()
     {
-        Make(StoreKind.Linear, 4096, 1 << 20, map: At("map"));
+        Make("linear", 4096, 1 << 20, map: At("map"));
         Change(device => Assert.Equal(0, device.Write(0, [1])));
-        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
-        using (var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, true, new PosixLoop()))
+        var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
+        using (var merge = LinearMerge.Open(files, Target(files, true), unread => OverlayReader.Over(files, unread)))
             merge.Begin();
         AssertRefused(() =>
             OverlayCreator.Create(new CreateOptions { Overlay = At("work"), Map = At("map2"), Origin = "zero:1M", Force = true }));
@@ -127,9 +132,9 @@ public sealed class CommitBatchTests : IDisposable
     [InlineData("work", false, null)]
     public void What_is_left_of_an_overlay_that_lost_a_part_in_a_cut_commit_says_what_helps(string left, bool isSeparate, string? lost)
     {
-        Make(StoreKind.Linear, 4096, 1 << 20, map: isSeparate ? At("map") : null);
-        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
-        using (var merge = LinearMerge.Open(files, At("origin"), files.Superblock.Origin, true, new PosixLoop()))
+        Make("linear", 4096, 1 << 20, map: isSeparate ? At("map") : null);
+        var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
+        using (var merge = LinearMerge.Open(files, Target(files, true), unread => OverlayReader.Over(files, unread)))
             merge.Begin();
         if (lost is not null)
             File.Delete(At(lost));
@@ -148,9 +153,9 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
-    [InlineData(StoreKind.Linear)]
-    [InlineData(StoreKind.Snapshot)]
-    public void What_is_refused_is_not_recorded(StoreKind store)
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void What_is_refused_is_not_recorded(string store)
     {
         Make(store, 4096, 1 << 20, size: 2 << 20);
         Change(device => Assert.Equal(0, device.Write(0, [1])));
@@ -166,7 +171,7 @@ public sealed class CommitBatchTests : IDisposable
                 Assert.Throws<LincowException>(() =>
                 OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
         }
-        Assert.False(OverlayInfo.Read(At("work"), null).UnfinishedCommit);
+        Assert.False(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Equal(1 << 20, new FileInfo(At("origin")).Length);
         File.WriteAllBytes(At("origin"), new byte[1 << 20]);
         Assert.Contains("is not the origin", Assert.Throws<LincowException>(Read).Message);
@@ -175,20 +180,21 @@ public sealed class CommitBatchTests : IDisposable
     [Fact]
     public void An_origin_that_can_not_grow_is_as_if_nothing_had_been_begun()
     {
-        Make(StoreKind.Linear, 4096, 1 << 20, size: 2 << 20);
-        var files = OverlayFiles.Open(At("work"), null, OverlayAccess.Write);
+        Make("linear", 4096, 1 << 20, size: 2 << 20);
+        var files = LinearFiles.Open(At("work"), null, OverlayAccess.Write);
         var before = files.Superblock;
         // Another origin that the user accepted.
-        using (var merge = LinearMerge.Open(files, At("other"), before.Origin with { SampleHash = 1 }, true, new PosixLoop()))
+        var target = Target(files, true) with { Uri = At("other"), Identity = before.Origin with { SampleHash = 1 } };
+        using (var merge = LinearMerge.Open(files, target, unread => OverlayReader.Over(files, unread)))
             AssertCanNotGrow(merge);
-        using var after = OverlayFiles.Open(At("work"), null, OverlayAccess.Read);
+        using var after = LinearFiles.Open(At("work"), null, OverlayAccess.Read);
         Assert.Equal(before, after.Superblock with { Sequence = before.Sequence });
     }
 
     [Fact]
     public void A_store_whose_origin_can_not_grow_is_as_if_nothing_had_been_begun()
     {
-        Make(StoreKind.Snapshot, 4096, 1 << 20, size: 2 << 20);
+        Make("snapshot", 4096, 1 << 20, size: 2 << 20);
         // Made elsewhere, and nobody here vouches for its path.
         using (var file = LinuxFile.Open(At("work"), writable: true))
             Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
@@ -203,7 +209,7 @@ public sealed class CommitBatchTests : IDisposable
     [Fact]
     public void A_reset_by_force_does_not_vouch_for_a_path_from_elsewhere()
     {
-        MakeInterrupted(StoreKind.Snapshot);
+        MakeInterrupted("snapshot");
         using (var file = LinuxFile.Open(At("work"), writable: true))
             Assert.True((OriginNote.Read(file)! with { Mark = 1 }).Restore(file));
         OverlayReset.Reset(At("work"), null, force: true);
@@ -211,9 +217,9 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
-    [InlineData(StoreKind.Linear)]
-    [InlineData(StoreKind.Snapshot)]
-    public void While_a_commit_is_unfinished_its_rest_belongs_to_the_origin_at_its_own_place(StoreKind store)
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void While_a_commit_is_unfinished_its_rest_belongs_to_the_origin_at_its_own_place(string store)
     {
         var expected = MakeInterrupted(store);
         File.Copy(At("origin"), At("copy"));
@@ -244,9 +250,9 @@ public sealed class CommitBatchTests : IDisposable
     }
 
     [Theory]
-    [InlineData(StoreKind.Linear)]
-    [InlineData(StoreKind.Snapshot)]
-    public void What_is_served_while_a_commit_is_unfinished_does_not_shut_the_right_origin_out(StoreKind store)
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void What_is_served_while_a_commit_is_unfinished_does_not_shut_the_right_origin_out(string store)
     {
         var expected = MakeInterrupted(store);
         File.Move(At("origin"), At("kept"));
@@ -261,7 +267,7 @@ public sealed class CommitBatchTests : IDisposable
     [Fact]
     public void A_store_that_is_given_up_later_says_of_its_commit_what_it_said()
     {
-        Make(StoreKind.Snapshot, 4096, 1 << 20, storeBytes: 4 * 4096);
+        Make("snapshot", 4096, 1 << 20, storeBytes: 4 * 4096);
         var store = SnapshotFile.Open(At("work"), OverlayAccess.Write);
         using (var merge = new SnapshotMerge(store, At("origin"), store.Note!.Identity, 1 << 20))
             merge.Begin();
@@ -281,11 +287,14 @@ public sealed class CommitBatchTests : IDisposable
     private static void AssertRefused(Action action) =>
         Assert.Contains("its commit was cut off", Assert.Throws<LincowException>(action).Message);
 
+    private CommitTarget Target(LinearFiles files, bool zeroesAreHoles) =>
+        new(At("origin"), files.Superblock.Origin, zeroesAreHoles, files.Superblock.DeviceBytes);
+
     private void Commit() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
 
     private string At(string name) => Path.Combine(_directory, name);
 
-    private void Make(StoreKind store, int chunk, int originBytes, string? map = null, long? size = null, long? storeBytes = null)
+    private void Make(string store, int chunk, int originBytes, string? map = null, long? size = null, long? storeBytes = null)
     {
         var content = new byte[originBytes];
         new Random(1).NextBytes(content);
@@ -302,8 +311,8 @@ public sealed class CommitBatchTests : IDisposable
         });
     }
 
-    /// <summary>An overlay of more than one batch whose commit ended behind the first; returns what its device reads.</summary>
-    private byte[] MakeInterrupted(StoreKind store)
+    /// <summary>An overlay of more than one batch whose commit ended after the first; returns what its device reads.</summary>
+    private byte[] MakeInterrupted(string store)
     {
         const int batchAndMore = 65 << 20;
         Make(store, 1 << 20, batchAndMore);
@@ -312,7 +321,7 @@ public sealed class CommitBatchTests : IDisposable
         Change(device => Assert.Equal(0, device.Write(0, content)));
         using var stop = new CancellationTokenSource();
         var error = Assert.Throws<LincowException>(() =>
-            OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, _ => stop.Cancel(), stop.Token));
+            OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
         Assert.Contains("interrupted", error.Message);
         Assert.NotEqual(content, File.ReadAllBytes(At("origin")));
         return content;

@@ -4,6 +4,7 @@ using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
 using Lincow.Requests;
+using Lincow.Stores;
 using Lincow.Stores.Linear;
 using Lincow.Tests.Engine.Device;
 using Lincow.Tests.Simulation;
@@ -57,7 +58,7 @@ internal sealed class LinearCommitLife : CommitLife
         origin.Write(0, life.Expected.AsSpan(0, (int)origin.Length));
         origin.Sync(long.MaxValue);
         var file = new SimulatedFile(machine, overlay);
-        OverlayCreator.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file,
+        LinearPlan.Lay(superblock with { Origin = OriginIdentity.Of(new SimulatedFile(machine, origin)) }, file, file,
             preallocate: false);
         life.Fill(ref random);
         return life;
@@ -68,8 +69,9 @@ internal sealed class LinearCommitLife : CommitLife
         var origin = new SimulatedFile(Machine, Origin);
         // Without a look at its content, on which most cuts would fall.
         var seen = new OriginIdentity(Origin.Kind == FileKind.Regular ? OriginKind.File : OriginKind.BlockDevice, Origin.Length, 0, 0, 0);
-        using var merge = LinearMerge.Open(Files(OverlayAccess.Write), "/origin", seen, Origin.Kind == FileKind.Regular, NewLoop(),
-            _batchBytes);
+        var files = Files(OverlayAccess.Write);
+        var target = new CommitTarget("/origin", seen, Origin.Kind == FileKind.Regular, Expected.Length);
+        using var merge = LinearMerge.Open(files, target, unread => OverlayReader.Over(files, unread, NewLoop()), _batchBytes);
         OverlayCommit.Run(merge, origin);
     }
 
@@ -93,13 +95,13 @@ internal sealed class LinearCommitLife : CommitLife
         Assert.Equal(Expected.Length, Origin.Length);
         var files = Files(OverlayAccess.Read);
         Assert.Equal(OriginIdentity.Of(new SimulatedFile(Machine, Origin)), files.Superblock.Origin);
-        Assert.Empty(OverlayCheck.Run(files, repair: false).Findings);
+        Assert.Empty(files.Check(null, repair: false, progress: null).Findings);
     }
 
     private void Fill(ref SimulationRandom random)
     {
         var loop = NewLoop();
-        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), readOnly: false, "overlay", loop);
+        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), new SessionOptions(), loop);
         var chunkBytes = (int)session.Device.Geometry.ChunkBytes;
         var unit = random.OneIn(3) ? 512 : chunkBytes;
         for (var left = random.Next(60); left > 0; left--)
@@ -156,10 +158,10 @@ internal sealed class LinearCommitLife : CommitLife
         return Machine.Loop;
     }
 
-    private OverlayFiles Files(OverlayAccess access)
+    private LinearFiles Files(OverlayAccess access)
     {
         var file = new SimulatedFile(Machine, _overlay);
-        return OverlayFiles.Take("/overlay", file, file, OverlayFiles.ReadSuperblock(file), access);
+        return LinearFiles.Take("/overlay", file, file, LinearFiles.ReadSuperblock(file), access);
     }
 
     // As any open, it accepts the origin only if it is as recorded.
@@ -174,6 +176,7 @@ internal sealed class LinearCommitLife : CommitLife
     private OverlayReader Read()
     {
         var loop = NewLoop();
-        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), readOnly: true, "overlay", loop), loop);
+        var options = new SessionOptions { ReadOnly = true };
+        return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), options, loop), loop);
     }
 }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
+using Lincow.Stores;
 using Lincow.Stores.DmSnapshot;
 using Lincow.Tests.Simulation;
 
@@ -63,7 +64,7 @@ internal sealed class SnapshotCommitLife : CommitLife
 
     public override bool IsUnfinished => Store().Header.IsCommitUnfinished;
 
-    public override void Reset(bool force) => SnapshotAdmin.Reset(Store(), force);
+    public override void Reset(bool force) => OverlayReset.Reset(Store(), new PosixLoop(), force);
 
     private SnapshotFile Store() => SnapshotFile.Take(new SimulatedFile(Machine, _store), OverlayAccess.Write, rescue: false);
 

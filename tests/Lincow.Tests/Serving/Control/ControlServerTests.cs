@@ -71,7 +71,7 @@ public sealed class ControlServerTests : IDisposable
 
     private ControlServer Start(ControlHandler handler)
     {
-        var server = new ControlServer(_thread.Loop, handler);
+        var server = new ControlServer(_thread.Loop, handler, _ => { });
         var socket = LinuxSocket.ListenUnix(_path);
         _thread.Loop.Invoke(() => server.Listen(socket));
         return server;

@@ -15,7 +15,7 @@ internal abstract class OverlayOnLoop : IDisposable
     /// <param name="loop">As <see cref="TestLoop"/> knows them.</param>
     /// <param name="size">Bytes of the image: random ones of a fixed seed.</param>
     /// <param name="hole">What of it is a hole, in whole blocks of 64 KiB.</param>
-    protected OverlayOnLoop(string loop, int size, Range hole, bool isReadOnly, StoreKind store = StoreKind.Linear)
+    protected OverlayOnLoop(string loop, int size, Range hole, bool isReadOnly, string store = "linear")
     {
         OriginContent = new byte[size];
         new Random(8).NextBytes(OriginContent);

@@ -46,8 +46,9 @@ public class DamagedStoreTests
         var before = File.ReadAllBytes(store.Path);
 
         Assert.Contains(store.Findings(), finding => finding.Contains(problem, StringComparison.Ordinal));
-        Assert.NotEmpty(OverlayCheck.Run(store.Path, null, repair: true, origin: store.OriginPath).Findings);
-        Assert.NotEqual(0, OverlayInfo.Read(store.Path, null, origin: store.OriginPath).DamagedPages);
+        var stop = TestContext.Current.CancellationToken;
+        Assert.NotEmpty(OverlayCheck.Run(store.Path, null, repair: true, origin: store.OriginPath, stop: stop).Findings);
+        Assert.NotEqual(0, OverlayDescription.Read(store.Path, null, origin: store.OriginPath, stop: stop).DamagedPages);
         foreach (var readOnly in new[] { false, true })
         {
             store.Options = new SessionOptions { ReadOnly = readOnly };
@@ -93,7 +94,7 @@ public class DamagedStoreTests
     }
 
     [Theory]
-    // With a smaller one the list begins in what is zero behind the header, and is empty: for the kernel as for lincow.
+    // With a smaller one the list begins in what is zero after the header, and is empty: for the kernel as for lincow.
     [InlineData(16)]
     [InlineData(64)]
     public void With_a_larger_chunk_size_in_its_header_a_store_is_refused(int sectors)

@@ -74,7 +74,7 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
     }
 
     /// <summary>
-    /// The power goes after so many turns of a request, or behind its end: the device is to be disposed of then, nothing else. Null, or the
+    /// The power goes after so many turns of a request, or after its end: the device is to be disposed of then, nothing else. Null, or the
     /// result.
     /// </summary>
     public int? RunAndCut(TestRequest request, int turns)

@@ -54,7 +54,7 @@ public class StoreTests
     [Fact]
     public void What_a_cut_left_behind_the_end_of_the_list_never_joins_it()
     {
-        // Sectors hold 32 entries: the next two entries end one, and what is behind them lies in the next.
+        // Sectors hold 32 entries: the next two entries end one, and what follows them lies in the next.
         using var store = Filled(62);
         Assert.Equal(0, store.Close());
         store.SetEntry(64, 500, 3);

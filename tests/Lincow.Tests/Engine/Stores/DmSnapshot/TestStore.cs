@@ -29,7 +29,7 @@ internal sealed class TestStore : TestDevice
             Overlay = Path,
             Origin = OriginPath,
             ChunkBytes = chunkBytes,
-            Store = StoreKind.Snapshot,
+            Store = "snapshot",
             StoreBytes = storeBytes
         });
     }
@@ -76,7 +76,7 @@ internal sealed class TestStore : TestDevice
             Origin = OriginPath,
             TransientData = data,
             ChunkBytes = Layout.ChunkBytes,
-            Store = StoreKind.Snapshot
+            Store = "snapshot"
         }, _loop);
         _session.Report = Reports.Add;
     }
@@ -102,7 +102,7 @@ internal sealed class TestStore : TestDevice
     public override void Reset()
     {
         Assert.Equal(0, Close());
-        SnapshotAdmin.Reset(Path, force: false);
+        OverlayReset.Reset(Path, null);
         Open();
     }
 

@@ -9,7 +9,7 @@ using Lincow.Tests.Engine.Device;
 namespace Lincow.Tests.Engine.Stores.Linear;
 
 /// <summary>
-/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space behind them, both twins of the map
+/// A bit flipped in each byte of an overlay's metadata, one at a time: both superblock slots, the space after them, both twins of the map
 /// page; front and separate, closed cleanly and cut off in use. check finds every one, and what is served is right or an error.
 /// </summary>
 public sealed class BitFlipTests : IDisposable
@@ -32,7 +32,7 @@ public sealed class BitFlipTests : IDisposable
     {
         var image = _bases[name];
         image.Lay();
-        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false).Findings);
+        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings);
         var right = Assert.IsType<byte[]>(Serve(image.Path));
         var (served, refused) = (0, 0);
         using var file = File.OpenHandle(image.MapFile, FileMode.Open, FileAccess.ReadWrite);
@@ -43,7 +43,7 @@ public sealed class BitFlipTests : IDisposable
             // Superblock slots and page slots are units; the finding names the pair's start for a page.
             var unit = position >= MapOffset ? MapOffset : position < 2 * Superblock.SizeBytes
                 ? position / Superblock.SizeBytes * Superblock.SizeBytes : position;
-            var findings = OverlayCheck.Run(image.Path, null, repair: false).Findings;
+            var findings = OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings;
             Assert.True(findings.Any(finding => finding.File == image.MapFile && finding.Offset == unit),
                 $"{name}: the flipped bit at byte {position} is not found");
             var content = Serve(image.Path);
@@ -54,7 +54,7 @@ public sealed class BitFlipTests : IDisposable
         }
         // Both ways happen only where twins may differ; after a clean close the twin always stands in.
         Assert.True(served > 0 && refused > 0 == name is "cut" or "apart", $"{name}: {served} served, {refused} refused");
-        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false).Findings);
+        Assert.Empty(OverlayCheck.Run(image.Path, null, repair: false, stop: TestContext.Current.CancellationToken).Findings);
     }
 
     [Theory]

@@ -1,9 +1,8 @@
-using System.Buffers.Binary;
-using System.Net.Sockets;
-using System.Text;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
+using Lincow.Tests.Serving.Hosting;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
 
@@ -16,8 +15,11 @@ public sealed class LostLoopTests : IDisposable
     private readonly LoopThread _bad, _good;
     private readonly OverlaySession _lost, _kept;
     private readonly NbdServer _server;
+    private readonly Acceptor _acceptor;
+    private readonly Export _lostExport, _keptExport;
     private readonly string _path = Path.Combine(Path.GetTempPath(), $"lincow-{Guid.NewGuid():N}");
     private readonly TaskCompletionSource<Exception> _fault = new();
+    private Task? _stopped;
 
     public LostLoopTests()
     {
@@ -29,11 +31,10 @@ public sealed class LostLoopTests : IDisposable
         });
         _lost = _bad.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _bad.Loop));
         _kept = _good.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _good.Loop));
-        _server = new NbdServer(_front.Loop,
-            new NbdExports([new NbdExport("lost", _lost.Device, _bad.Loop, ""), new NbdExport("kept", _kept.Device, _good.Loop, "")]), null,
-            _ => { });
-        var listener = LinuxSocket.ListenUnix(_path);
-        _front.Loop.Invoke(() => _server.Listen(listener));
+        (_lostExport, _keptExport) = (new Export("lost", _lost.Device, _bad.Loop), new Export("kept", _kept.Device, _good.Loop));
+        _server = new NbdServer(_front.Loop, new ExportTable(_lostExport, _keptExport), _ => { });
+        _acceptor = new Acceptor(_front.Loop, LinuxSocket.ListenUnix(_path), Take, _ => { });
+        _front.Loop.Invoke(_acceptor.Resume);
     }
 
     [Fact]
@@ -60,8 +61,8 @@ public sealed class LostLoopTests : IDisposable
         using var kept = Connect("kept");
         Assert.Equal(0u, kept.Write(0, new byte[4096]));
         await Break();
-        await _front.Loop.StartUntilEnded(_server.Stop).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
-        await Task.WhenAll(_server.Drained(_bad.Loop), _server.Drained(_good.Loop))
+        await StopAsync().WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await Task.WhenAll(_server.EndAsync(_lostExport), _server.EndAsync(_keptExport))
             .WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
         Assert.Equal(0, _server.ConnectionCount);
     }
@@ -73,9 +74,9 @@ public sealed class LostLoopTests : IDisposable
         using var standing = Connect("lost");
         using var goOn = new ManualResetEventSlim();
         _bad.Loop.Post(() => goOn.Wait(TestContext.Current.CancellationToken));
-        var stopped = _front.Loop.StartUntilEnded(_server.Stop);
-        await _server.Drained(_good.Loop).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
-        Assert.False(_server.Drained(_bad.Loop).IsCompleted);
+        var stopped = StopAsync();
+        await _server.EndAsync(_keptExport).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        Assert.False(_server.EndAsync(_lostExport).IsCompleted);
         Assert.False(stopped.IsCompleted);
         goOn.Set();
         await stopped.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
@@ -83,8 +84,7 @@ public sealed class LostLoopTests : IDisposable
 
     public void Dispose()
     {
-        if (!_server.Drained(_good.Loop).IsCompleted)
-            _front.Loop.InvokeUntilEnded(_server.Stop);
+        StopAsync().Wait(TestContext.Current.CancellationToken);
         foreach (var (thread, session) in new[] { (_good, _kept), (_bad, _lost) })
         {
             if (thread.Loop.IsAbandoned)
@@ -96,6 +96,20 @@ public sealed class LostLoopTests : IDisposable
         File.Delete(_path);
     }
 
+    private bool Take(int socket)
+    {
+        _server.Take(socket, null);
+        return true;
+    }
+
+    private Task StopAsync() => _stopped ??= StopOnceAsync();
+
+    private async Task StopOnceAsync()
+    {
+        await _front.Loop.StartUntilEnded(_acceptor.Stop);
+        await _front.Loop.StartUntilEnded(_server.Stop);
+    }
+
     private async Task Break()
     {
         _bad.Loop.Post(() => throw new InvalidOperationException("broken on purpose"));
@@ -104,19 +118,5 @@ public sealed class LostLoopTests : IDisposable
         Assert.True(_bad.Loop.IsAbandoned);
     }
 
-    private NbdTestClient Connect(string export)
-    {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 20_000 };
-        socket.Connect(new UnixDomainSocketEndPoint(_path));
-        var client = new NbdTestClient(socket, structured: false, extended: false);
-        client.ReceiveExactly(new byte[18]);
-        var option = new byte[20];
-        option[3] = 3;
-        "IHAVEOPT"u8.CopyTo(option.AsSpan(4));
-        BinaryPrimitives.WriteUInt32BigEndian(option.AsSpan(12), 1);
-        BinaryPrimitives.WriteUInt32BigEndian(option.AsSpan(16), (uint)export.Length);
-        client.Send([.. option, .. Encoding.UTF8.GetBytes(export)]);
-        client.ReceiveExactly(new byte[10]);
-        return client;
-    }
+    private NbdTestClient Connect(string export) => HostedOverlays.Connect(_path, export)!;
 }

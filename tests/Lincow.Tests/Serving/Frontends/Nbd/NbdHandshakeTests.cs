@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 using Lincow.Tests.Engine.Device;
 
@@ -14,8 +15,8 @@ public sealed class NbdHandshakeTests : IDisposable
 
     private NbdHandshake Handshake(int exports = 1, TlsMode tls = TlsMode.None)
     {
-        var all = Enumerable.Range(0, exports).Select(i => new NbdExport("export" + i, _overlay.Device, null!, "the " + i)).ToList();
-        return new NbdHandshake(new NbdExports(all), tls);
+        var all = Enumerable.Range(0, exports).Select(i => new Export("export" + i, _overlay.Device, null!, "the " + i)).ToList();
+        return new NbdHandshake(new ExportTable([.. all]), tls);
     }
 
     private static byte[] U16(int value) => [(byte)(value >> 8), (byte)value];

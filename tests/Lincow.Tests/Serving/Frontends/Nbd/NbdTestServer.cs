@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Text;
 using Lincow.Linux;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Tests.Serving.Frontends.Nbd;
@@ -9,7 +10,7 @@ namespace Lincow.Tests.Serving.Frontends.Nbd;
 /// <summary>An export for clients in this process.</summary>
 internal sealed class NbdTestServer : OverlayOnLoop
 {
-    private readonly NbdExports _exports;
+    private readonly ExportTable _exports;
     private readonly NbdMemory _memory;
     private readonly CountdownEvent _open = new(1);
 
@@ -17,7 +18,7 @@ internal sealed class NbdTestServer : OverlayOnLoop
         int patienceMilliseconds = NbdMemory.PatienceMilliseconds)
         : base(loop, bytes, hole: 0..0, isReadOnly)
     {
-        _exports = new NbdExports([new NbdExport("x", Session.Device, Loop, "test")]);
+        _exports = new ExportTable(new Export("x", Session.Device, Loop, "test"));
         _memory = new NbdMemory(Loop, memoryBytes, patienceMilliseconds);
     }
 

@@ -23,6 +23,9 @@ internal sealed unsafe partial class VhostGuest : IDisposable
     public const int RegionBytes = 8 << 20, QueueBytes = 64 << 10, WaitMilliseconds = 20_000;
     private const int PageBytes = 4096;
 
+    /// <summary>Of memfd_create: programs that another test starts meanwhile must not have the memory.</summary>
+    private const uint CloseOnExec = 1;
+
     private readonly int _memory, _inflightEntries;
     private readonly int[] _kicks, _calls;
     private readonly Dictionary<(int Queue, int Id), GuestRequest> _pending = [];
@@ -35,7 +38,7 @@ internal sealed unsafe partial class VhostGuest : IDisposable
     {
         Kind = kind;
         _inflightEntries = kind.Entries;
-        _memory = MemfdCreate("guest", 0);
+        _memory = MemfdCreate("guest", CloseOnExec);
         _ = Truncate(_memory, 2 * RegionBytes);
         Memory = (byte*)Mmap(0, 2 * RegionBytes, 3, 1, _memory, 0);
         Rings = new DriverRing[kind.Queues];

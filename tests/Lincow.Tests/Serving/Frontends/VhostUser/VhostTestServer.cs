@@ -1,6 +1,7 @@
 using Lincow.Device;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Frontends.VhostUser;
 
 namespace Lincow.Tests.Serving.Frontends.VhostUser;
@@ -10,15 +11,15 @@ internal sealed class VhostTestServer : OverlayOnLoop
 {
     public const int DiskBytes = 4 << 20;
 
-    private readonly VhostExport _export;
+    private readonly Export _export;
     private readonly CountdownEvent _open = new(1);
     private readonly List<string> _messages = [];
     private readonly List<VhostSession> _sessions = [];
 
-    public VhostTestServer(string loop, bool isReadOnly = false, StoreKind store = StoreKind.Linear,
+    public VhostTestServer(string loop, bool isReadOnly = false, string store = "linear",
         Func<IoLoop, BlockDevice>? device = null)
         : base(loop, DiskBytes, hole: (1 << 20)..(2 << 20), isReadOnly, store) =>
-        _export = new VhostExport("a disk with a long name", device?.Invoke(Loop) ?? Session.Device, Loop, 1);
+        _export = new Export("a disk with a long name", device?.Invoke(Loop) ?? Session.Device, Loop);
 
     public string Messages
     {

@@ -1,0 +1,39 @@
+using Lincow.Blobs;
+
+namespace Lincow;
+
+/// <summary>What a new overlay is to be.</summary>
+public sealed record CreateOptions
+{
+    /// <summary>A path for a file, or an existing block device.</summary>
+    public required string Overlay { get; init; }
+
+    /// <summary>A path, or zero:SIZE.</summary>
+    public required string Origin { get; init; }
+
+    /// <summary>Instead of <see cref="Origin"/>, which is then the empty string: an origin that a program decides on. It is disposed of.</summary>
+    public UserOrigin? UserOrigin { get; init; }
+
+    /// <summary>The separate map's path; null puts the map in front of the data.</summary>
+    public string? Map { get; init; }
+
+    public long ChunkBytes { get; init; } = 4096;
+
+    /// <summary>The device's size in bytes; null for the origin's.</summary>
+    public long? SizeBytes { get; init; }
+
+    /// <summary>What the device may grow to later; null for its size.</summary>
+    public long? MaxSizeBytes { get; init; }
+
+    /// <summary>How it keeps its chunks, one of <see cref="StoreTraits.All"/> by name.</summary>
+    public string Store { get; init; } = StoreTraits.DefaultName;
+
+    /// <summary>For a snapshot store in a file: its size in bytes; null for what keeps every chunk of the device (sparse).</summary>
+    public long? StoreBytes { get; init; }
+
+    /// <summary>Reserve all of the data's space now.</summary>
+    public bool Preallocate { get; init; }
+
+    /// <summary>Replace what is there.</summary>
+    public bool Force { get; init; }
+}

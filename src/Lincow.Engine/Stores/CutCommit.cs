@@ -1,0 +1,85 @@
+using Lincow.Linux;
+using Lincow.Origins;
+
+namespace Lincow.Stores;
+
+/// <summary>Keeps what overlays still hold whose commit was cut off (<see cref="UnfinishedCommit"/>): it is not thrown away, nor carried to where nobody knows of it.</summary>
+internal static class CutCommit
+{
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when an origin isn't at the place that the overlay remembers. What it is like is not known while its commit is
+    /// unfinished, so any other of its kind and size, a backup for example, would be recognised by that.
+    /// </summary>
+    /// <param name="overlay">The overlay, for the message.</param>
+    /// <param name="origin">The origin that was named.</param>
+    /// <param name="recorded">The one that the overlay remembers.</param>
+    public static void RequireSamePlace(string overlay, OriginFile origin, string recorded)
+    {
+        // mutation: cut-commit-goes-on-elsewhere
+        if (origin.Uri != recorded)
+        {
+            throw new LincowException($"{origin.Uri}: the commit of {overlay} to {recorded} was cut off, and what it had written is nowhere but in there. Name that one; "
+                + "or if it was moved here, add --accept-origin");
+        }
+    }
+
+    /// <summary>Throws <see cref="LincowException"/> when a file, which is to be overwritten, holds such an overlay or a half of one.</summary>
+    public static void RefuseToReplace(LinuxFile file)
+    {
+        if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice) || (!IsBegunIn(file) && !IsBegunInMetadataOf(file)))
+            return;
+        // mutation: cut-commit-is-a-dead-end (2 lines)
+        if (WhyShut(file.Path) is { } reason)
+            throw new LincowException($"{file.Path}: {UnfinishedCommit.Unfinished}, but the overlay can't be opened ({reason}). If that can't be mended, {Removal(file)}");
+        throw UnfinishedCommit.Refusal(file.Path);
+    }
+
+    private static string Removal(LinuxFile file) => file.Facts.Kind == FileKind.Regular
+        ? "remove this file and try again"
+        : $"clear the first {StoreFormats.HeadBytes} bytes of this device and try again";
+
+    // Then a reset doesn't open it either, nor does a commit.
+    private static string? WhyShut(string path)
+    {
+        try
+        {
+            StoreFormats.Of(path, null).Open(new SessionOptions { Overlay = path, AcceptMap = true, Rescue = true }, OverlayAccess.Peek).Dispose();
+            return null;
+        }
+        catch (Exception e) when (e is LincowException or LinuxException)
+        {
+            return e.Message;
+        }
+    }
+
+    // What a file begins as decides: the rest of a head may be the guest's.
+    private static bool IsBegunIn(LinuxFile file)
+    {
+        using var head = new AlignedBytes(StoreFormats.HeadBytes);
+        file.Read(head.Span, 0);
+        try
+        {
+            return StoreFormats.WithMagic(head.Span) is { } store ? store.ReadHead(head.Span, file.Path).IsCommitUnfinished
+                : StoreFormats.Any(head.Span, file.Path, said => said.IsCommitUnfinished);
+        }
+        catch (LincowException)
+        {
+            // Of a version to come.
+            return false;
+        }
+    }
+
+    // The data of an overlay whose metadata lies apart: that has the record.
+    private static bool IsBegunInMetadataOf(LinuxFile data)
+    {
+        foreach (var format in StoreFormats.All)
+        {
+            if (format.MetadataOf(data) is not { } path || !File.Exists(path))
+                continue;
+            using var metadata = StorePath.Open(path);
+            if (metadata.Facts.Kind is FileKind.Regular or FileKind.BlockDevice && IsBegunIn(metadata))
+                return true;
+        }
+        return false;
+    }
+}

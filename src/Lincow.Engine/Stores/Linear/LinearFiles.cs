@@ -1,0 +1,213 @@
+using Lincow.Blobs;
+using Lincow.Linux;
+using Lincow.Origins;
+
+namespace Lincow.Stores.Linear;
+
+/// <summary>
+/// An overlay's files, found, opened, locked and checked against each other: the one with the superblock and the map, and the one with the
+/// data (the same in the front layout).
+///
+/// Which is which, for a path that the user gives: the map named with --map; else the map that the data file names in its extended attribute
+/// or that lies beside it as PATH.map; else the superblock at the path's own start. In that order, because a separate data file begins with
+/// the guest's bytes, and a guest must not be able to pass for a superblock.
+/// </summary>
+internal sealed class LinearFiles : StoreFiles
+{
+    /// <summary>Files that were just laid: nothing of them has to be checked.</summary>
+    public LinearFiles(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading)
+    {
+        (Path, MapFile, DataFile, Reading) = (path, mapFile, dataFile, reading);
+    }
+
+    public override string Path { get; }
+
+    public LinuxFile MapFile { get; }
+
+    public override LinuxFile DataFile { get; }
+
+    public SuperblockReading Reading { get; }
+
+    public Superblock Superblock => Reading.Current!;
+
+    public override IReadOnlyList<FileFacts> Facts => [MapFile.Facts, DataFile.Facts];
+
+    public override int ChunkShift => Superblock.ChunkShift;
+
+    public override long? DeviceBytes => Superblock.DeviceBytes;
+
+    public override OriginRecord? Origin => new OriginRecord(Superblock.OriginUri, Superblock.Origin, Superblock.IsOwn);
+
+    public override bool IsCommitUnfinished => Superblock.IsCommitUnfinished;
+
+    protected override LinuxFile MetadataFile => MapFile;
+
+    /// <summary>Opens an overlay. Throws <see cref="LincowException"/>.</summary>
+    public static LinearFiles Open(string overlay, string? map, OverlayAccess access, bool direct = false, bool acceptMap = false)
+    {
+        var path = StorePath.FullPath(overlay, "overlay");
+        var (mapPath, dataPath) = Locate(path, map);
+        var files = new List<LinuxFile>();
+        try
+        {
+            var mapFile = StorePath.OpenLocked(mapPath, access, direct, overlay, files);
+            var reading = ReadSuperblock(mapFile);
+            var dataFile = mapFile;
+            if (reading.Current!.Layout == LinearLayout.Separate)
+            {
+                dataPath ??= FindNamed(reading.Current, mapPath);
+                dataFile = StorePath.OpenLocked(dataPath, access, direct, overlay, files);
+                RequireSamePair(mapFile, dataFile, reading.Current, acceptMap);
+            }
+            else if (map is not null)
+            {
+                throw new LincowException($"{mapPath}: is an overlay with its map at the front, not a separate map. Leave out --map");
+            }
+            return Take(path, mapFile, dataFile, reading, access);
+        }
+        catch
+        {
+            files.ForEach(file => file.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>Files that are open and locked become an overlay, if they can be one.</summary>
+    internal static LinearFiles Take(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading, OverlayAccess access)
+    {
+        if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
+            throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
+        // mutation: open-trusts-the-cache
+        if (access == OverlayAccess.Write && reading.Current!.InUse)
+            reading = ForgetCache(mapFile, dataFile);
+        var result = new LinearFiles(path, mapFile, dataFile, reading);
+        result.RequireLengths();
+        return result;
+    }
+
+    // Whoever wrote last didn't close. If that was because a sync failed, the page cache may show what the disk never got: what is still
+    // dirty goes to the disk now, and everything is read from there.
+    private static SuperblockReading ForgetCache(LinuxFile mapFile, LinuxFile dataFile)
+    {
+        mapFile.Sync();
+        dataFile.Sync();
+        mapFile.DropCache();
+        dataFile.DropCache();
+        return ReadSuperblock(mapFile);
+    }
+
+    public override long DeviceBytesOver(OriginFile origin, long? wanted) => Superblock.DeviceBytes;
+
+    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop)
+    {
+        var blob = new FileBlob(MapFile, loop);
+        var data = ReferenceEquals(MapFile, DataFile) ? blob : new FileBlob(DataFile, loop);
+        var superblock = Superblock;
+        if (!options.ReadOnly)
+        {
+            if (Reading.NeedsRepair)
+                SuperblockFile.Repair(blob, Reading, loop.Buffers);
+            superblock = superblock.Over(origin.Uri, origin.Identity);
+            if (superblock.Layout == LinearLayout.Separate)
+            {
+                superblock = superblock with { DataPath = DataFile.Path };
+                DataFile.TrySetAttribute(LinearFormat.MapAttribute, MapFile.Path);
+            }
+            superblock = superblock.Marked();
+        }
+        var store = new LinearStore(superblock, blob, loop.Buffers);
+        try
+        {
+            if (!options.ReadOnly)
+                store.MarkInUse();
+            return new LinearInUse(store, data);
+        }
+        catch
+        {
+            store.Dispose();
+            throw;
+        }
+    }
+
+    public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => LinearInfo.Of(this, stop);
+
+    public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) => LinearCheck.Run(this, repair, progress);
+
+    public override bool Reset(IoLoop loop) => LinearReset.Run(this, loop);
+
+    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) => LinearMerge.Open(this, target, open);
+
+    public override void Dispose()
+    {
+        MapFile.Dispose();
+        DataFile.Dispose();
+    }
+
+    private static (string MapPath, string? DataPath) Locate(string path, string? map)
+    {
+        if (map is not null)
+            return (StorePath.FullPath(map, "map"), path);
+        using var file = StorePath.Open(path);
+        if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
+            throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
+        return LinearFormat.FindMapOf(file) is { } found ? (found, path) : (path, null);
+    }
+
+    // The map alone was given. One from elsewhere could name any file as its data, and that file would be written to.
+    // mutation: foreign-data-followed
+    private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
+        ? LinearFormat.FindMoved(superblock.DataPath, mapPath)
+        : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map with --map");
+
+    internal static SuperblockReading ReadSuperblock(LinuxFile file)
+    {
+        const int bytes = 2 * Superblock.SizeBytes;
+        using var both = new AlignedBytes(bytes);
+        var length = file.Read(both.Span, 0);
+        var reading = SuperblockFile.Decode(both.Span, file.Path);
+        if (reading.Current is not null)
+            return reading;
+        if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
+            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew") { IsDamage = true };
+        var hint = length < bytes ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
+        throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow create' makes overlays");
+    }
+
+    private static void RequireSamePair(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock, bool acceptMap)
+    {
+        var tag = dataFile.GetAttribute(LinearFormat.UuidAttribute);
+        var isNamed = superblock.DataPath == dataFile.Path;
+        if (tag is null ? isNamed || acceptMap : tag == superblock.Uuid.ToString() && (isNamed || acceptMap || !IsCopyOfHalf(mapFile, dataFile, superblock)))
+            return;
+        if (tag == superblock.Uuid.ToString())
+            throw new LincowException($"{mapFile.Path}: is the map of {superblock.DataPath}, which still exists, and {dataFile.Path} is a copy of it. Copy the map as well, beside the data; or add --accept-map if this is the one to use");
+        var reason = tag is not null
+            ? $"it belongs to overlay {superblock.Uuid}, and the data file is tagged {tag}"
+            : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add --accept-map";
+        throw new LincowException($"{mapFile.Path}: is the wrong map for {dataFile.Path}: {reason}");
+    }
+
+    // The copy bears the original's tag; but the map, which was not copied, belongs to the original.
+    private static bool IsCopyOfHalf(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock)
+    {
+        // Both halves copied together lie together, under their own names.
+        var isPair = System.IO.Path.GetDirectoryName(mapFile.Path) == System.IO.Path.GetDirectoryName(dataFile.Path)
+            && System.IO.Path.GetFileName(superblock.DataPath) == System.IO.Path.GetFileName(dataFile.Path);
+        if (isPair || !File.Exists(superblock.DataPath))
+            return false;
+        using var original = StorePath.Open(superblock.DataPath);
+        return !original.Facts.IsSameFile(dataFile.Facts);
+    }
+
+    private void RequireLengths()
+    {
+        RequireLength(MapFile, Superblock.MapFileBytes);
+        RequireLength(DataFile, Superblock.DataFileBytes);
+    }
+
+    private static void RequireLength(LinuxFile file, long needed)
+    {
+        if (file.Facts.SizeBytes < needed)
+            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies beyond its end is lost; restore it from a copy") { IsDamage = true };
+    }
+}

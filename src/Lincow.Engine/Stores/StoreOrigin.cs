@@ -1,0 +1,95 @@
+using Lincow.Blobs;
+using Lincow.Linux;
+using Lincow.Origins;
+
+namespace Lincow.Stores;
+
+/// <summary>Origins, opened for stores: the checks that every store makes are made here, once.</summary>
+internal static class StoreOrigin
+{
+    /// <summary>The origin that a program gives, or else the one of that name. Throws <see cref="LincowException"/>.</summary>
+    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null ? Open(uri, direct, isLive) : OriginFile.Of(user);
+
+    /// <summary>Any origin by its name. Throws <see cref="LincowException"/> with a sentence for everything that can't be one.</summary>
+    /// <param name="uri">A path, or zero:SIZE.</param>
+    /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
+    /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
+    public static OriginFile Open(string uri, bool direct = false, bool isLive = false) => OriginFile.Open(OriginReference.Parse(uri), RefuseStores, direct, isLive);
+
+    /// <summary>A transient overlay's.</summary>
+    public static OriginFile OpenTransient(SessionOptions options) =>
+        Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
+
+    /// <summary>The origin that the user names, or that a store remembers and this user wrote down. Throws <see cref="LincowException"/> when it isn't the right one.</summary>
+    public static OriginFile Open(StoreFiles store, SessionOptions options)
+    {
+        var isNamed = options is not { Origin: null, UserOrigin: null };
+        if (!isNamed && store.Origin is null)
+            throw new LincowException($"{store.Path}: {store.WhyNoOrigin}");
+        // Before the path is so much as looked at: to open some devices is to act on them.
+        // mutation: foreign-origin-followed
+        if (!isNamed && store.Origin is { IsOwn: false, Uri: var named } && !OriginReference.Parse(named).IsNothing)
+        {
+            throw new LincowException($"{store.Path}: names {named} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
+                + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
+        }
+        var origin = Open(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive);
+        try
+        {
+            // A live one too: old content of a wrong one would be copied into the snapshot for good.
+            // mutation: live-origin-not-compared
+            if (store.Origin is { } recorded && !options.AcceptOrigin)
+                RequireRecognised(store, origin, recorded);
+            var size = store.DeviceBytesOver(origin, options.SizeBytes);
+            DeviceSize.Require(size, origin.Uri);
+            if (origin.Identity.SizeBytes > size)
+                throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({size})");
+            return origin;
+        }
+        catch
+        {
+            origin.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The device's size in bytes, as a store remembers it, or else that of an origin which the user names; null when neither is there.</summary>
+    public static long? DeviceBytes(StoreFiles store, string? origin)
+    {
+        if (store.DeviceBytes is not null || origin is null)
+            return store.DeviceBytes;
+        using var file = Open(origin);
+        return file.Identity.SizeBytes;
+    }
+
+    /// <summary>Throws <see cref="LincowException"/> when direct I/O on an overlay or its origin needs larger units than the device has.</summary>
+    public static void RequireAlignment(Geometry geometry, LinuxFile data, OriginFile origin)
+    {
+        if (!data.IsDirect)
+            return;
+        var block = Math.Max(data.LogicalBlockBytes, origin.AlignmentBytes);
+        if (geometry.ChunkBytes < block || geometry.DeviceBytes % block != 0)
+            throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
+    }
+
+    private static void RequireRecognised(StoreFiles store, OriginFile origin, OriginRecord recorded)
+    {
+        if (origin.Identity.DifferenceFrom(recorded.Identity) is { } difference)
+        {
+            throw new LincowException($"{origin.Uri}: is not the origin that {store.Path} was made on: {difference}. "
+                + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
+        }
+        if (store.IsCommitUnfinished)
+            CutCommit.RequireSamePlace(store.Path, origin, recorded.Uri);
+    }
+
+    // A store's raw bytes, with its metadata in front, are not what anybody means by an origin.
+    private static void RefuseStores(LinuxFile file)
+    {
+        using var head = new AlignedBytes(StoreFormats.HeadBytes);
+        var bytes = file.Read(head.Span, 0);
+        // mutation: overlay-as-origin-without-cache
+        if (StoreFormats.Any(head.Span[..bytes], file.Path, said => said.IsSound))
+            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
+    }
+}

@@ -1,0 +1,84 @@
+using Lincow.Linux;
+using Lincow.Origins;
+
+namespace Lincow.Stores;
+
+/// <summary>The data of a transient overlay: a file without a name, so that nothing is left behind even by kill -9, or a block device.</summary>
+internal static class TransientFile
+{
+    public static LinuxFile Open(string? place, long sizeBytes, bool direct)
+    {
+        var path = Path.GetFullPath(place ?? DefaultDirectory());
+        try
+        {
+            var file = OpenAt(path, direct);
+            if (file.Facts.Kind == FileKind.Regular)
+            {
+                file.SetLength(sizeBytes);
+                return file;
+            }
+            if (file.Facts.SizeBytes >= sizeBytes && file.TryLock(OriginFile.LockByte, exclusive: true))
+                return file;
+            var reason = file.Facts.SizeBytes < sizeBytes
+                ? $"the block device has {file.Facts.SizeBytes} bytes and the overlay needs {sizeBytes}"
+                : $"is in use by {LockHolder.Find(file.Facts) ?? "another process"}";
+            file.Dispose();
+            throw new LincowException($"{path}: {reason}");
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room with --overlay", e);
+        }
+    }
+
+    /// <summary>As <see cref="Open"/>, for a store that may be smaller than the device: an existing file or device of any size is used as it is.</summary>
+    public static LinuxFile OpenStore(string? place, long sizeBytes, bool direct)
+    {
+        var path = Path.GetFullPath(place ?? DefaultDirectory());
+        if (!File.Exists(path))
+            return Open(place, sizeBytes, direct);
+        return Free(StorePath.OpenLocked(path, OverlayAccess.Write, direct, path));
+    }
+
+    private static LinuxFile OpenAt(string path, bool direct)
+    {
+        if (Directory.Exists(path))
+            return LinuxFile.CreateUnnamed(path, direct);
+        if (!File.Exists(path))
+        {
+            // The name is only there for a moment: the descriptor keeps the file.
+            var file = LinuxFile.CreateNew(path);
+            try
+            {
+                return direct ? file.Reopen(writable: true, direct: true) : file;
+            }
+            finally
+            {
+                File.Delete(path);
+                if (direct)
+                    file.Dispose();
+            }
+        }
+        using var look = LinuxFile.Open(path, writable: false);
+        if (look.Facts.Kind != FileKind.BlockDevice)
+            throw new LincowException($"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block device or a path where nothing is");
+        return Free(look.Reopen(writable: true, direct, exclusiveDevice: true));
+    }
+
+    // What is there is overwritten: whoever names it means that, but for what an origin needs to be whole.
+    private static LinuxFile Free(LinuxFile file)
+    {
+        try
+        {
+            CutCommit.RefuseToReplace(file);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    private static string DefaultDirectory() => Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } directory ? directory : "/var/tmp";
+}

@@ -1,0 +1,39 @@
+using Lincow.Serving.Control;
+
+namespace Lincow.Serving.Hosting;
+
+/// <summary>What others ask of a host over its control socket: each is a call of a method that programs have as well. On the thread of the loop in front, so it never waits.</summary>
+internal sealed class HostControl(Host host)
+{
+    public void Handle(ControlRequest request, Action<ControlReply> reply)
+    {
+        switch (request.Verb)
+        {
+            case ControlRequest.Status:
+                var served = host.Served;
+                reply(new ControlReply(null, [.. served.Select(export => export.Counters)]) { Exports = [.. served.Select(export => export.Id)] });
+                break;
+            case ControlRequest.Reset when host.Served.FirstOrDefault(export => export.Id == request.Export) is { } export:
+                host.Reset(export, request.Force, outcome => reply(new ControlReply(outcome.Error, Holder: outcome.Holder, Clients: outcome.Clients)));
+                break;
+            case ControlRequest.Reset:
+                reply(new ControlReply("it is served no more"));
+                break;
+            case ControlRequest.Detach when host.OnDetach is { } detach:
+                detach(request.WaitSeconds, error => reply(new ControlReply(error)));
+                break;
+            case ControlRequest.Detach:
+                reply(new ControlReply("it is served without being attached; end that process instead"));
+                break;
+            default:
+                reply(new ControlReply($"the request '{request.Verb}' is unknown"));
+                break;
+        }
+    }
+}
+
+/// <summary>How a reset went.</summary>
+/// <param name="Error">Why it was refused or failed, a sentence; null when it is done.</param>
+/// <param name="Holder">Who uses the device, so that it was refused.</param>
+/// <param name="Clients">NBD clients that are connected, and may remember what was before.</param>
+internal readonly record struct ResetOutcome(string? Error, string? Holder = null, int Clients = 0);

@@ -30,5 +30,6 @@ internal sealed class CollectionReport
     }
 
     private static CollectionCounts Now(Host host) =>
-        new(GC.CollectionCount(0), GC.CollectionCount(1), GC.CollectionCount(2), GC.GetTotalAllocatedBytes(precise: true), host.Exports.Sum(export => export.RequestCount));
+        new(GC.CollectionCount(0), GC.CollectionCount(1), GC.CollectionCount(2), GC.GetTotalAllocatedBytes(precise: true),
+            host.Exports.Sum(export => export.RequestCount));
 }

@@ -3,7 +3,9 @@ using Lincow.Linux;
 
 namespace Lincow.Cli;
 
-/// <summary>Runs the parsed command and turns failures into the exit statuses that scripts rely on: 0, 1 with one line, 2 for wrong usage.</summary>
+/// <summary>
+/// Runs the parsed command and turns failures into the exit statuses that scripts rely on: 0, 1 with one line, 2 for wrong usage.
+/// </summary>
 internal static class CommandRunner
 {
     public const int Failed = 1, WrongUsage = 2, DamageFound = 3;
@@ -17,7 +19,8 @@ internal static class CommandRunner
             if (result.Errors.Count > 0 && result.Action is not Help.Action)
             {
                 // A mistyped command is reported twice; the sentence that names it helps.
-                Error((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal)) ?? result.Errors[0]).Message);
+                Error((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal)) ?? result.Errors[0])
+                    .Message);
                 Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
                 return WrongUsage;
             }

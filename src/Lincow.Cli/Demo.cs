@@ -7,8 +7,8 @@ using Spectre.Console;
 namespace Lincow.Cli;
 
 /// <summary>
-/// The whole story with real tools: an image with files, an overlay, a change through an NBD client, the origin untouched, the bytes at the same
-/// offset, and the way back.
+/// The whole story with real tools: an image with files, an overlay, a change through an NBD client, the origin untouched, the bytes at the
+/// same offset, and the way back.
 /// </summary>
 internal sealed class Demo
 {
@@ -25,10 +25,12 @@ internal sealed class Demo
 
     public static int Run()
     {
-        foreach (var (tool, package) in new[] { ("mke2fs", "e2fsprogs"), ("debugfs", "e2fsprogs"), ("e2fsck", "e2fsprogs"), ("nbdcopy", "libnbd-bin"), ("nbdinfo", "libnbd-bin"), ("qemu-io", "qemu-utils") })
+        foreach (var (tool, package) in new[] { ("mke2fs", "e2fsprogs"), ("debugfs", "e2fsprogs"), ("e2fsck", "e2fsprogs"),
+            ("nbdcopy", "libnbd-bin"), ("nbdinfo", "libnbd-bin"), ("qemu-io", "qemu-utils") })
         {
             if (Find(tool) is null)
-                throw new LincowException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install {package}");
+                throw new LincowException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install "
+                    + $"{package}");
         }
         var directory = Directory.CreateTempSubdirectory("lincow-demo-");
         try
@@ -52,7 +54,8 @@ internal sealed class Demo
         Title("2. lincow create: an overlay over it");
         OverlayCreator.Create(new CreateOptions { Overlay = Overlay, Origin = Origin });
         var info = OverlayDescription.Read(Overlay, null);
-        Say($"work.cow: {SizeText.Format(info.Size)} device, map {SizeText.Format(info.MapBytes)}, data at shift {SizeText.Format(info.DataOffset)}, {SizeText.Format(info.AllocatedBytes ?? 0)} on disk");
+        Say($"work.cow: {SizeText.Format(info.Size)} device, map {SizeText.Format(info.MapBytes)}, data at shift "
+            + $"{SizeText.Format(info.DataOffset)}, {SizeText.Format(info.AllocatedBytes ?? 0)} on disk");
 
         Title("3. lincow serve: change files through a real NBD client");
         Serve(ChangeFiles);
@@ -68,7 +71,8 @@ internal sealed class Demo
         Title("6. lincow reset: back to the image");
         var reset = Stopwatch.StartNew();
         OverlayReset.Reset(Overlay, null);
-        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayDescription.Read(Overlay, null).AllocatedBytes ?? 0)} on disk now");
+        Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayDescription.Read(Overlay, null).AllocatedBytes ?? 0)} "
+            + $"on disk now");
         Serve(uri =>
         {
             var copy = Path.Combine(_directory, "after-reset.img");
@@ -76,7 +80,8 @@ internal sealed class Demo
             Require(Hash(copy) == before, "the device differs from the origin after the reset");
             Say("the change is gone: the device reads as golden.img, byte for byte");
         });
-        AnsiConsole.MarkupLine($"\n[green]Done in {_clock.Elapsed.TotalSeconds:0.0} s.[/] Now your own image: lincow create work.cow --origin YOUR.img");
+        AnsiConsole.MarkupLine($"\n[green]Done in {_clock.Elapsed.TotalSeconds:0.0} s.[/] Now your own image: lincow create work.cow "
+            + $"--origin YOUR.img");
     }
 
     private void MakeOrigin()
@@ -110,7 +115,8 @@ internal sealed class Demo
         Say("and wrote 1 MiB at device byte 48 MiB with qemu-io");
         var check = Path.Combine(_directory, "check.img");
         Tool("nbdcopy", uri, check);
-        Require(Tool("debugfs", "-R", "cat motd", check).Contains("changed: through lincow", StringComparison.Ordinal), "the change can't be read back");
+        Require(Tool("debugfs", "-R", "cat motd", check).Contains("changed: through lincow", StringComparison.Ordinal),
+            "the change can't be read back");
         Say("read back through lincow: /motd says \"changed: through lincow\"");
     }
 
@@ -121,7 +127,8 @@ internal sealed class Demo
         data.Position = 48 * Mebibyte + shift;
         data.ReadExactly(bytes);
         Require(bytes.AsSpan().IndexOfAnyExcept((byte)0x5a) < 0, "the overlay's data isn't where it should be");
-        Say($"device byte {48 * Mebibyte} (48 MiB) lies at byte {48 * Mebibyte + shift} of work.cow: 1 MiB of 0x5a, read straight from the file");
+        Say($"device byte {48 * Mebibyte} (48 MiB) lies at byte {48 * Mebibyte + shift} of work.cow: 1 MiB of 0x5a, read straight "
+            + $"from the file");
         var table = new Table().AddColumns("device offset", "length", "comes from", "at byte");
         var shown = 0;
         OverlayMap.ForEach(new SessionOptions { Overlay = Overlay }, range =>
@@ -153,11 +160,13 @@ internal sealed class Demo
         var error = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        return process.ExitCode == 0 ? output : throw new LincowException($"{name} {string.Join(' ', arguments)} failed: {error.Result.Trim()}");
+        return process.ExitCode == 0 ? output
+            : throw new LincowException($"{name} {string.Join(' ', arguments)} failed: {error.Result.Trim()}");
     }
 
     private static string? Find(string tool) =>
-        (Environment.GetEnvironmentVariable("PATH") + ":/usr/sbin:/sbin").Split(':').Select(directory => Path.Combine(directory, tool)).FirstOrDefault(File.Exists);
+        (Environment.GetEnvironmentVariable("PATH") + ":/usr/sbin:/sbin").Split(':').Select(directory => Path.Combine(directory, tool))
+            .FirstOrDefault(File.Exists);
 
     private static string Hash(string path)
     {

@@ -4,8 +4,8 @@ using Lincow.Operations;
 namespace Lincow.Cli;
 
 /// <summary>
-/// A device-mapper table line as dmsetup takes it: <c>START LENGTH cow|snapshot ORIGIN OVERLAY P|PO|N CHUNK [MAP]</c>, lengths in sectors of 512
-/// bytes (Documentation/admin-guide/device-mapper/snapshot.rst for the words; <c>cow</c> is lincow's own, for linear overlays).
+/// A device-mapper table line as dmsetup takes it: <c>START LENGTH cow|snapshot ORIGIN OVERLAY P|PO|N CHUNK [MAP]</c>, lengths in sectors
+/// of 512 bytes (Documentation/admin-guide/device-mapper/snapshot.rst for the words; <c>cow</c> is lincow's own, for linear overlays).
 /// </summary>
 /// <param name="Store">cow: linear; snapshot: the kernel's exception store.</param>
 /// <param name="SizeBytes">The device's size.</param>
@@ -16,7 +16,8 @@ namespace Lincow.Cli;
 /// <param name="Map">A separate map's path (cow only).</param>
 internal sealed record DmTable(StoreTraits Store, long SizeBytes, string Origin, string Overlay, string Kind, long ChunkBytes, string? Map)
 {
-    private const string Form = "Write '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'";
+    private const string Form = "Write '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N "
+        + "CHUNK_SECTORS'";
 
     public bool IsPersistent => Kind != "N";
 
@@ -27,12 +28,15 @@ internal sealed record DmTable(StoreTraits Store, long SizeBytes, string Origin,
             throw new UsageException($"--table '{text}': has {words.Length} words. {Form}");
         if (words[0] != "0")
             throw new UsageException($"--table '{text}': must start at sector 0. {Form}");
-        var store = StoreTraits.All.FirstOrDefault(store => store.DmTarget == words[2]) ?? throw new UsageException($"--table: the target '{words[2]}' is unknown. {Form}");
+        var store = StoreTraits.All.FirstOrDefault(store =>
+            store.DmTarget == words[2]) ?? throw new UsageException($"--table: the target '{words[2]}' is unknown. {Form}");
         var kind = words[5].ToUpperInvariant();
         if (kind is not ("P" or "N" or "PO") || (kind == "PO" && !store.CanBeFull))
-            throw new UsageException($"--table: '{words[5]}' is neither P (persistent) nor N (transient){(store.CanBeFull ? " nor PO (persistent, survives being full)" : "")}. {Form}");
+            throw new UsageException($"--table: '{words[5]}' is neither P (persistent) nor N "
+                + $"(transient){(store.CanBeFull ? " nor PO (persistent, survives being full)" : "")}. {Form}");
         if (!store.TakesMap && words.Length > 7 && words[7..] is not ["0"])
-            throw new UsageException($"--table: the features '{string.Join(' ', words[7..])}' of the {store.DmTarget} target are not there. {Form}");
+            throw new UsageException($"--table: the features '{string.Join(' ', words[7..])}' of the {store.DmTarget} target are not "
+                + $"there. {Form}");
         if (words.Length > 8)
             throw new UsageException($"--table '{text}': has {words.Length} words. {Form}");
         var map = store.TakesMap && words.Length == 8 ? words[7] : null;

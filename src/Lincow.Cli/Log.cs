@@ -3,8 +3,8 @@ using System.Collections.Concurrent;
 namespace Lincow.Cli;
 
 /// <summary>
-/// What a serving process has to say to people. Standard error may be a pipe that nobody reads, and who serves must not wait for it: a thread of its own
-/// writes, and beyond a bound sentences are left out and counted. A process that doesn't serve writes at once.
+/// What a serving process has to say to people. Standard error may be a pipe that nobody reads, and who serves must not wait for it: a
+/// thread of its own writes, and beyond a bound sentences are left out and counted. A process that doesn't serve writes at once.
 /// </summary>
 internal static class Log
 {

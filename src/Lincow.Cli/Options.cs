@@ -8,16 +8,19 @@ namespace Lincow.Cli;
 /// <summary>Options that several commands share, made anew for each.</summary>
 internal static class Options
 {
-    public static Argument<string> Overlay() => new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
+    public static Argument<string> Overlay() =>
+        new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
 
     public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
         new("--origin") { Description = description, HelpName = "ORIGIN" };
 
-    public static Option<string?> Map() => new("--map") { Description = "Path of the separate map, if it isn't found by itself", HelpName = "PATH" };
+    public static Option<string?> Map() =>
+        new("--map") { Description = "Path of the separate map, if it isn't found by itself", HelpName = "PATH" };
 
     public static Option<string?> Table() => new("--table")
     {
-        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'",
+        Description = "A device-mapper table instead of options: '0 SECTORS cow ORIGIN OVERLAY P|N CHUNK_SECTORS [MAP]' or '0 SECTORS "
+            + "snapshot ORIGIN COW P|PO|N CHUNK_SECTORS'",
         HelpName = "TABLE",
     };
 
@@ -45,13 +48,15 @@ internal static class Options
 
     public static Option<bool> Quiet() => new("--quiet") { Description = "Say nothing but errors" };
 
-    public static Option<bool> AcceptOrigin() => new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
+    public static Option<bool> AcceptOrigin() =>
+        new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
 
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
 
     public static Option<string> Via() => new("--via")
     {
-        Description = $"How: {AttachWays.Automatic} (the best that works here), {string.Join(", ", AttachWays.All.Select(way => way.Name))}",
+        Description = $"How: {AttachWays.Automatic} (the best that works here), "
+            + $"{string.Join(", ", AttachWays.All.Select(way => way.Name))}",
         DefaultValueFactory = _ => AttachWays.Automatic,
         HelpName = "WAY",
     };

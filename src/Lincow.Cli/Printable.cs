@@ -4,8 +4,8 @@ using System.Text;
 namespace Lincow.Cli;
 
 /// <summary>
-/// Text from files and their names, for people: one line, and no byte that a terminal would obey. Whoever made an overlay chose the path in it.
-/// JSON needs none of this, it escapes by itself.
+/// Text from files and their names, for people: one line, and no byte that a terminal would obey. Whoever made an overlay chose the path in
+/// it. JSON needs none of this, it escapes by itself.
 /// </summary>
 internal static class Printable
 {

@@ -8,7 +8,8 @@ var (own, behind) = separator < 0 ? (args, Array.Empty<string>()) : (args[..sepa
 if (args.Length == 0 || args[0] != "run")
     own = args;
 
-var root = new RootCommand("lincow: a copy-on-write block device in user space. A read-only origin lies below; every write goes to an overlay, at the same offset.")
+var root = new RootCommand("lincow: a copy-on-write block device in user space. A read-only origin lies below; every write goes to an "
+    + "overlay, at the same offset.")
 {
     CreateCommand.Build(),
     ServeCommand.Build(),

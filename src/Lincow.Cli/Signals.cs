@@ -3,18 +3,20 @@ using System.Runtime.InteropServices;
 namespace Lincow.Cli;
 
 /// <summary>
-/// What signals do to a process that serves or moves data. By default most of them end it on the spot, as kill -9 does, with what isn't flushed.
-/// So those that ask it to end do so in order, and those that mean nothing here do nothing.
+/// What signals do to a process that serves or moves data. By default most of them end it on the spot, as kill -9 does, with what isn't
+/// flushed. So those that ask it to end do so in order, and those that mean nothing here do nothing.
 /// </summary>
 internal static class Signals
 {
     /// <summary>
-    /// Signals whose default is death and that nobody sends to end a process: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU, SIGXFSZ (the write fails with
-    /// EFBIG instead), SIGVTALRM, SIGPROF, SIGIO, SIGPWR (signal(7), the numbers of x86 and arm). .NET ignores SIGPIPE.
+    /// Signals whose default is death and that nobody sends to end a process: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU, SIGXFSZ (the
+    /// write fails with EFBIG instead), SIGVTALRM, SIGPROF, SIGIO, SIGPWR (signal(7), the numbers of x86 and arm). .NET ignores SIGPIPE.
     /// </summary>
     private static readonly int[] Meaningless = [10, 12, 14, 16, 24, 25, 26, 27, 29, 30];
 
-    /// <summary>From here to Dispose: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is gone) call back, on a thread of the runtime's.</summary>
+    /// <summary>
+    /// From here to Dispose: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is gone) call back, on a thread of the runtime's.
+    /// </summary>
     /// <param name="end">May be called more than once.</param>
     /// <param name="hangUpEnds">False for what lives in the background: SIGHUP means nothing to it.</param>
     public static IDisposable Take(Action end, bool hangUpEnds = true) => Take(end, end, hangUpEnds ? end : null);
@@ -33,8 +35,8 @@ internal static class Signals
     }
 
     /// <summary>
-    /// For what runs in the foreground and can be ended half way: the first SIGTERM, SIGINT or SIGHUP ends it in good order, and what is meaningless does
-    /// nothing. A second one ends the process at once, as it would without this.
+    /// For what runs in the foreground and can be ended half way: the first SIGTERM, SIGINT or SIGHUP ends it in good order, and what is
+    /// meaningless does nothing. A second one ends the process at once, as it would without this.
     /// </summary>
     public static Interruption Interruptible() => new();
 

@@ -8,7 +8,8 @@ namespace Lincow;
 /// <param name="DeviceEnd">The byte after the last; -1 when it concerns the whole.</param>
 /// <param name="Repairable">A sound twin can replace it.</param>
 /// <param name="Repaired">It has been replaced.</param>
-public sealed record CheckFinding(string Problem, string File, long Offset, long DeviceStart, long DeviceEnd, bool Repairable, bool Repaired);
+public sealed record CheckFinding(string Problem, string File, long Offset, long DeviceStart, long DeviceEnd, bool Repairable,
+    bool Repaired);
 
 /// <summary>What <c>lincow check</c> found.</summary>
 /// <param name="Overlay">The overlay's path.</param>
@@ -17,7 +18,8 @@ public sealed record CheckFinding(string Problem, string File, long Offset, long
 /// <param name="PagesChecked">Map pages that hold something.</param>
 /// <param name="StaleBytes">Allocated bytes of the data file that the map doesn't point at: left by a cut or a reset, harmless.</param>
 /// <param name="Findings">Damage.</param>
-public sealed record CheckReport(string Overlay, bool Clean, bool UnfinishedCommit, long PagesChecked, long StaleBytes, IReadOnlyList<CheckFinding> Findings)
+public sealed record CheckReport(string Overlay, bool Clean, bool UnfinishedCommit, long PagesChecked, long StaleBytes,
+    IReadOnlyList<CheckFinding> Findings)
 {
     /// <summary>Damage that is still there.</summary>
     public bool IsDamaged => Findings.Any(finding => !finding.Repaired);

@@ -18,7 +18,9 @@ public readonly record struct ChunkIndex(long Value) : IComparable<ChunkIndex>
     public static bool operator >=(ChunkIndex left, ChunkIndex right) => left.Value >= right.Value;
 }
 
-/// <summary>A device's size and chunk size, and the arithmetic between bytes and chunks. Chunk sizes are powers of two, so it is all shifts.</summary>
+/// <summary>
+/// A device's size and chunk size, and the arithmetic between bytes and chunks. Chunk sizes are powers of two, so it is all shifts.
+/// </summary>
 public readonly record struct Geometry
 {
     /// <summary>A sector: nothing in lincow is smaller.</summary>

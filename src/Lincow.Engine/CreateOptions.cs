@@ -11,7 +11,9 @@ public sealed record CreateOptions
     /// <summary>A path, or zero:SIZE.</summary>
     public required string Origin { get; init; }
 
-    /// <summary>Instead of <see cref="Origin"/>, which is then the empty string: an origin that a program decides on. It is disposed of.</summary>
+    /// <summary>
+    /// Instead of <see cref="Origin"/>, which is then the empty string: an origin that a program decides on. It is disposed of.
+    /// </summary>
     public UserOrigin? UserOrigin { get; init; }
 
     /// <summary>The separate map's path; null puts the map in front of the data.</summary>

@@ -13,12 +13,15 @@ internal static class DeviceSize
         if (bytes <= 0)
             throw new LincowException($"{what}: the device would have no bytes. Give its size with --size");
         if (bytes % 512 != 0)
-            throw new LincowException($"{what}: {bytes} bytes is not a multiple of 512. Give a size with --size, for example {(bytes + 511) / 512 * 512}");
+            throw new LincowException($"{what}: {bytes} bytes is not a multiple of 512. Give a size with --size, for example "
+                + $"{(bytes + 511) / 512 * 512}");
         if (bytes > Geometry.MaxDeviceBytes)
             throw new LincowException($"{what}: {bytes} bytes is more than 2^60, the largest device");
     }
 
-    /// <summary>A chunk size in bytes as a power of two. Throws <see cref="LincowException"/> when it isn't one, or is out of bounds.</summary>
+    /// <summary>
+    /// A chunk size in bytes as a power of two. Throws <see cref="LincowException"/> when it isn't one, or is out of bounds.
+    /// </summary>
     public static int ChunkShift(long chunkBytes)
     {
         if (chunkBytes < Geometry.MinChunkBytes || chunkBytes > Geometry.MaxChunkBytes || !BitOperations.IsPow2(chunkBytes))

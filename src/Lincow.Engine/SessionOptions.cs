@@ -17,7 +17,9 @@ public sealed record SessionOptions
     /// <summary>The separate map, when it isn't found by itself.</summary>
     public string? Map { get; init; }
 
-    /// <summary>For a transient overlay: a directory, a new file or a block device for its data; null for the directory of temporary files.</summary>
+    /// <summary>
+    /// For a transient overlay: a directory, a new file or a block device for its data; null for the directory of temporary files.
+    /// </summary>
     public string? TransientData { get; init; }
 
     /// <summary>For a transient overlay: chunk and device size in bytes.</summary>
@@ -39,16 +41,23 @@ public sealed record SessionOptions
     /// <summary>Use a map that names another data file.</summary>
     public bool AcceptMap { get; init; }
 
-    /// <summary>For a transient overlay: how its chunks lie, one of <see cref="StoreTraits.All"/> by name. A persistent one is what it is.</summary>
+    /// <summary>
+    /// For a transient overlay: how its chunks lie, one of <see cref="StoreTraits.All"/> by name. A persistent one is what it is.
+    /// </summary>
     public string Store { get; init; } = StoreTraits.DefaultName;
 
     /// <summary>For a snapshot store: memory for areas of its list, in bytes.</summary>
     public long AreaCacheBytes { get; init; } = 16 << 20;
 
-    /// <summary>For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.</summary>
+    /// <summary>
+    /// For a snapshot store: when it is full, give it up as dm-snapshot's P and N do; else writes fail and the rest goes on, as with PO.
+    /// </summary>
     public bool GiveUpWhenFull { get; init; }
 
-    /// <summary>For a snapshot store: the origin is written to by the same process (<see cref="Operations.LiveOrigin"/>), so what it is like is not remembered meanwhile.</summary>
+    /// <summary>
+    /// For a snapshot store: the origin is written to by the same process (<see cref="Operations.LiveOrigin"/>), so what it is like is not
+    /// remembered meanwhile.
+    /// </summary>
     public bool OriginIsLive { get; init; }
 
     /// <summary>For a snapshot store, with ReadOnly: open one that was given up or is damaged, and serve what is sound.</summary>

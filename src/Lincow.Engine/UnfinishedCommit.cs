@@ -1,12 +1,13 @@
 namespace Lincow;
 
 /// <summary>
-/// What is said of overlays whose commit was begun and isn't complete. Their origin holds a part of what they held, and nothing but both together is the
-/// device. They are served as ever, and the commit is run again.
+/// What is said of overlays whose commit was begun and isn't complete. Their origin holds a part of what they held, and nothing but both
+/// together is the device. They are served as ever, and the commit is run again.
 /// </summary>
 public static class UnfinishedCommit
 {
-    internal const string Unfinished = "its commit was cut off, so the origin is half old, half new, and whole only together with what the overlay still holds";
+    internal const string Unfinished =
+        "its commit was cut off, so the origin is half old, half new, and whole only together with what the overlay still holds";
 
     /// <summary>What is the matter, and what to do about it. Goes after the overlay's path.</summary>
     public const string Sentence = Unfinished + ". Run 'lincow commit' again to complete it";

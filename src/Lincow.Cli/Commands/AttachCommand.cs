@@ -14,14 +14,25 @@ internal static class AttachCommand
     /// <param name="arguments">The whole command line, for the process that stays.</param>
     public static Command Build(string[] arguments)
     {
-        var overlay = new Argument<string?>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
+        var overlay = new Argument<string?>("OVERLAY")
+        {
+            Description = "The overlay; none for a transient one with --origin",
+            Arity = ArgumentArity.ZeroOrOne
+        };
         var common = new SessionArguments();
         var via = Options.Via();
-        var name = new Option<string?>("--name") { Description = "Name of the link in /dev/lincow and of the file [default: the overlay's]", HelpName = "NAME" };
+        var name = new Option<string?>("--name")
+        {
+            Description =
+            "Name of the link in /dev/lincow and of the file [default: the overlay's]",
+            HelpName = "NAME"
+        };
         var partitions = new Option<bool>("--partitions") { Description = "Make devices of the partitions in it too: DEVICEp1 and so on" };
         var foreground = new Option<bool>("--foreground") { Description = "Stay in the foreground until SIGTERM or SIGINT, for systemd" };
         var detached = new Option<bool>(Detached) { Hidden = true };
-        var command = new Command("attach", "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, alone on the last line.")
+        var command = new Command("attach",
+            "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, "
+                + "alone on the last line.")
         {
             overlay, via, name, partitions, foreground, detached,
         };
@@ -31,11 +42,13 @@ internal static class AttachCommand
             if (result.GetValue(detached))
                 LinuxProcess.LeaveSession();
             var session = common.Read(result, result.GetValue(overlay) is { } path ? [path] : [])[0];
-            if (result.GetValue(name) is { } wanted && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
+            if (result.GetValue(name) is { } wanted
+                && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
                 throw new UsageException($"--name '{wanted}': must be a file name without '/'");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
-            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached), common.StopPatience(result));
+            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached),
+                common.StopPatience(result));
             return 0;
         });
         return command.WithExamples("""
@@ -49,7 +62,12 @@ internal static class AttachCommand
     // The same command once more, in a session of its own. What it says, up to the device's path, is ours to say.
     private static int StartInBackground(string[] arguments)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached]) { UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached])
+        {
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true
+        };
         using var server = Process.Start(start)!;
         while (server.StandardOutput.ReadLine() is { } line)
         {

@@ -15,7 +15,9 @@ internal static class CheckCommand
         var acceptMap = Options.AcceptMap();
         var origin = Options.StoreOrigin();
         var json = Options.Json();
-        var command = new Command("check", "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not repaired).")
+        var command = new Command("check",
+            "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not "
+                + "repaired).")
         {
             overlay, map, repair, acceptMap, origin, quiet, json,
         };
@@ -26,7 +28,9 @@ internal static class CheckCommand
                 WaitingDevice.Refuse(result.GetValue(overlay), result.GetValue(map));
             try
             {
-                report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(origin), progress));
+                report = ProgressBars.Run(result.GetValue(quiet), progress =>
+                    OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
+                        result.GetValue(origin), progress));
             }
             catch (LincowException e) when (e.IsDamage)
             {
@@ -51,7 +55,8 @@ internal static class CheckCommand
         foreach (var finding in report.Findings)
         {
             var range = finding.DeviceStart < 0 ? "" : $", device bytes {finding.DeviceStart} to {finding.DeviceEnd - 1}";
-            Console.Out.WriteLine(Printable.Text($"{(finding.Repaired ? "repaired" : "damaged")}: {finding.File} at byte {finding.Offset}{range}: {finding.Problem}"));
+            Console.Out.WriteLine(Printable.Text($"{(finding.Repaired ? "repaired" : "damaged")}: {finding.File} at byte "
+                + $"{finding.Offset}{range}: {finding.Problem}"));
         }
         if (quiet)
             return;

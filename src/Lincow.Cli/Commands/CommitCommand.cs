@@ -11,7 +11,9 @@ internal static class CommitCommand
         var overlay = new OverlayArguments();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("commit", "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a commit that was cut off is run again.");
+        var command = new Command("commit",
+            "Write what an overlay holds back into its origin, after which it is empty. The device reads the same at every moment; a "
+                + "commit that was cut off is run again.");
         overlay.AddTo(command);
         command.Add(quiet);
         command.Add(json);
@@ -24,7 +26,8 @@ internal static class CommitCommand
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))
-                Console.Out.WriteLine(Printable.Text($"committed {report.Overlay}: {report.Chunks} chunks, {SizeText.Format(report.Bytes)}, are in {report.Origin} now; the overlay is empty"));
+                Console.Out.WriteLine(Printable.Text($"committed {report.Overlay}: {report.Chunks} chunks, "
+                    + $"{SizeText.Format(report.Bytes)}, are in {report.Origin} now; the overlay is empty"));
             return 0;
         });
         return command.WithExamples("""

@@ -11,17 +11,29 @@ internal static class ConvertCommand
 
     public static Command Build()
     {
-        var source = new Argument<string>("SOURCE") { Description = "What to convert: an overlay, a dm-snapshot store, a COW file of User-mode Linux, or a qcow2 overlay; its content says which" };
+        var source = new Argument<string>("SOURCE")
+        {
+            Description =
+            "What to convert: an overlay, a dm-snapshot store, a COW file of User-mode Linux, or a qcow2 overlay; its content says which"
+        };
         var destination = new Argument<string>("DESTINATION") { Description = "Path of the new one: a new file, or a block device" };
-        var origin = Options.Origin("The source's origin, if it names none (dm-snapshot), was moved, or is not beside the source: a path, or zero:SIZE");
-        var to = new Option<string?>("--to") { Description = "Format of DESTINATION: linear, snapshot, uml or qcow2 [default: what its name ends with, else linear]", HelpName = "FORMAT" };
+        var origin = Options.Origin("The source's origin, if it names none (dm-snapshot), was moved, or is not beside the source: a path, "
+            + "or zero:SIZE");
+        var to = new Option<string?>("--to")
+        {
+            Description =
+            "Format of DESTINATION: linear, snapshot, uml or qcow2 [default: what its name ends with, else linear]",
+            HelpName = "FORMAT"
+        };
         to.AcceptOnlyFromAmong([.. Formats.Select(format => format.Name)]);
         var chunk = Options.Size("--chunk", "Chunk size of DESTINATION, clusters for qcow2 [default: the source's, at least 4K]");
         var acceptOrigin = Options.AcceptOrigin();
         var force = new Option<bool>("--force") { Description = "Replace what is at DESTINATION" };
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("convert", "Convert between linear overlays, dm-snapshot stores, COW files of User-mode Linux and qcow2 overlays. Only changes are copied, and all are read back.")
+        var command = new Command("convert",
+            "Convert between linear overlays, dm-snapshot stores, COW files of User-mode Linux and qcow2 overlays. Only changes are "
+                + "copied, and all are read back.")
         {
             source, destination, origin, to, chunk, acceptOrigin, force, quiet, json,
         };
@@ -67,11 +79,14 @@ internal static class ConvertCommand
         // What Ctrl-C ended beside it, in the same terminal, may be what it failed of.
         catch (Exception e) when (e is OperationCanceledException || e is LincowException && interruption.Token.IsCancellationRequested)
         {
-            throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. Start it again", e);
+            throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. "
+                + $"Start it again", e);
         }
     }
 
     private static void Print(ConvertReport report) => Console.Out.WriteLine(Printable.Text(
-        $"converted {report.Source} ({report.SourceFormat}) to {report.Destination} ({report.DestinationFormat}, chunks of {SizeText.Format(report.ChunkSize)}): {SizeText.Format(report.DataBytes)} of data"
-        + (report.ZeroBytes > 0 ? $" and {SizeText.Format(report.ZeroBytes)} of zeroes" : "") + $" over {report.Origin}, read back and equal"));
+        $"converted {report.Source} ({report.SourceFormat}) to {report.Destination} ({report.DestinationFormat}, chunks of "
+            + $"{SizeText.Format(report.ChunkSize)}): {SizeText.Format(report.DataBytes)} of data"
+        + (report.ZeroBytes > 0 ? $" and {SizeText.Format(report.ZeroBytes)} of zeroes" : "")
+            + $" over {report.Origin}, read back and equal"));
 }

@@ -8,9 +8,17 @@ internal static class CreateCommand
 {
     public static Command Build()
     {
-        var overlay = new Argument<string?>("OVERLAY") { Description = "Path of the new overlay: a new file, or a block device", Arity = ArgumentArity.ZeroOrOne };
+        var overlay = new Argument<string?>("OVERLAY")
+        {
+            Description = "Path of the new overlay: a new file, or a block device",
+            Arity = ArgumentArity.ZeroOrOne
+        };
         var origin = Options.Origin("What lies below: a file, a block device, or zero:SIZE for nothing");
-        var map = new Option<string?>("--map") { Description = "Keep the map in a file or device of its own, and the data at shift 0", HelpName = "PATH" };
+        var map = new Option<string?>("--map")
+        {
+            Description = "Keep the map in a file or device of its own, and the data at shift 0",
+            HelpName = "PATH"
+        };
         var chunk = Options.Size("--chunk", "Chunk size: a power of two from 512 to 64M [default: 4K]");
         var size = Options.Size("--size", "Size of the device; beyond the origin's end it reads zeroes [default: the origin's]");
         var maxSize = Options.Size("--max-size", "Leave room to grow to this size [default: --size]");
@@ -21,7 +29,8 @@ internal static class CreateCommand
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store, storeSize, preallocate, force, table, quiet, json };
+        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store,
+            storeSize, preallocate, force, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -29,7 +38,8 @@ internal static class CreateCommand
                 : new CreateOptions
                 {
                     Overlay = result.GetValue(overlay) ?? throw new UsageException("create: give the path of the new OVERLAY"),
-                    Origin = result.GetValue(origin) ?? throw new UsageException("create: give an origin with --origin: a file, a block device or zero:SIZE"),
+                    Origin = result.GetValue(origin) ?? throw new UsageException("create: give an origin with --origin: a file, a block "
+                        + "device or zero:SIZE"),
                     Map = result.GetValue(map),
                     ChunkBytes = result.GetValue(chunk) ?? 4096,
                     SizeBytes = result.GetValue(size),
@@ -60,20 +70,22 @@ internal static class CreateCommand
             """);
     }
 
-    public static CreateOptions FromTable(DmTable table) => !table.IsPersistent ? throw new UsageException("--table: N is a transient overlay, which 'lincow serve --table' makes; create makes persistent ones, P") : new()
-    {
-        Overlay = table.Overlay,
-        Origin = table.Origin,
-        Map = table.Map,
-        ChunkBytes = table.ChunkBytes,
-        SizeBytes = table.SizeBytes,
-        Store = table.Store.Name,
-    };
+    public static CreateOptions FromTable(DmTable table) => !table.IsPersistent
+        ? throw new UsageException("--table: N is a transient overlay, which 'lincow serve --table' makes; create makes persistent ones, P") : new()
+        {
+            Overlay = table.Overlay,
+            Origin = table.Origin,
+            Map = table.Map,
+            ChunkBytes = table.ChunkBytes,
+            SizeBytes = table.SizeBytes,
+            Store = table.Store.Name,
+        };
 
     private static void Report(OverlayInfo info)
     {
         var place = info.StoreBytes is { } bytes ? $"a dm-snapshot store of {SizeText.Format(bytes)}"
             : info.Layout == "front" ? $"data at shift {SizeText.Format(info.DataOffset)}" : $"map in {info.MapPath}, data at shift 0";
-        Console.Out.WriteLine(Printable.Text($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of {SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}"));
+        Console.Out.WriteLine(Printable.Text($"created {info.Overlay}: {SizeText.Format(info.Size)} over {info.Origin.Uri}, chunks of "
+            + $"{SizeText.Format(info.ChunkSize)}, map {SizeText.Format(info.MapBytes)}, {place}"));
     }
 }

@@ -18,11 +18,21 @@ internal static class DetachCommand
 
     public static Command Build()
     {
-        var target = new Argument<string?>("DEVICE|OVERLAY") { Description = "What 'lincow attach' printed, the overlay, or its name", Arity = ArgumentArity.ZeroOrOne };
-        var wait = new Option<double>("--wait") { Description = "Wait so long for whoever holds the device", HelpName = "SECONDS", DefaultValueFactory = _ => DefaultWaitSeconds };
+        var target = new Argument<string?>("DEVICE|OVERLAY")
+        {
+            Description = "What 'lincow attach' printed, the overlay, or its name",
+            Arity = ArgumentArity.ZeroOrOne
+        };
+        var wait = new Option<double>("--wait")
+        {
+            Description = "Wait so long for whoever holds the device",
+            HelpName = "SECONDS",
+            DefaultValueFactory = _ => DefaultWaitSeconds
+        };
         var stale = new Option<bool>("--stale") { Description = "Take away what servers that died left behind" };
         var quiet = Options.Quiet();
-        var command = new Command("detach", "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.") { target, wait, stale, quiet };
+        var command = new Command("detach",
+            "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.") { target, wait, stale, quiet };
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);
@@ -43,7 +53,8 @@ internal static class DetachCommand
                 if (failure is not null)
                     failures.Add(failure);
                 else if (!result.GetValue(quiet))
-                    Console.Out.WriteLine($"{(server.IsAlive ? "detached" : "cleaned up")} {Printable.Text(string.Join(", ", server.Record.Exports.Select(Describe)))}");
+                    Console.Out.WriteLine($"{(server.IsAlive ? "detached" : "cleaned up")} "
+                        + $"{Printable.Text(string.Join(", ", server.Record.Exports.Select(Describe)))}");
             }
             return failures.Count == 0 ? 0 : throw new LincowException(string.Join("; ", failures));
         });
@@ -57,12 +68,14 @@ internal static class DetachCommand
     private static void RefuseSeveral(string wanted, List<FoundExport> found)
     {
         var live = found.FindAll(export => export.Server.IsAlive);
-        var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Description})").Distinct().ToList();
+        var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Description})")
+            .Distinct().ToList();
         if (choices.Count > 1)
             throw new LincowException($"{wanted}: is several: {string.Join(", ", choices)}. Say which one, by its device or file");
     }
 
-    private static string Describe(ExportRecord export) => export.Device ?? export.File ?? export.Overlay ?? export.LiveOrigin ?? export.Name;
+    private static string Describe(ExportRecord export) =>
+        export.Device ?? export.File ?? export.Overlay ?? export.LiveOrigin ?? export.Name;
 
     private static string? Detach(ServingRecord server, double waitSeconds)
     {

@@ -14,12 +14,16 @@ internal static class InfoCommand
         var origin = Options.StoreOrigin();
         var dm = new Option<bool>("--dm") { Description = "Print the device-mapper table alone" };
         var json = Options.Json();
-        var command = new Command("info", "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map, acceptMap, origin, dm, json };
+        var command = new Command("info",
+            "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map,
+                acceptMap, origin, dm, json };
         command.SetAction(result =>
         {
-            var info = OverlayDescription.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(origin));
+            var info = OverlayDescription.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap),
+                result.GetValue(origin));
             if (result.GetValue(dm))
-                Console.Out.WriteLine(info.DmTable ?? throw new LincowException($"{info.Overlay}: the device's size isn't known without its origin. Give it with --origin PATH"));
+                Console.Out.WriteLine(info.DmTable ?? throw new LincowException($"{info.Overlay}: the device's size isn't known without "
+                    + $"its origin. Give it with --origin PATH"));
             else if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else
@@ -36,8 +40,10 @@ internal static class InfoCommand
     {
         Row("overlay", info.Overlay);
         Row("uuid", info.Uuid);
-        Row("origin", info.Origin.Uri.Length == 0 ? "not known; give it with --origin" : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
-        Row("size", $"{SizeText.Format(info.Size)} ({info.Size} bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
+        Row("origin", info.Origin.Uri.Length == 0 ? "not known; give it with --origin"
+            : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
+        Row("size", $"{SizeText.Format(info.Size)} ({info.Size} "
+            + $"bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
         if (info.StoreBytes is { } storeBytes)
         {
             PrintStore(info, storeBytes);
@@ -46,12 +52,14 @@ internal static class InfoCommand
         Row("chunk size", SizeText.Format(info.ChunkSize));
         Row("store", $"{info.Store}, map {(info.Layout == "front" ? "in front of the data" : "apart")}, {info.Mode}");
         Row("data", $"{info.DataPath}, shift {SizeText.Format(info.DataOffset)} ({info.DataOffset} bytes)");
-        Row("map", $"{info.MapPath} at byte {info.MapOffset}, {SizeText.Format(info.MapBytes)} ({info.MapBytes} bytes, {100.0 * info.MapBytes / info.Size:0.####} % of the device)");
+        Row("map", $"{info.MapPath} at byte {info.MapOffset}, {SizeText.Format(info.MapBytes)} ({info.MapBytes} bytes, "
+            + $"{100.0 * info.MapBytes / info.Size:0.####} % of the device)");
         Row("chunks", $"{info.Chunks.Data} data, {info.Chunks.Zero} zero, {info.Chunks.Origin} origin, {info.Chunks.Total} in all");
         if (info.AllocatedBytes is { } allocated)
             Row("space used", SizeText.Format(allocated));
         Row("generation", info.Generation.ToString(System.Globalization.CultureInfo.InvariantCulture));
-        Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Clean ? "clean" : "not closed cleanly; the next open mends it");
+        Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Clean ? "clean"
+            : "not closed cleanly; the next open mends it");
         if (info.DamagedPages > 0)
             Row("damage", $"{info.DamagedPages} map pages; run 'lincow check'");
         PrintCommit(info);
@@ -60,7 +68,8 @@ internal static class InfoCommand
     private static void PrintCommit(OverlayInfo info)
     {
         if (info.UnfinishedCommit)
-            Row("commit", info.InUseBy is null ? UnfinishedCommit.Sentence : "begun and not complete yet; if it isn't under way, run 'lincow commit' again");
+            Row("commit", info.InUseBy is null ? UnfinishedCommit.Sentence
+                : "begun and not complete yet; if it isn't under way, run 'lincow commit' again");
     }
 
     private static void PrintStore(OverlayInfo info, long storeBytes)
@@ -72,11 +81,14 @@ internal static class InfoCommand
         Row("chunks", $"{info.Chunks.Data} data, {info.Chunks.Origin} origin, {info.Chunks.Total} in all");
         if (info.AllocatedBytes is { } allocated)
             Row("space used", SizeText.Format(allocated));
-        Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Valid == false ? "invalid: given up, because it was full or its disk failed" : info.Clean ? "valid" : "valid; a cut has left something behind the list, which the next open clears");
+        Row("state", info.InUseBy is { } user ? $"in use by {user}; shown as of its last flush" : info.Valid == false
+            ? "invalid: given up, because it was full or its disk failed" : info.Clean ? "valid"
+                : "valid; a cut has left something behind the list, which the next open clears");
         if (info.DamagedPages > 0)
             Row("damage", $"{info.DamagedPages} entries; run 'lincow check'");
         PrintCommit(info);
     }
 
-    private static void Row(string label, string value) => AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
+    private static void Row(string label, string value) =>
+        AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
 }

@@ -12,7 +12,12 @@ internal static class MapCommand
     public static Command Build()
     {
         var overlay = new OverlayArguments();
-        var image = new Option<string?>("--image") { Description = "Draw it: an SVG that shows where each place of the device lies in the store", HelpName = "FILE.svg" };
+        var image = new Option<string?>("--image")
+        {
+            Description =
+            "Draw it: an SVG that shows where each place of the device lies in the store",
+            HelpName = "FILE.svg"
+        };
         var json = Options.Json();
         var command = new Command("map", "Show where each range of the device comes from; the JSON has the fields of 'qemu-img map'.");
         overlay.AddTo(command);
@@ -51,7 +56,8 @@ internal static class MapCommand
         });
     }
 
-    private static string Hex(long value) => value == 0 ? "0" : "0x" + value.ToString("x", System.Globalization.CultureInfo.InvariantCulture);
+    private static string Hex(long value) => value == 0 ? "0" : "0x"
+        + value.ToString("x", System.Globalization.CultureInfo.InvariantCulture);
 
     private static void PrintJson(SessionOptions options)
     {

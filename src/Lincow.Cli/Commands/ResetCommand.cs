@@ -11,11 +11,17 @@ internal static class ResetCommand
     {
         var overlay = Options.Overlay();
         var map = Options.Map();
-        var force = new Option<bool>("--force") { Description = "Also while somebody uses it, and after a commit that was cut off, whose origin stays half old, half new" };
+        var force = new Option<bool>("--force")
+        {
+            Description =
+            "Also while somebody uses it, and after a commit that was cut off, whose origin stays half old, half new"
+        };
         var quiet = Options.Quiet();
         var acceptMap = Options.AcceptMap();
         var json = Options.Json();
-        var command = new Command("reset", "Take an overlay back to its origin, in constant time. What was written is gone for good.") { overlay, map, acceptMap, force, quiet, json };
+        var command = new Command("reset",
+            "Take an overlay back to its origin, in constant time. What was written is gone for good.") { overlay, map, acceptMap, force,
+                quiet, json };
         command.SetAction(result =>
         {
             var path = result.GetValue(overlay)!;
@@ -23,7 +29,8 @@ internal static class ResetCommand
             if (result.GetValue(json))
                 Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))
-                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
+                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin "
+                    + $"again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
             return 0;
         });
         return command.WithExamples("""
@@ -32,7 +39,9 @@ internal static class ResetCommand
             """);
     }
 
-    /// <summary>Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.</summary>
+    /// <summary>
+    /// Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.
+    /// </summary>
     private static bool Reset(string path, string? map, bool acceptMap, bool force)
     {
         WaitingDevice.Refuse(path, map);
@@ -42,8 +51,10 @@ internal static class ResetCommand
         }
         catch (LincowException e) when (e.IsInUse)
         {
-            if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly && found.Export.LiveOrigin is null) is not { } found)
-                throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none that writes to it", e);
+            if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly
+                && found.Export.LiveOrigin is null) is not { } found)
+                throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none "
+                    + $"that writes to it", e);
             new ServedReset(found, force).Run();
             return false;
         }

@@ -12,11 +12,21 @@ internal static class RunCommand
 {
     public static Command Build(string[] commandLine)
     {
-        var overlay = new Argument<string?>("OVERLAY") { Description = "The overlay; none for a transient one with --origin", Arity = ArgumentArity.ZeroOrOne };
+        var overlay = new Argument<string?>("OVERLAY")
+        {
+            Description = "The overlay; none for a transient one with --origin",
+            Arity = ArgumentArity.ZeroOrOne
+        };
         var common = new SessionArguments();
         var via = Options.Via();
-        var noDevice = new Option<bool>("--no-device") { Description = "Don't attach: only $LINCOW_URI, which takes a few milliseconds less" };
-        var command = new Command("run", "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI and, for root, a block device in $LINCOW_DEVICE; its exit status is lincow's.")
+        var noDevice = new Option<bool>("--no-device")
+        {
+            Description =
+            "Don't attach: only $LINCOW_URI, which takes a few milliseconds less"
+        };
+        var command = new Command("run",
+            "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI "
+                + "and, for root, a block device in $LINCOW_DEVICE; its exit status is lincow's.")
         {
             overlay, via, noDevice,
         };
@@ -24,14 +34,16 @@ internal static class RunCommand
         command.SetAction(result =>
         {
             if (commandLine.Length == 0)
-                throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- sh -c 'nbdinfo \"$LINCOW_URI\"'");
+                throw new UsageException("run: give a command behind '--', for example: lincow run work.cow -- sh -c 'nbdinfo "
+                    + "\"$LINCOW_URI\"'");
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             if (!Directory.Exists(Path.GetTempPath()))
                 throw new LincowException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {
-                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via), commandLine, common.StopPatience(result));
+                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via),
+                    commandLine, common.StopPatience(result));
             }
             finally
             {
@@ -58,7 +70,13 @@ internal static class RunCommand
                 LinuxProcess.Terminate(child.Id);
         }, interrupted: () => { }, hungUp: () => { });
         Log.Begin();
-        var host = new Host(new HostOptions { Command = "run", Log = CommandRunner.Warn, StopTimeout = stopPatience, LoopFaults = LoopFaultPolicy.ProcessEnds });
+        var host = new Host(new HostOptions
+        {
+            Command = "run",
+            Log = CommandRunner.Warn,
+            StopTimeout = stopPatience,
+            LoopFaults = LoopFaultPolicy.ProcessEnds
+        });
         try
         {
             var export = host.AddRange([new ExportOptions { Overlay = sessions[0] }])[0];

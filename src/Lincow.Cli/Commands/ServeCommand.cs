@@ -11,14 +11,44 @@ internal static class ServeCommand
 {
     public static Command Build()
     {
-        var overlays = new Argument<string[]>("OVERLAY") { Description = "Overlays to serve, each as an export of its own", Arity = ArgumentArity.ZeroOrMore };
-        var nbd = new Option<string[]>("--nbd") { Description = "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]", HelpName = "ADDRESS", Arity = ArgumentArity.OneOrMore };
-        var vhost = new Option<string[]>("--vhost-user") { Description = "Unix sockets for virtual machines (vhost-user-blk), in the overlays' order; NBD only if --nbd is given as well", HelpName = "PATH", Arity = ArgumentArity.OneOrMore };
-        var name = new Option<string[]>("--name") { Description = "Names of the exports, in the overlays' order [default: file names]", HelpName = "EXPORT", Arity = ArgumentArity.OneOrMore };
-        var liveOrigin = new Option<string?>("--snapshot-origin") { Description = "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores made on it, which keep what it was (dm's snapshot-origin)", HelpName = "ORIGIN" };
+        var overlays = new Argument<string[]>("OVERLAY")
+        {
+            Description = "Overlays to serve, each as an export of its own",
+            Arity = ArgumentArity.ZeroOrMore
+        };
+        var nbd = new Option<string[]>("--nbd")
+        {
+            Description =
+            "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock "
+                + "for root]",
+            HelpName = "ADDRESS",
+            Arity = ArgumentArity.OneOrMore
+        };
+        var vhost = new Option<string[]>("--vhost-user")
+        {
+            Description =
+            "Unix sockets for virtual machines (vhost-user-blk), in the overlays' order; NBD only if --nbd is given as well",
+            HelpName = "PATH",
+            Arity = ArgumentArity.OneOrMore
+        };
+        var name = new Option<string[]>("--name")
+        {
+            Description = "Names of the exports, in the overlays' order [default: file names]",
+            HelpName = "EXPORT",
+            Arity = ArgumentArity.OneOrMore
+        };
+        var liveOrigin = new Option<string?>("--snapshot-origin")
+        {
+            Description =
+            "Serve this origin itself, for writing, as the last export; OVERLAY are dm-snapshot stores made on it, which keep what it was "
+                + "(dm's snapshot-origin)",
+            HelpName = "ORIGIN"
+        };
         var common = new SessionArguments();
         var tls = new TlsArguments();
-        var command = new Command("serve", "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients can connect.")
+        var command = new Command("serve",
+            "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
+                + "can connect.")
         {
             overlays, nbd, vhost, name, liveOrigin,
         };
@@ -40,7 +70,8 @@ internal static class ServeCommand
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
             if (addresses.Count == 0 && vhostPaths.Count == 0)
-                addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0].Overlay ?? sessions[0].Origin!)));
+                addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0]
+                    .Overlay ?? sessions[0].Origin!)));
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
             Log.Begin();
@@ -61,7 +92,8 @@ internal static class ServeCommand
         return command.WithExamples("""
               lincow serve work.cow --nbd unix:/tmp/work.sock
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
-              lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor, Firecracker: docs/vhost-user.md
+              lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor,
+                  Firecracker: docs/vhost-user.md
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
               lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was
@@ -71,12 +103,15 @@ internal static class ServeCommand
     }
 
     /// <summary>Has the overlays served, and says where.</summary>
-    private static void Serve(Host host, List<SessionOptions> sessions, string[] names, string? live, List<ListenAddress> addresses, TlsSettings? tls,
+    private static void Serve(Host host, List<SessionOptions> sessions, string[] names, string? live, List<ListenAddress> addresses,
+        TlsSettings? tls,
         List<ListenAddress.Unix> vhostPaths)
     {
-        var wanted = sessions.Select((session, index) => new ExportOptions { Overlay = session, Name = names.ElementAtOrDefault(index) }).ToList();
+        var wanted = sessions.Select((session, index) => new ExportOptions { Overlay = session, Name = names.ElementAtOrDefault(index) })
+            .ToList();
         var liveName = sessions.Count < names.Length ? names[^1] : null;
-        var exports = live is null ? host.AddRange(wanted) : host.AddLiveOrigin(new LiveOriginOptions { Origin = live, Name = liveName, Snapshots = wanted });
+        var exports = live is null ? host.AddRange(wanted)
+            : host.AddLiveOrigin(new LiveOriginOptions { Origin = live, Name = liveName, Snapshots = wanted });
         var uris = new List<string?>();
         foreach (var address in addresses)
         {
@@ -101,11 +136,13 @@ internal static class ServeCommand
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.AddressInUse } cause)
         {
-            throw new LincowException($"{cause.Subject}: is in use: another server listens there. Give another address with {option}, or stop that server", e);
+            throw new LincowException($"{cause.Subject}: is in use: another server listens there. Give another address with {option}, or "
+                + $"stop that server", e);
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Exists } cause)
         {
-            throw new LincowException($"{cause.Subject}: exists and is not a socket, so nothing can listen there. Give another path with {option}", e);
+            throw new LincowException($"{cause.Subject}: exists and is not a socket, so nothing can listen there. Give another path "
+                + $"with {option}", e);
         }
         catch (LincowException e) when (e.InnerException is SocketException cause)
         {
@@ -119,7 +156,8 @@ internal static class ServeCommand
     private static List<SessionOptions> OverLive(List<SessionOptions> sessions, string origin)
     {
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
-            throw new UsageException("--snapshot-origin: give dm-snapshot stores as OVERLAY, and leave out --origin, --read-only and --cache none");
+            throw new UsageException("--snapshot-origin: give dm-snapshot stores as OVERLAY, and leave out --origin, --read-only and "
+                + "--cache none");
         return [.. sessions.Select(session => session with { Origin = origin, OriginIsLive = true })];
     }
 }
@@ -132,14 +170,16 @@ internal static class DefaultAddress
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
             // Not in a directory that everybody writes to: whoever is there first would own the place.
-            : Environment.IsPrivilegedProcess ? "/run/lincow" : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
+            : Environment.IsPrivilegedProcess ? "/run/lincow"
+                : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
         try
         {
             Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new LincowException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd unix:PATH", e);
+            throw new LincowException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
+                + $"unix:PATH", e);
         }
         return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
     }
@@ -148,26 +188,53 @@ internal static class DefaultAddress
 /// <summary>The options of serve and run that say what is opened, and how.</summary>
 internal sealed class SessionArguments
 {
-    private readonly Option<string?> _origin = Options.Origin("Without OVERLAY: a transient overlay over this origin. With one: the origin's new place, if it was moved");
-    private readonly Option<string?> _overlayData = new("--overlay") { Description = "Where a transient overlay's data goes: a directory, a new file or a block device [default: $TMPDIR, or /var/tmp]", HelpName = "PATH" };
+    private readonly Option<string?> _origin =
+        Options.Origin("Without OVERLAY: a transient overlay over this origin. With one: the origin's new place, if it was moved");
+    private readonly Option<string?> _overlayData =
+        new("--overlay")
+        {
+            Description =
+            "Where a transient overlay's data goes: a directory, a new file or a block device [default: $TMPDIR, or /var/tmp]",
+            HelpName = "PATH"
+        };
     private readonly Option<string?> _map = Options.Map();
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
-    private readonly Option<string> _cache = new("--cache") { Description = "writeback: through the page cache; none: past it (O_DIRECT)", DefaultValueFactory = _ => "writeback", HelpName = "writeback|none" };
+    private readonly Option<string> _cache = new("--cache")
+    {
+        Description = "writeback: through the page cache; none: past it (O_DIRECT)",
+        DefaultValueFactory = _ => "writeback",
+        HelpName = "writeback|none"
+    };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
     private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
-    private readonly Option<long?> _areaCache = Options.Size("--area-cache", "dm-snapshot stores: memory for areas of the list [default: 16M]");
-    private readonly Option<bool> _giveUp = new("--give-up-when-full") { Description = "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on" };
-    private readonly Option<double> _stopTimeout = new("--stop-timeout") { Description = "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]", HelpName = "SECONDS", DefaultValueFactory = _ => HostOptions.DefaultStopSeconds };
-    private readonly Option<bool> _rescue = new("--rescue") { Description = "dm-snapshot stores, with --read-only: show what is sound of one that is invalid or damaged" };
+    private readonly Option<long?> _areaCache = Options.Size("--area-cache",
+        "dm-snapshot stores: memory for areas of the list [default: 16M]");
+    private readonly Option<bool> _giveUp =
+        new("--give-up-when-full")
+        {
+            Description =
+            "dm-snapshot stores: when full, mark the store invalid as the kernel's P does; else writes fail and the rest goes on"
+        };
+    private readonly Option<double> _stopTimeout =
+        new("--stop-timeout")
+        {
+            Description =
+            "What the end may take; what can't be flushed by then, because its disk stands still, is named and given up [default: 30]",
+            HelpName = "SECONDS",
+            DefaultValueFactory = _ => HostOptions.DefaultStopSeconds
+        };
+    private readonly Option<bool> _rescue =
+        new("--rescue") { Description = "dm-snapshot stores, with --read-only: show what is sound of one that is invalid or damaged" };
 
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
+            _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -195,7 +262,8 @@ internal sealed class SessionArguments
             Rescue = result.GetValue(_rescue),
         };
         if (result.GetValue(_table) is { } line)
-            return overlays.Length > 0 ? throw new UsageException("--table names the overlay; leave out OVERLAY") : [FromTable(DmTable.Parse(line), common)];
+            return overlays.Length > 0 ? throw new UsageException("--table names the overlay; leave out OVERLAY")
+                : [FromTable(DmTable.Parse(line), common)];
         if (overlays.Length == 0)
             return common.Origin is null ? throw new UsageException("give an OVERLAY, or --origin for a transient one") : [common];
         if (common.TransientData is not null)
@@ -208,7 +276,13 @@ internal sealed class SessionArguments
     // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
     private static SessionOptions FromTable(DmTable table, SessionOptions common)
     {
-        common = common with { Origin = table.Origin, Store = table.Store.Name, GiveUpWhenFull = common.GiveUpWhenFull || (table.Store.CanBeFull && table.Kind != "PO") };
+        common = common with
+        {
+            Origin = table.Origin,
+            Store = table.Store.Name,
+            GiveUpWhenFull = common.GiveUpWhenFull
+            || (table.Store.CanBeFull && table.Kind != "PO")
+        };
         if (!table.IsPersistent)
             return common with { TransientData = table.Overlay, ChunkBytes = table.ChunkBytes, SizeBytes = table.SizeBytes };
         if (IsBlank(table.Map ?? table.Overlay))
@@ -222,11 +296,13 @@ internal sealed class SessionArguments
         {
             // The header's chunk size counts, as in the kernel.
             return info.Store != table.Store.Name
-                ? throw new LincowException($"{table.Overlay}: is a {info.Store} overlay; its target is '{StoreTraits.Of(info.Store).DmTarget}'")
+                ? throw new LincowException($"{table.Overlay}: is a {info.Store} overlay; its target is "
+                    + $"'{StoreTraits.Of(info.Store).DmTarget}'")
                 : common with { Overlay = table.Overlay, SizeBytes = table.SizeBytes };
         }
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)
-            throw new LincowException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table says {table.SizeBytes / 512} in chunks of {table.ChunkBytes / 512}");
+            throw new LincowException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table "
+                + $"says {table.SizeBytes / 512} in chunks of {table.ChunkBytes / 512}");
         return common with { Overlay = table.Overlay, Map = table.Map };
     }
 
@@ -243,9 +319,14 @@ internal sealed class SessionArguments
 /// <summary>The TLS options of serve.</summary>
 internal sealed class TlsArguments
 {
-    private readonly Option<string?> _certificate = new("--tls-cert") { Description = "Offer TLS with this certificate (PEM)", HelpName = "FILE" };
+    private readonly Option<string?> _certificate = new("--tls-cert")
+    {
+        Description = "Offer TLS with this certificate (PEM)",
+        HelpName = "FILE"
+    };
     private readonly Option<string?> _key = new("--tls-key") { Description = "The certificate's key (PEM)", HelpName = "FILE" };
-    private readonly Option<string?> _authority = new("--tls-ca") { Description = "Let in only clients whose certificate this authority signed (PEM)", HelpName = "FILE" };
+    private readonly Option<string?> _authority =
+        new("--tls-ca") { Description = "Let in only clients whose certificate this authority signed (PEM)", HelpName = "FILE" };
     private readonly Option<bool> _require = new("--tls-require") { Description = "Refuse clients without TLS" };
 
     public void AddTo(Command command)

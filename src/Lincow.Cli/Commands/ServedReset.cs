@@ -5,11 +5,12 @@ using Lincow.Serving.Hosting;
 namespace Lincow.Cli.Commands;
 
 /// <summary>
-/// Resets an overlay through the process that serves it, unless somebody uses the device in a way that would go on with what was there: a mounted file
-/// system, a process that has the device or file open, a virtual machine. NBD clients are only told of.
+/// Resets an overlay through the process that serves it, unless somebody uses the device in a way that would go on with what was there: a
+/// mounted file system, a process that has the device or file open, a virtual machine. NBD clients are only told of.
 ///
-/// Claim, then look: a block device is claimed first, so that nobody mounts it any more, then it is looked who has it open, also once more after the
-/// reset, for a mere open needs no claim. Of files and virtual machines the server knows by itself, and looks on its loop, where nobody comes in between.
+/// Claim, then look: a block device is claimed first, so that nobody mounts it any more, then it is looked who has it open, also once more
+/// after the reset, for a mere open needs no claim. Of files and virtual machines the server knows by itself, and looks on its loop, where
+/// nobody comes in between.
 /// </summary>
 internal sealed class ServedReset(FoundExport found, bool force)
 {
@@ -27,7 +28,8 @@ internal sealed class ServedReset(FoundExport found, bool force)
         var reply = Ask();
         DropCache();
         if (reply.Clients > 0)
-            CommandRunner.Warn($"{found.Export.Overlay}: NBD clients are connected ({reply.Clients}); what they remember of it is from before the reset");
+            CommandRunner.Warn($"{found.Export.Overlay}: NBD clients are connected ({reply.Clients}); what they remember of it is from "
+                + $"before the reset");
         if (found.Export.Device is { } device && DeviceHolders.Of(device) is { Count: > 0 } holders)
             CommandRunner.Warn($"{AttachedDevice.Describe(device, holders)}; what that has read may be from before the reset");
     }
@@ -39,7 +41,8 @@ internal sealed class ServedReset(FoundExport found, bool force)
         try
         {
             var claim = LinuxBlockDevice.TryClaim(device, out var holders);
-            return claim is null && !force ? throw new LincowException($"{AttachedDevice.Describe(device, holders)}. Unmount or end that first, then reset") : claim;
+            return claim is null && !force
+                ? throw new LincowException($"{AttachedDevice.Describe(device, holders)}. Unmount or end that first, then reset") : claim;
         }
         catch (LinuxException e)
         {
@@ -52,14 +55,17 @@ internal sealed class ServedReset(FoundExport found, bool force)
         var end = Environment.TickCount64 + HolderMilliseconds;
         while (true)
         {
-            var reply = ControlClient.Ask(found.Server.Record, new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
-                ?? throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and doesn't answer. Look at it with 'lincow status'");
+            var reply = ControlClient.Ask(found.Server.Record,
+                new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
+                ?? throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and "
+                    + $"doesn't answer. Look at it with 'lincow status'");
             if (reply.Error is null)
                 return reply;
             if (reply.Holder is null)
                 throw new LincowException(reply.Error);
             if (Environment.TickCount64 >= end)
-                throw new LincowException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is from before the reset");
+                throw new LincowException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is "
+                    + $"from before the reset");
             Thread.Sleep(LookAgainMilliseconds);
         }
     }

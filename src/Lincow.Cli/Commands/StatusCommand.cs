@@ -10,10 +10,19 @@ internal static class StatusCommand
 {
     public static Command Build()
     {
-        var target = new Argument<string?>("OVERLAY|DEVICE") { Description = "Only this overlay or device", Arity = ArgumentArity.ZeroOrOne };
-        var dm = new Option<bool>("--dm") { Description = "Print the line of 'dmsetup status' for each device: 0 SECTORS TARGET ALLOCATED/TOTAL METADATA, in sectors" };
+        var target = new Argument<string?>("OVERLAY|DEVICE")
+        {
+            Description = "Only this overlay or device",
+            Arity = ArgumentArity.ZeroOrOne
+        };
+        var dm = new Option<bool>("--dm")
+        {
+            Description =
+            "Print the line of 'dmsetup status' for each device: 0 SECTORS TARGET ALLOCATED/TOTAL METADATA, in sectors"
+        };
         var json = Options.Json();
-        var command = new Command("status", "What is being served by processes of this user, with counters; also what dead ones left behind.") { target, dm, json };
+        var command = new Command("status",
+            "What is being served by processes of this user, with counters; also what dead ones left behind.") { target, dm, json };
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);
@@ -21,7 +30,8 @@ internal static class StatusCommand
             if (found.Count == 0 && wanted is not null)
                 throw new LincowException($"{wanted}: nobody serves it");
             // All at once: each that doesn't answer is waited for.
-            var questions = found.GroupBy(export => export.Server.Record.Id).Select(exports => Task.Factory.StartNew(() => Report([.. exports]), CancellationToken.None,
+            var questions = found.GroupBy(export => export.Server.Record.Id)
+                .Select(exports => Task.Factory.StartNew(() => Report([.. exports]), CancellationToken.None,
                 TaskCreationOptions.LongRunning, TaskScheduler.Default)).ToList();
             var reports = questions.SelectMany(question => question.GetAwaiter().GetResult()).ToList();
             if (result.GetValue(dm))
@@ -44,8 +54,11 @@ internal static class StatusCommand
     {
         var server = exports[0].Server;
         var reply = server.IsAlive ? ControlClient.Ask(server.Record, new ControlRequest(ControlRequest.Status), Servers.Patience) : null;
-        return exports.ConvertAll(found => new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, found.Export.Name, found.Export.Overlay,
-            found.Export.Origin, found.Export.SizeBytes, found.Export.ReadOnly, found.Export.Uris, found.Export.Via, found.Export.Device, found.Export.File, found.Export.Link,
+        return exports.ConvertAll(found =>
+            new StatusReport(server.Record.Pid, server.Record.Command, server.Record.Since, !server.IsAlive, found.Export.Name,
+                found.Export.Overlay,
+            found.Export.Origin, found.Export.SizeBytes, found.Export.ReadOnly, found.Export.Uris, found.Export.Via, found.Export.Device,
+                found.Export.File, found.Export.Link,
             reply is null ? null : CountersOf(found, reply), found.Export.LiveOrigin));
     }
 
@@ -74,26 +87,32 @@ internal static class StatusCommand
             : report.Counters?.FailedBecause is not null ? "cow Invalid"
             : report.Overlay is not null && OverlayDescription.Read(report.Overlay, null) is var info
                 ? info.DmStatus is { } last ? "snapshot " + last
-                : string.Create(CultureInfo.InvariantCulture, $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
+                : string.Create(CultureInfo.InvariantCulture,
+                    $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
             : "cow Unknown";
         Line(string.Create(CultureInfo.InvariantCulture, $"0 {report.Size / 512} {words}"));
     }
 
     private static void Print(StatusReport report)
     {
-        Line($"{report.Name}: {report.Overlay ?? (report.LiveOrigin is { } live ? "live origin " + live : "transient over " + report.Origin)}, {SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
+        Line($"{report.Name}: "
+            + $"{report.Overlay ?? (report.LiveOrigin is { } live ? "live origin " + live : "transient over " + report.Origin)}, "
+                + $"{SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
         if (report.Stale)
             Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left behind");
         else
-            Line(string.Create(CultureInfo.InvariantCulture, $"  by process {report.Pid} (lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
+            Line(string.Create(CultureInfo.InvariantCulture,
+                $"  by process {report.Pid} (lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
         if (report.Device is not null || report.File is not null)
             Line($"  attached via {report.Via} as {string.Join(", ", new[] { report.Device, report.Link, report.File }.OfType<string>())}");
         foreach (var uri in report.Uris)
             Line("  " + uri);
         if (report.Counters is { } counters)
         {
-            Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads ({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
-                + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in {counters.Rounds} rounds");
+            Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads "
+                + $"({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
+                + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in "
+                    + $"{counters.Rounds} rounds");
             if (counters.DmStatus is { } dm)
                 Line($"  dm status {dm}{(counters.AreaCache is { } cache ? string.Create(CultureInfo.InvariantCulture, $"; area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses ({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)") : "")}");
             if (counters.FailedBecause is { } reason)
@@ -109,5 +128,6 @@ internal static class StatusCommand
 }
 
 /// <summary>What <c>status</c> says of one device. Without counters the server doesn't answer.</summary>
-internal sealed record StatusReport(int Pid, string Command, DateTimeOffset Since, bool Stale, string Name, string? Overlay, string? Origin, long Size, bool ReadOnly,
+internal sealed record StatusReport(int Pid, string Command, DateTimeOffset Since, bool Stale, string Name, string? Overlay,
+    string? Origin, long Size, bool ReadOnly,
     IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters, string? LiveOrigin);

@@ -6,18 +6,19 @@ using Lincow.Operations;
 namespace Lincow.Cli.Output;
 
 /// <summary>
-/// Where each range of the device lies in the store, as an SVG: the device from left to right, the store from bottom to top. A linear store is a diagonal,
-/// one that keeps things in the order in which they came is a cloud. What reads as zeroes is a mark below.
+/// Where each range of the device lies in the store, as an SVG: the device from left to right, the store from bottom to top. A linear store
+/// is a diagonal, one that keeps things in the order in which they came is a cloud. What reads as zeroes is a mark below.
 ///
-/// The plot is a grid of cells. Neighbouring cells of a row are one piece, so the file's size is bounded by the grid (half a megabyte), however large the
-/// device is and however many ranges it has. Text is the viewer's, and so are its colours on a light or a dark page.
+/// The plot is a grid of cells. Neighbouring cells of a row are one piece, so the file's size is bounded by the grid (half a megabyte),
+/// however large the device is and however many ranges it has. Text is the viewer's, and so are its colours on a light or a dark page.
 /// </summary>
 internal sealed class MapPicture
 {
     /// <summary>Cells in a row and in a column.</summary>
     private const int Cells = 320;
 
-    private const int CellSize = 3, Plot = Cells * CellSize, Left = 110, Top = 64, Right = 50, Bottom = 120, StripTop = Top + Plot + 6, StripHeight = 8;
+    private const int CellSize = 3, Plot = Cells * CellSize, Left = 110, Top = 64, Right = 50, Bottom = 120, StripTop = Top + Plot + 6,
+        StripHeight = 8;
 
     /// <summary>Fewer, and an axis says little; more, and the sizes below it run into each other.</summary>
     private const int MaxTicks = 8;
@@ -56,7 +57,8 @@ internal sealed class MapPicture
     private static void RequireSvg(string path)
     {
         if (Path.GetExtension(path) is { Length: > 0 } ending && !ending.Equals(".svg", StringComparison.OrdinalIgnoreCase))
-            throw new UsageException($"--image: the picture is an SVG, not a {ending[1..].ToUpperInvariant()}. Give it a path that ends in .svg");
+            throw new UsageException($"--image: the picture is an SVG, not a {ending[1..].ToUpperInvariant()}. Give it a path that "
+                + $"ends in .svg");
         if (!File.Exists(path))
             return;
         var head = new byte[5];
@@ -112,15 +114,18 @@ internal sealed class MapPicture
             """);
         Line(svg, $"""<title id="title">{Escape(title)}</title>""");
         Line(svg, $"""
-            <desc id="desc">A device of {SizeText.Format(_deviceBytes)} from left to right, its store of {SizeText.Format(_storeBytes)} from bottom to top: a mark where a
+            <desc id="desc">A device of {SizeText.Format(_deviceBytes)} from left to right,
+                its store of {SizeText.Format(_storeBytes)} from bottom to top: a mark where a
             place of the device lies in the store. {Escape(SizeText.Format(_zeroBytes))} that read as zeroes are marked in a strip below. The rest is the origin's.</desc>
             """);
         Line(svg, $"<style>\n{Style}\n</style>");
         Line(svg, $"""<text class="title" x="{Left}" y="26">{Escape(title)}</text>""");
         WriteAxes(svg);
         // In cells, so that the numbers are short: a line of the thickness of a cell through the middle of its row.
-        Line(svg, $"""<path class="data" shape-rendering="crispEdges" transform="translate({Left} {Top + CellSize / 2.0}) scale({CellSize})" d="{Rows(_data)}"/>""");
-        Line(svg, $"""<path class="zero" shape-rendering="crispEdges" transform="translate({Left} {StripTop + StripHeight / 2.0}) scale({CellSize} {StripHeight})" d="{Rows(_zero)}"/>""");
+        Line(svg, $"""<path class="data" shape-rendering="crispEdges" transform="translate({Left} {Top
+            + CellSize / 2.0}) scale({CellSize})" d="{Rows(_data)}"/>""");
+        Line(svg, $"""<path class="zero" shape-rendering="crispEdges" transform="translate({Left} {StripTop
+            + StripHeight / 2.0}) scale({CellSize} {StripHeight})" d="{Rows(_zero)}"/>""");
         WriteLegend(svg);
         return svg.Append("</svg>\n").ToString();
     }
@@ -141,8 +146,10 @@ internal sealed class MapPicture
         }
         Line(svg, $"""<line class="axis" x1="{Left}" y1="{Top}" x2="{Left}" y2="{Top + Plot}"/>""");
         Line(svg, $"""<line class="axis" x1="{Left}" y1="{Top + Plot}" x2="{Left + Plot}" y2="{Top + Plot}"/>""");
-        Line(svg, $"""<text x="{Left + Plot / 2}" y="{StripTop + StripHeight + 48}" text-anchor="middle">offset in the device, {SizeText.Format(_deviceBytes)}</text>""");
-        Line(svg, $"""<text transform="translate(20 {Top + Plot / 2}) rotate(-90)" text-anchor="middle">offset in the store, {SizeText.Format(_storeBytes)}</text>""");
+        Line(svg, $"""<text x="{Left + Plot / 2}" y="{StripTop + StripHeight
+            + 48}" text-anchor="middle">offset in the device, {SizeText.Format(_deviceBytes)}</text>""");
+        Line(svg, $"""<text transform="translate(20 {Top
+            + Plot / 2}) rotate(-90)" text-anchor="middle">offset in the store, {SizeText.Format(_storeBytes)}</text>""");
     }
 
     private void WriteLegend(StringBuilder svg)
@@ -191,9 +198,11 @@ internal sealed class MapPicture
 
     private static int Place(long at, long whole) => whole == 0 ? 0 : (int)((Int128)at * Plot / whole);
 
-    private static string Count(long count, string what) => count.ToString(CultureInfo.InvariantCulture) + " " + what + (count == 1 ? "" : "s");
+    private static string Count(long count, string what) => count.ToString(CultureInfo.InvariantCulture) + " " + what
+        + (count == 1 ? "" : "s");
 
     private static string Escape(string text) => SecurityElement.Escape(text);
 
-    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(text.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(text.ToString(CultureInfo.InvariantCulture))
+        .Append('\n');
 }

@@ -40,7 +40,10 @@ public interface IChangeFormat
     {
     }
 
-    /// <summary>Plans a new file of this format. Throws <see cref="LincowException"/> for all that stands against it; nothing of a block device has changed then.</summary>
+    /// <summary>
+    /// Plans a new file of this format. Throws <see cref="LincowException"/> for all that stands against it; nothing of a block device has
+    /// changed then.
+    /// </summary>
     IChangeSink Create(ChangeSinkOptions options);
 }
 

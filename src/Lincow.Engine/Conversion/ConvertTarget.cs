@@ -6,8 +6,8 @@ using Lincow.Stores;
 namespace Lincow.Conversion;
 
 /// <summary>
-/// Where a conversion goes. A file bears another name, in the same directory, until it is complete and has been read back; then it is renamed in
-/// one step. A block device has no other name: its first bytes are zero until everything behind them is on stable storage.
+/// Where a conversion goes. A file bears another name, in the same directory, until it is complete and has been read back; then it is
+/// renamed in one step. A block device has no other name: its first bytes are zero until everything behind them is on stable storage.
 /// </summary>
 internal sealed class ConvertTarget : IDisposable
 {
@@ -134,7 +134,8 @@ internal sealed class ConvertTarget : IDisposable
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {
-            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Stop its user first", e);
+            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Stop its "
+                + $"user first", e);
         }
         if (file.TryLock(OriginFile.LockByte, exclusive: true))
             return file;
@@ -170,7 +171,8 @@ internal sealed class ConvertTarget : IDisposable
     {
         using var left = StorePath.Open(workPath, writable: true);
         if (!left.TryLock(OriginFile.LockByte + 1, exclusive: true))
-            throw new LincowException($"{path}: {LockHolder.Find(left.Facts) ?? "another process"} is converting into it right now. Wait for it, or give another path");
+            throw new LincowException($"{path}: {LockHolder.Find(left.Facts) ?? "another process"} is converting into it right now. Wait "
+                + $"for it, or give another path");
         System.IO.File.Delete(workPath);
     }
 }

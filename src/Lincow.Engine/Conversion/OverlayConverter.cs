@@ -38,14 +38,18 @@ public sealed record ConvertOptions
 /// <param name="DataBytes">Bytes written as data: changed ones, and what fills up the destination's chunks.</param>
 /// <param name="ZeroBytes">Bytes marked as zero.</param>
 /// <param name="VerifiedBytes">Bytes read back from the destination and found equal.</param>
-public sealed record ConvertReport(string Source, string SourceFormat, string Destination, string DestinationFormat, string Origin, long Size, long ChunkSize,
+public sealed record ConvertReport(string Source, string SourceFormat, string Destination, string DestinationFormat, string Origin,
+    long Size, long ChunkSize,
     long ChangedRanges, long DataBytes, long ZeroBytes, long VerifiedBytes);
 
-/// <summary>Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.</summary>
+/// <summary>
+/// Carries the changes of a device from one format to another: only changed ranges are moved, and all of them are read back and compared.
+/// </summary>
 /// <param name="formats">The formats there are; content decides which a source is of, in this order.</param>
 /// <param name="progress">Told how far it is.</param>
 /// <param name="stop">Ends the conversion between two pieces; nothing is left then.</param>
-public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
+public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProgress<OperationProgress>? progress = null,
+    CancellationToken stop = default)
 {
     /// <summary>What formats with a choice begin at, for many disks have blocks of this size.</summary>
     internal const int UsualChunkBytes = 4096;
@@ -54,7 +58,9 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
 
     private long _ranges, _dataBytes, _zeroBytes, _verifiedBytes;
 
-    /// <summary>Converts. Throws <see cref="LincowException"/>; the destination is as it was before then (a block device begins with zeroes).</summary>
+    /// <summary>
+    /// Converts. Throws <see cref="LincowException"/>; the destination is as it was before then (a block device begins with zeroes).
+    /// </summary>
     public ConvertReport Run(ConvertOptions options)
     {
         try
@@ -63,7 +69,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place" : e.Message, e);
+            throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place"
+                : e.Message, e);
         }
     }
 
@@ -81,8 +88,14 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
         using var origin = StoreOrigin.Open(source.OriginUri);
         to.RequireFreeName(Path.GetFullPath(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
-        // mutation: convert-clears-before-the-checks
-        using (var sink = to.Create(new ChangeSinkOptions { File = target.File, DeviceBytes = source.DeviceBytes, ChunkBytes = chunk, OriginUri = origin.Uri }))
+        // mutation: convert-clears-before-the-checks (2 lines)
+        using (var sink = to.Create(new ChangeSinkOptions
+        {
+            File = target.File,
+            DeviceBytes = source.DeviceBytes,
+            ChunkBytes = chunk,
+            OriginUri = origin.Uri
+        }))
         {
             target.Begin();
             sink.Begin();
@@ -93,7 +106,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
         using (var written = to.Open(new ChangeSourceOptions { Path = target.WorkPath, Origin = origin.Uri }))
             Verify(source, written, options.Destination);
         target.Publish();
-        return new ConvertReport(path, from.Name, Path.GetFullPath(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk, _ranges, _dataBytes, _zeroBytes, _verifiedBytes);
+        return new ConvertReport(path, from.Name, Path.GetFullPath(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk,
+            _ranges, _dataBytes, _zeroBytes, _verifiedBytes);
     }
 
     private (IChangeFormat Format, FileFacts Facts) Detect(string path)
@@ -104,7 +118,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
         var head = new byte[StoreFormats.HeadBytes];
         file.Read(head, 0);
         return (formats.FirstOrDefault(format => format.Recognises(file, head))
-            ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none of them. Is it an image rather than an overlay?"), file.Facts);
+            ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none "
+                + $"of them. Is it an image rather than an overlay?"), file.Facts);
     }
 
     private IChangeFormat Choose(ConvertOptions options, IChangeFormat from)
@@ -112,7 +127,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
         var name = options.To ?? (options.Destination.EndsWith(".qcow2", StringComparison.Ordinal) ? "qcow2"
             : from.Name != StoreTraits.DefaultName ? StoreTraits.DefaultName
             : throw new LincowException($"{options.Destination}: which format is it to have? Say --to snapshot, --to uml or --to qcow2"));
-        return formats.FirstOrDefault(format => format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
+        return formats.FirstOrDefault(format =>
+            format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
     }
 
     private string Names => string.Join(", ", formats.Select(format => format.Name));
@@ -168,7 +184,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
     private void Verify(IChangeSource source, IChangeSource written, string destination)
     {
         if (written.DeviceBytes != source.DeviceBytes)
-            throw new LincowException($"{destination}: reads back as a device of {written.DeviceBytes} bytes, and {source.DeviceBytes} were written. This is an error of lincow, please report it; nothing was left there");
+            throw new LincowException($"{destination}: reads back as a device of {written.DeviceBytes} bytes, and {source.DeviceBytes} "
+                + $"were written. This is an error of lincow, please report it; nothing was left there");
         var (first, second) = (new byte[PieceBytes], new byte[PieceBytes]);
         foreach (var (start, end) in Union(source.Changes(), written.Changes()))
         {
@@ -182,7 +199,8 @@ public sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IProg
                 var same = first.AsSpan(0, count).CommonPrefixLength(second.AsSpan(0, count));
                 // mutation: conversion-not-read-back
                 if (same < count)
-                    throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
+                    throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. "
+                        + $"The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
                 _verifiedBytes += count;
             }
         }

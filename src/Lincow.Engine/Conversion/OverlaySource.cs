@@ -10,7 +10,12 @@ internal sealed class OverlaySource : IChangeSource
 
     public OverlaySource(ChangeSourceOptions options)
     {
-        _reader = new OverlayReader(new SessionOptions { Overlay = options.Path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
+        _reader = new OverlayReader(new SessionOptions
+        {
+            Overlay = options.Path,
+            Origin = options.Origin,
+            AcceptOrigin = options.AcceptOrigin
+        });
         if (!_reader.Session.IsCommitUnfinished)
             return;
         // What would be written knows nothing of the commit, and its origin changes when that goes on.

@@ -6,7 +6,9 @@ namespace Lincow.Conversion;
 /// </summary>
 public static class RecordedOrigin
 {
-    /// <summary>The origin to use: the user's word, else the recorded name if it is a file beside the source. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// The origin to use: the user's word, else the recorded name if it is a file beside the source. Throws <see cref="LincowException"/>.
+    /// </summary>
     /// <param name="source">The file that names it.</param>
     /// <param name="recorded">The name, relative to the source's directory.</param>
     /// <param name="chosen">What the user gave with --origin.</param>
@@ -23,7 +25,8 @@ public static class RecordedOrigin
         if ((named == beside || !File.Exists(named)) && IsPlainFile(beside))
             return beside;
         throw new LincowException(File.Exists(named)
-            ? $"{source}: names {named} as its origin, which is not a file beside it, and a file from elsewhere could name any. If that is its origin, say so with --origin {named}"
+            ? $"{source}: names {named} as its origin, which is not a file beside it, and a file from elsewhere could name any. If that is "
+                + $"its origin, say so with --origin {named}"
             : $"{source}: names {named} as its origin, and there is no such file. Give the origin's place with --origin PATH");
     }
 

@@ -27,7 +27,8 @@ public sealed class StoreChangeFormat : IChangeFormat
         return new OverlaySource(options);
     }
 
-    public int ChunkFor(long? wanted, int source, long deviceBytes) => 1 << DeviceSize.ChunkShift(wanted ?? Math.Max(source, OverlayConverter.UsualChunkBytes));
+    public int ChunkFor(long? wanted, int source, long deviceBytes) =>
+        1 << DeviceSize.ChunkShift(wanted ?? Math.Max(source, OverlayConverter.UsualChunkBytes));
 
     public void RequireFreeName(string path) => OverlayCreator.RequireFreeName(path);
 

@@ -21,7 +21,9 @@ public sealed class UmlCowFormat : IChangeFormat
             var header = UmlCowHeader.Decode(block.AsSpan(0, store.Read(block, 0)), out var problem)
                 ?? throw new LincowException($"{options.Path}: is not a COW file of User-mode Linux that can be read: {problem}") { IsDamage = true };
             if (store.Facts.SizeBytes < header.BitmapOffset + header.BitmapBytes)
-                throw new LincowException($"{options.Path}: is truncated: it has {store.Facts.SizeBytes} bytes, and its bitmap ends at byte {header.BitmapOffset + header.BitmapBytes}. Restore it from a copy") { IsDamage = true };
+                throw new LincowException($"{options.Path}: is truncated: it has {store.Facts.SizeBytes} bytes, and its bitmap ends at "
+                    + $"byte {header.BitmapOffset + header.BitmapBytes}. Restore it from a copy")
+                { IsDamage = true };
             origin = StoreOrigin.Open(RecordedOrigin.Resolve(options.Path, header.BackingPath, options.Origin));
             RequireSameOrigin(options.Path, header, origin, options.AcceptOrigin);
             return new UmlCowSource(store, header, origin);
@@ -36,7 +38,8 @@ public sealed class UmlCowFormat : IChangeFormat
 
     public int ChunkFor(long? wanted, int source, long deviceBytes) => wanted is null or UmlCowHeader.SectorBytes
         ? UmlCowHeader.SectorBytes
-        : throw new LincowException($"--chunk {wanted}: COW files of User-mode Linux know sectors of {UmlCowHeader.SectorBytes} bytes and nothing else. Leave --chunk out");
+        : throw new LincowException($"--chunk {wanted}: COW files of User-mode Linux know sectors of {UmlCowHeader.SectorBytes} bytes and "
+            + $"nothing else. Leave --chunk out");
 
     public IChangeSink Create(ChangeSinkOptions options) => new UmlCowSink(options);
 
@@ -45,12 +48,16 @@ public sealed class UmlCowFormat : IChangeFormat
     {
         var identity = origin.Identity;
         if (identity.SizeBytes > header.DeviceBytes)
-            throw new LincowException($"{origin.Uri}: is not the origin of {path}: it has {identity.SizeBytes} bytes, and the COW file was made for {header.DeviceBytes}. Give the right one with --origin");
+            throw new LincowException($"{origin.Uri}: is not the origin of {path}: it has {identity.SizeBytes} bytes, and the COW file was "
+                + $"made for {header.DeviceBytes}. Give the right one with --origin");
         var difference = identity.SizeBytes != header.DeviceBytes ? $"it has {identity.SizeBytes} bytes now and had {header.DeviceBytes}"
-            : identity.Kind == OriginKind.File && (uint)identity.ModifiedSeconds != header.ModifiedSeconds ? $"it was modified at {identity.ModifiedSeconds} (seconds since 1970), and at {header.ModifiedSeconds} when the COW file was made"
+            : identity.Kind == OriginKind.File && (uint)identity.ModifiedSeconds != header.ModifiedSeconds
+                ? $"it was modified at {identity.ModifiedSeconds} (seconds since 1970), and at {header.ModifiedSeconds} when the COW "
+                    + $"file was made"
             : null;
         if (difference is not null && !accept)
-            throw new LincowException($"{origin.Uri}: is not as {path} remembers its origin: {difference}. If you know that it is right, add --accept-origin");
+            throw new LincowException($"{origin.Uri}: is not as {path} remembers its origin: {difference}. If you know that it is right, "
+                + $"add --accept-origin");
     }
 }
 
@@ -108,7 +115,9 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
             if (place is not { } at)
                 origin.Read(run, byteOffset);
             else if (store.Read(run, at) is var read && at + read < Math.Min(at + run.Length, header.DataOffset + header.DeviceBytes))
-                throw new LincowException($"{store.Path}: is truncated: the content of device byte {byteOffset} should be at byte {at}, and the file has {store.Facts.SizeBytes}. Restore it from a copy") { IsDamage = true };
+                throw new LincowException($"{store.Path}: is truncated: the content of device byte {byteOffset} should be at byte {at}, "
+                    + $"and the file has {store.Facts.SizeBytes}. Restore it from a copy")
+                { IsDamage = true };
             else
                 run[read..].Clear();
             buffer = buffer[run.Length..];
@@ -122,7 +131,9 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
         origin.Dispose();
     }
 
-    /// <summary>Where in the file a byte of the device lies, null if it isn't there; and how many of the bytes that follow lie alike.</summary>
+    /// <summary>
+    /// Where in the file a byte of the device lies, null if it isn't there; and how many of the bytes that follow lie alike.
+    /// </summary>
     private long? Locate(long byteOffset, long byteLength, out long runBytes)
     {
         var end = byteOffset + byteLength;
@@ -134,7 +145,8 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
         return header.DataOffset + byteOffset;
     }
 
-    private static ChangedRange Range(long first, long end) => new(first * UmlCowHeader.SectorBytes, (end - first) * UmlCowHeader.SectorBytes, IsZero: false);
+    private static ChangedRange Range(long first, long end) =>
+        new(first * UmlCowHeader.SectorBytes, (end - first) * UmlCowHeader.SectorBytes, IsZero: false);
 
     /// <summary>Whether a sector is in the COW file, and how many from it on are alike, up to an end.</summary>
     private (bool IsSet, long Count) RunAt(long sector, long end)
@@ -184,15 +196,24 @@ internal sealed class UmlCowSink : IChangeSink
     {
         _file = options.File;
         if (_file.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{_file.Path}: COW files of User-mode Linux are written to regular files only. Give a path on a file system");
+            throw new LincowException($"{_file.Path}: COW files of User-mode Linux are written to regular files only. Give a path on a "
+                + $"file system");
         if (OriginReference.Parse(options.OriginUri).IsNothing)
-            throw new LincowException($"{options.OriginUri}: a COW file of User-mode Linux needs a backing file, and this origin is none. Make one of the same content first, for example with: truncate -s {options.DeviceBytes} FILE");
+            throw new LincowException($"{options.OriginUri}: a COW file of User-mode Linux needs a backing file, and this origin is none. "
+                + $"Make one of the same content first, for example with: truncate -s {options.DeviceBytes} FILE");
         using var origin = StoreOrigin.Open(options.OriginUri);
-        _header = new UmlCowHeader { DeviceBytes = origin.Identity.SizeBytes, ModifiedSeconds = (uint)(origin.Facts?.ModifiedSeconds ?? 0), BackingPath = origin.Uri };
+        _header = new UmlCowHeader
+        {
+            DeviceBytes = origin.Identity.SizeBytes,
+            ModifiedSeconds = (uint)(origin.Facts?.ModifiedSeconds ?? 0),
+            BackingPath = origin.Uri
+        };
         if (_header.SectorCount * UmlCowHeader.SectorBytes != options.DeviceBytes)
-            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a COW file of User-mode Linux is exactly as large as its backing file. Convert to qcow2, which can be larger");
+            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a "
+                + $"COW file of User-mode Linux is exactly as large as its backing file. Convert to qcow2, which can be larger");
         if (_header.DataOffset > UmlCowHeader.MaxDataOffset)
-            throw new LincowException($"{origin.Uri}: User-mode Linux has no COW files for devices of more than 8 TiB. Convert to qcow2 or linear");
+            throw new LincowException($"{origin.Uri}: User-mode Linux has no COW files for devices of more than 8 TiB. Convert to qcow2 "
+                + $"or linear");
         _head = _header.Encode();
     }
 

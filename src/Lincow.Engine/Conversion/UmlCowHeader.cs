@@ -5,8 +5,8 @@ using System.Text.Unicode;
 namespace Lincow.Conversion;
 
 /// <summary>
-/// The header of a User-mode Linux COW file, version 3 (Linux, arch/um/drivers/cow_user.c): big-endian, packed, 4128 bytes. A bitmap with a bit
-/// for each sector follows at the next multiple of the alignment, then, aligned again, room for every sector of the device.
+/// The header of a User-mode Linux COW file, version 3 (Linux, arch/um/drivers/cow_user.c): big-endian, packed, 4128 bytes. A bitmap with a
+/// bit for each sector follows at the next multiple of the alignment, then, aligned again, room for every sector of the device.
 ///
 ///     0 magic u32 "OOOM" | 4 version u32 | 8 mtime of the backing file u32, seconds | 12 size u64 | 20 sector size u32 | 24 alignment u32
 ///     | 28 format u32, 0 a bitmap | 32 path of the backing file, 4096 bytes, NUL-terminated
@@ -76,7 +76,13 @@ internal sealed record UmlCowHeader
         else if (pathBytes < 0 || !Utf8.IsValid(path[..pathBytes]))
             problem = "the path of its backing file is no path";
         else
-            return new UmlCowHeader { DeviceBytes = (long)size, ModifiedSeconds = BinaryPrimitives.ReadUInt32BigEndian(block[8..]), Alignment = alignment, BackingPath = Encoding.UTF8.GetString(path[..pathBytes]) };
+            return new UmlCowHeader
+            {
+                DeviceBytes = (long)size,
+                ModifiedSeconds = BinaryPrimitives.ReadUInt32BigEndian(block[8..]),
+                Alignment = alignment,
+                BackingPath = Encoding.UTF8.GetString(path[..pathBytes])
+            };
         return null;
     }
 
@@ -90,7 +96,8 @@ internal sealed record UmlCowHeader
         BinaryPrimitives.WriteUInt32BigEndian(block.AsSpan(20), SectorBytes);
         BinaryPrimitives.WriteUInt32BigEndian(block.AsSpan(24), Alignment);
         if (Encoding.UTF8.GetByteCount(BackingPath) >= PathBytes)
-            throw new LincowException($"{BackingPath[..40]}...: the path is too long for a COW file, which has room for {PathBytes - 1} bytes. Use a shorter one, for example through a symbolic link");
+            throw new LincowException($"{BackingPath[..40]}...: the path is too long for a COW file, which has room for {PathBytes - 1} "
+                + $"bytes. Use a shorter one, for example through a symbolic link");
         Encoding.UTF8.GetBytes(BackingPath, block.AsSpan(32));
         return block;
     }

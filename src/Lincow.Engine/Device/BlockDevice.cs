@@ -25,12 +25,15 @@ public abstract class BlockDevice
     /// <summary>False for a transient overlay: another process that opens it finds nothing of what was written.</summary>
     public abstract bool IsPersistent { get; }
 
-    /// <summary>Whether what only this process's memory knows is needed to find what was written: it would be lost with the process, even if the machine goes on.</summary>
+    /// <summary>
+    /// Whether what only this process's memory knows is needed to find what was written: it would be lost with the process, even if the
+    /// machine goes on.
+    /// </summary>
     public abstract bool HasUncommitted { get; }
 
     /// <summary>
-    /// Whoever uses the device goes on when its server was killed and another one took its place, so what was answered must not die with a process: a
-    /// change is answered once the metadata is on stable storage. Set before the first request.
+    /// Whoever uses the device goes on when its server was killed and another one took its place, so what was answered must not die with a
+    /// process: a change is answered once the metadata is on stable storage. Set before the first request.
     /// </summary>
     public bool OutlivesServer { get; set; }
 
@@ -44,12 +47,14 @@ public abstract class BlockDevice
     public abstract bool IsFastToZero(long byteOffset, long byteLength);
 
     /// <summary>
-    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno in
+    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno
+    /// in
     /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC, or what the storage said.
     /// </summary>
     public void Submit(BlockRequest request)
     {
-        if (request.Operation != BlockOperation.Flush && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
+        if (request.Operation != BlockOperation.Flush
+            && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
             throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
         Start(request);
     }

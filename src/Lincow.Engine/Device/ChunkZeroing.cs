@@ -5,8 +5,8 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Zeroing and discards where chunks can be zero without holding zeroes: whole chunks are marked, map page by map page, and their space is given
-/// back; parts of chunks are the <see cref="EdgeWriter"/>'s. Also gives back what an earlier generation left behind.
+/// Zeroing and discards where chunks can be zero without holding zeroes: whole chunks are marked, map page by map page, and their space is
+/// given back; parts of chunks are the <see cref="EdgeWriter"/>'s. Also gives back what an earlier generation left behind.
 /// </summary>
 internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, EdgeWriter edges, TurnWork turns)
 {
@@ -59,7 +59,8 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         if ((request.Flags & BlockFlags.NoHole) != 0)
         {
             request.Outstanding++;
-            stack.Data.Reserve(stack.PlaceFor(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor, transfers.TakeOperation(request, changesData: true));
+            stack.Data.Reserve(stack.PlaceFor(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor,
+                transfers.TakeOperation(request, changesData: true));
         }
         else
         {
@@ -77,7 +78,8 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
     {
         request.Outstanding++;
         var start = _geometry.StartOf(first);
-        stack.Data.PunchHole(stack.PlaceFor(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start, transfers.TakeOperation(request, changesData: true));
+        stack.Data.PunchHole(stack.PlaceFor(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start,
+            transfers.TakeOperation(request, changesData: true));
     }
 
     /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>

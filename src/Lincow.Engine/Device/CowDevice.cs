@@ -25,8 +25,8 @@ namespace Lincow.Device;
 ///     discard, part        nothing                               write zeroes        -
 ///
 /// Invariants: a chunk is marked data only after all its bytes are in the overlay; marks reach the disk only behind a data sync
-/// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by sector.
-/// While a chunk's state may change, its whole range is locked; otherwise only the bytes that are touched.
+/// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by
+/// sector. While a chunk's state may change, its whole range is locked; otherwise only the bytes that are touched.
 /// </summary>
 public sealed class CowDevice : BlockDevice
 {
@@ -73,7 +73,9 @@ public sealed class CowDevice : BlockDevice
 
     public override bool CanDiscard => _stack.KnowsZeroes;
 
-    /// <summary>The longest zeroing or discard: bounds the map pages that one request can make. 4096 pages are 244 GiB at 4 KiB chunks.</summary>
+    /// <summary>
+    /// The longest zeroing or discard: bounds the map pages that one request can make. 4096 pages are 244 GiB at 4 KiB chunks.
+    /// </summary>
     public override long MaxZeroBytes => 4096L * ChunkMap.ChunksPerPage << Geometry.ChunkShift;
 
     /// <summary>The longest range of extents or read-ahead: bounds the map pages that one request loads.</summary>
@@ -221,7 +223,8 @@ public sealed class CowDevice : BlockDevice
                 Complete(request, request.Error);
             return;
         }
-        if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp && _stack.IsLost(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
+        if (request.Operation is BlockOperation.Write or BlockOperation.CopyUp
+            && _stack.IsLost(Geometry.ChunkAt(request.ByteOffset), Geometry.ChunkFrom(request.End)))
         {
             Refuse(request, -Errno.IO);
             return;
@@ -253,7 +256,8 @@ public sealed class CowDevice : BlockDevice
         return isLocked;
     }
 
-    // A search of the locks mostly looks at a few nodes; but at any number, when others that came before and others that came after alternate.
+    // A search of the locks mostly looks at a few nodes; but at any number, when others that came before and others that came after
+    // alternate.
     private void SpendVisits(long before) => _turns.Spend((int)((_locks.Visits - before) / VisitsPerUnit));
 
     // It may have waited for its range, and hold it.
@@ -265,7 +269,10 @@ public sealed class CowDevice : BlockDevice
             Complete(request, result);
     }
 
-    /// <summary>Makes sure of the map pages that a request needs at its start: all of them, or the edges of a long zeroing, which loads the rest as it goes.</summary>
+    /// <summary>
+    /// Makes sure of the map pages that a request needs at its start: all of them, or the edges of a long zeroing, which loads the rest as
+    /// it goes.
+    /// </summary>
     private bool TryLoadFor(BlockRequest request)
     {
         var first = Geometry.ChunkAt(request.ByteOffset);
@@ -390,8 +397,9 @@ public sealed class CowDevice : BlockDevice
 
     private void End(BlockRequest request, int result)
     {
-        // mutation: fua-without-flush, answered-before-it-outlives-the-server, real-fua-without-flush
-        if (result == 0 && request.NeedsExclusiveRange && ((request.Flags & BlockFlags.ForceUnitAccess) != 0 || (OutlivesServer && HasUncommitted)))
+        // mutation: fua-without-flush, answered-before-it-outlives-the-server, real-fua-without-flush (2 lines)
+        if (result == 0 && request.NeedsExclusiveRange
+            && ((request.Flags & BlockFlags.ForceUnitAccess) != 0 || (OutlivesServer && HasUncommitted)))
             _rounds.Join(request);
         else
             Complete(request, result);

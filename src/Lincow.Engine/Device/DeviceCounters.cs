@@ -3,7 +3,8 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// What a device has been asked for since it was opened. Its loop counts; anybody may look, and then sees each number as it was a moment ago.
+/// What a device has been asked for since it was opened. Its loop counts; anybody may look, and then sees each number as it was a moment
+/// ago.
 /// </summary>
 public sealed class DeviceCounters
 {

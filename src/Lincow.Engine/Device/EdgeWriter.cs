@@ -13,8 +13,8 @@ namespace Lincow.Device;
 ///     request        [=====================]
 ///     locked    [ head ][    body       ][ tail ]
 ///
-/// Head and tail are read as they are now, merged with the request's bytes in a scratch buffer and written whole, piece by piece; the body goes
-/// straight from the request's buffer, or, for zeroes, to the map.
+/// Head and tail are read as they are now, merged with the request's bytes in a scratch buffer and written whole, piece by piece; the body
+/// goes straight from the request's buffer, or, for zeroes, to the map.
 /// </summary>
 internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack, BufferPool buffers)
 {
@@ -23,7 +23,10 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
 
     private readonly Geometry _geometry = stack.Geometry;
 
-    /// <summary>Sets the range to lock and the body. The map pages of both edges are loaded. False when the request has to wait until it is known what an edge holds.</summary>
+    /// <summary>
+    /// Sets the range to lock and the body. The map pages of both edges are loaded. False when the request has to wait until it is known
+    /// what an edge holds.
+    /// </summary>
     public bool TryPlan(BlockRequest request)
     {
         if (!request.IsWrite)
@@ -65,7 +68,8 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
                 BeginPiece(request);
                 break;
             case RequestStage.Fill:
-                if (transfers.TryRead(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd, mayReportZeroes: false))
+                if (transfers.TryRead(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd,
+                    mayReportZeroes: false))
                     request.Stage = RequestStage.Merge;
                 break;
             case RequestStage.Merge:
@@ -80,8 +84,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         }
     }
 
-    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as zeroes already and no
-    // space is asked for, or where a discard would have to fetch a chunk from the origin first: 64 MiB, for the largest ones.
+    // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as
+    // zeroes already and no space is asked for, or where a discard would have to fetch a chunk from the origin first: 64 MiB, for the
+    // largest ones.
     private void PlanZeroing(BlockRequest request)
     {
         var (start, end) = (request.ByteOffset, request.End);
@@ -112,7 +117,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
         return isInPlace ? stack.AlignmentBytes : _geometry.ChunkBytes;
     }
 
-    /// <summary>Whether zeroes over a part of the chunk at a byte, the first or the last of the request, make the overlay hold that chunk.</summary>
+    /// <summary>
+    /// Whether zeroes over a part of the chunk at a byte, the first or the last of the request, make the overlay hold that chunk.
+    /// </summary>
     private bool NeedsCopyUp(BlockRequest request, long byteOffset)
     {
         // mutation: partial-trim-fetches-the-chunk

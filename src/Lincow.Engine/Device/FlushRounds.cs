@@ -6,18 +6,19 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Makes acknowledged flushes true. A round is: data to stable storage, then the metadata that points at it, then stable storage again, then
-/// the replies. One round runs at a time, and everybody who asks while it runs shares the next one, because a write that completed after the
-/// round's first sync may not be covered by it.
+/// Makes acknowledged flushes true. A round is: data to stable storage, then the metadata that points at it, then stable storage again,
+/// then the replies. One round runs at a time, and everybody who asks while it runs shares the next one, because a write that completed
+/// after the round's first sync may not be covered by it.
 ///
 ///     idle --join--> gather --> (early images) --> sync data --nothing to commit--> reply
 ///                                                      |
 ///                                                      +--> write images --> sync metadata --> reply
 ///
 /// Invariants: images are taken before the round's data sync starts, so they name no chunk whose data that sync doesn't cover; an image
-/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the device is failed for good. A write of an image that failed says
-/// nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush fails and the next one takes new images. It may
-/// have landed all the same; what the store then writes where the image leads to is the store's care.
+/// overwrites nothing that was acknowledged (the store sees to that); after any failed sync the device is failed for good. A write of an
+/// image that failed says nothing of what was synced: it is tried again, the same bytes at the same place, and if that fails too, the flush
+/// fails and the next one takes new images. It may have landed all the same; what the store then writes where the image leads to is the
+/// store's care.
 /// </summary>
 internal sealed class FlushRounds
 {
@@ -212,7 +213,8 @@ internal sealed class FlushRounds
     {
         var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
         if (!isLackOfSpace && !_hasToldOfWrites)
-            _stack.Report($"{_stack.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it succeeds, and nothing that was flushed is lost");
+            _stack.Report($"{_stack.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it "
+                + $"succeeds, and nothing that was flushed is lost");
         // mutation: failed-map-write-fails-the-device
         _hasToldOfWrites |= !isLackOfSpace;
         // mutation: failed-image-counts

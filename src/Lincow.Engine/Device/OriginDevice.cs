@@ -5,15 +5,17 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// A live origin with snapshots of it (dm's snapshot-origin): reads and writes go to the origin itself, and before a chunk of it changes, every
-/// snapshot that still shows it keeps the old one.
+/// A live origin with snapshots of it (dm's snapshot-origin): reads and writes go to the origin itself, and before a chunk of it changes,
+/// every snapshot that still shows it keeps the old one.
 ///
-///     write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits) -> all have ended -> write to the origin
+/// write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits) -> all have ended -> write to the
+/// origin
 ///
-/// Zeroes go window by window: each is kept by the snapshots, then written, before the next is begun, so that a request of any length takes little at a time.
+/// Zeroes go window by window: each is kept by the snapshots, then written, before the next is begun, so that a request of any length takes
+/// little at a time.
 ///
-/// Invariant: the origin's chunk changes only after the old one is on stable storage in each snapshot; so a cut leaves every snapshot as it was
-/// when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
+/// Invariant: the origin's chunk changes only after the old one is on stable storage in each snapshot; so a cut leaves every snapshot as it
+/// was when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
 /// Everything runs on one loop: the origin's storage and every snapshot's.
 /// </summary>
 public sealed class OriginDevice : BlockDevice
@@ -38,7 +40,8 @@ public sealed class OriginDevice : BlockDevice
     /// <param name="geometry">The origin's size; the chunk size is a hint for clients.</param>
     /// <param name="blob">The origin, open for writing.</param>
     /// <param name="snapshots">Devices over this origin, on the same loop.</param>
-    public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots) => (Geometry, _blob, _snapshots) = (geometry, blob, snapshots);
+    public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots) =>
+        (Geometry, _blob, _snapshots) = (geometry, blob, snapshots);
 
     public override Geometry Geometry { get; }
 
@@ -157,7 +160,8 @@ public sealed class OriginDevice : BlockDevice
         private void Keep()
         {
             var (request, window) = (_request!, _device.ZeroWindowBytes);
-            _windowEnd = request.Operation == BlockOperation.WriteZeroes ? Math.Min(request.End, (_cursor / window + 1) * window) : request.End;
+            _windowEnd = request.Operation == BlockOperation.WriteZeroes ? Math.Min(request.End, (_cursor / window + 1) * window)
+                : request.End;
             // One more than there are, so that the last to end is told from all but the last.
             _copiesLeft = _copies.Length + 1;
             foreach (var copy in _copies)
@@ -236,8 +240,9 @@ public sealed class OriginDevice : BlockDevice
         {
             public void Start(long byteOffset, long byteLength)
             {
-                // mutation: live-origin-without-commit
-                (Operation, Flags, ByteOffset, ByteLength) = (BlockOperation.CopyUp, BlockFlags.ForceUnitAccess, byteOffset, Math.Min(byteLength, snapshot.SizeBytes - byteOffset));
+                // mutation: live-origin-without-commit (2 lines)
+                (Operation, Flags, ByteOffset, ByteLength) = (BlockOperation.CopyUp, BlockFlags.ForceUnitAccess, byteOffset,
+                    Math.Min(byteLength, snapshot.SizeBytes - byteOffset));
                 snapshot.Submit(this);
             }
 

@@ -5,8 +5,8 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Keeps overlapping requests apart, so that together they behave as some order of them: a range that changes is held alone, ranges that are
-/// read are shared. Whoever meets a conflict waits, and nobody overtakes an earlier waiter that it conflicts with.
+/// Keeps overlapping requests apart, so that together they behave as some order of them: a range that changes is held alone, ranges that
+/// are read are shared. Whoever meets a conflict waits, and nobody overtakes an earlier waiter that it conflicts with.
 ///
 ///     new --no conflict--> holds --release--> gone
 ///      |                     ^
@@ -14,11 +14,12 @@ namespace Lincow.Device;
 ///                      ^                                                          |
 ///                      +----------------------- another is in its way ------------+
 ///
-/// Requests in flight mostly number tens, so the first 64 of those that hold lie in two arrays that are scanned, which beats any tree. The rest, and all
-/// that wait, lie in two trees: clients may have millions in flight, and each costs a few searches of a tree.
+/// Requests in flight mostly number tens, so the first 64 of those that hold lie in two arrays that are scanned, which beats any tree. The
+/// rest, and all that wait, lie in two trees: clients may have millions in flight, and each costs a few searches of a tree.
 ///
-/// Invariants: in the trees, a request that holds its range has the order number 0, one that waits has the number of its arrival; so what is in
-/// anybody's way is what overlaps with a lower number. Each waiter is in the queue of one request that is in its way, or among the woken.
+/// Invariants: in the trees, a request that holds its range has the order number 0, one that waits has the number of its arrival; so what
+/// is in anybody's way is what overlaps with a lower number. Each waiter is in the queue of one request that is in its way, or among the
+/// woken.
 /// </summary>
 internal sealed class RangeLocks
 {
@@ -36,8 +37,8 @@ internal sealed class RangeLocks
     public bool HasWoken => !_woken.IsEmpty;
 
     /// <summary>
-    /// Takes [LockStart, LockEnd) for the request, or has it wait; <see cref="WakeOne"/> hands it out later, and then it holds what it asked for. If it has come to need more by
-    /// then, it gives that back here and asks anew, with its old place in the line.
+    /// Takes [LockStart, LockEnd) for the request, or has it wait; <see cref="WakeOne"/> hands it out later, and then it holds what it
+    /// asked for. If it has come to need more by then, it gives that back here and asks anew, with its old place in the line.
     /// </summary>
     public bool TryAcquire(BlockRequest request)
     {

@@ -3,9 +3,9 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Ranges of requests, to be found by overlap: a balanced search tree (AVL) by start, each of whose nodes knows the highest end and the lowest order
-/// number below it. The requests themselves are the nodes, so nothing is allocated, however many there are; and it is never deeper than 1.44 times
-/// the logarithm, whatever ranges a client makes up.
+/// Ranges of requests, to be found by overlap: a balanced search tree (AVL) by start, each of whose nodes knows the highest end and the
+/// lowest order number below it. The requests themselves are the nodes, so nothing is allocated, however many there are; and it is never
+/// deeper than 1.44 times the logarithm, whatever ranges a client makes up.
 /// </summary>
 internal sealed class RangeTree
 {
@@ -85,8 +85,8 @@ internal sealed class RangeTree
     }
 
     /// <summary>
-    /// A request whose range overlaps another, with a lower order number than given; null if there is none. The one that lies highest in the tree, so
-    /// that whoever waits for one after the other waits for few of them.
+    /// A request whose range overlaps another, with a lower order number than given; null if there is none. The one that lies highest in
+    /// the tree, so that whoever waits for one after the other waits for few of them.
     /// </summary>
     public BlockRequest? Find(long start, long end, long order)
     {

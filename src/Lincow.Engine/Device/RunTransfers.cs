@@ -6,8 +6,8 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Moves a locked request's bytes between memory and the layers, run by run: a bounded number of operations at once, and in a turn no more than its
-/// units allow (<see cref="TurnWork"/>). The request goes on when those have ended, or in the next turn.
+/// Moves a locked request's bytes between memory and the layers, run by run: a bounded number of operations at once, and in a turn no more
+/// than its units allow (<see cref="TurnWork"/>). The request goes on when those have ended, or in the next turn.
 /// </summary>
 internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRounds rounds, TurnWork turns)
 {
@@ -20,8 +20,8 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     private readonly Stack<RequestIo> _idleOperations = new(256);
 
     /// <summary>
-    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory. True
-    /// when everything is there, false when operations are in flight.
+    /// Reads the device's content from the cursor to an end. <paramref name="target"/> is where the device's byte 0 would lie in memory.
+    /// True when everything is there, false when operations are in flight.
     /// </summary>
     public bool TryRead(BlockRequest request, nint target, long byteEnd, bool mayReportZeroes)
     {
@@ -53,8 +53,8 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     }
 
     /// <summary>
-    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in memory.
-    /// True when everything has been started; the cursor tells how far it came.
+    /// Starts to write the device's content from the cursor to an end. <paramref name="source"/> is where the device's byte 0 would lie in
+    /// memory. True when everything has been started; the cursor tells how far it came.
     /// </summary>
     public bool TryWrite(BlockRequest request, nint source, long byteEnd)
     {
@@ -67,7 +67,8 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
             if (place.ByteLength == 0)
                 return false;
             request.Outstanding++;
-            stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength), TakeOperation(request, changesData: true));
+            stack.Data.Write(place.DataOffset, source + (nint)request.Cursor, checked((int)place.ByteLength),
+                TakeOperation(request, changesData: true));
             request.Cursor += place.ByteLength;
             turns.Spend(UnitsForTransfer(place.ByteLength) + stack.UnitsToLocate(place.ByteLength));
         }

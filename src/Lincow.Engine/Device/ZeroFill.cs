@@ -5,8 +5,8 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>
-/// Zeroing where the exception store knows no zero chunks: zeroes are written like any data, one write after the other, but for what reads as
-/// zeroes already.
+/// Zeroing where the exception store knows no zero chunks: zeroes are written like any data, one write after the other, but for what reads
+/// as zeroes already.
 /// </summary>
 internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turns) : BlockRequest
 {
@@ -61,8 +61,10 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turn
             }
             // mutation: holes-filled-with-zeroes
             var isZero = run.Source is RunSource.Zero or RunSource.OriginHole;
-            // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with zeroes.
-            var end = isZero ? Down(request.Cursor + run.ByteLength) : Down(request.Cursor + Math.Min(run.ByteLength, PieceBytes) + SectorBytes - 1);
+            // Whole sectors, also where the origin ends in the middle of one: what others write there meanwhile must not be mixed with
+            // zeroes.
+            var end = isZero ? Down(request.Cursor + run.ByteLength)
+                : Down(request.Cursor + Math.Min(run.ByteLength, PieceBytes) + SectorBytes - 1);
             if (request.Cursor + run.ByteLength == request.End)
                 end = isZero ? request.End : Math.Min(end, request.End);
             if (isZero && end > request.Cursor)

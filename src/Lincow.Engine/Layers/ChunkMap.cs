@@ -4,15 +4,17 @@ using Lincow.Linux;
 namespace Lincow.Layers;
 
 /// <summary>
-/// The chunk map in memory: two bits a chunk, in pages that are present only where they have been looked at. A page whose chunks are all of one
-/// state has no words at all, so an untouched or a wholly trimmed device costs nothing. What a page is on disk, the store knows.
+/// The chunk map in memory: two bits a chunk, in pages that are present only where they have been looked at. A page whose chunks are all of
+/// one state has no words at all, so an untouched or a wholly trimmed device costs nothing. What a page is on disk, the store knows.
 ///
-/// Invariants: a page's flags say Loaded before its states are read; a page is on the dirty list exactly when it bears Dirty, or is taken for a
-/// flush round that hasn't come to it yet; words never move.
+/// Invariants: a page's flags say Loaded before its states are read; a page is on the dirty list exactly when it bears Dirty, or is taken
+/// for a flush round that hasn't come to it yet; words never move.
 /// </summary>
 internal sealed unsafe class ChunkMap : IDisposable
 {
-    /// <summary>Words of a page: as many as a page of the linear store's map holds on disk, so that a page is read and written as a whole.</summary>
+    /// <summary>
+    /// Words of a page: as many as a page of the linear store's map holds on disk, so that a page is read and written as a whole.
+    /// </summary>
     public const int WordsPerPage = 488;
 
     public const int ChunksPerWord = 32;
@@ -80,10 +82,11 @@ internal sealed unsafe class ChunkMap : IDisposable
     }
 
     /// <summary>
-    /// Makes sure of the memory that it takes to change chunks of a run of pages, of which those that aren't whole are loaded. A page that is covered as a whole
-    /// needs no words to be all of one state, if it is set in one go (<see cref="EndOfPage"/>).
+    /// Makes sure of the memory that it takes to change chunks of a run of pages, of which those that aren't whole are loaded. A page that
+    /// is covered as a whole needs no words to be all of one state, if it is set in one go (<see cref="EndOfPage"/>).
     /// </summary>
-    /// <param name="whole">Chunks of the run that all get the same state, each page of them at once; empty if they are set in pieces.</param>
+    /// <param name="whole">Chunks of the run that all get the same state, each page of them at once; empty if they are set in
+    /// pieces.</param>
     /// <param name="state">The only state that is set. Whatever has it already stays as it is. Null if there are several.</param>
     public bool TryPrepare(ChunkIndex first, ChunkIndex end, (ChunkIndex First, ChunkIndex End) whole, ChunkState? state)
     {
@@ -169,7 +172,9 @@ internal sealed unsafe class ChunkMap : IDisposable
         }
     }
 
-    /// <summary>The pages that became dirty since the last call, for one flush round. The list stays the caller's until the next call.</summary>
+    /// <summary>
+    /// The pages that became dirty since the last call, for one flush round. The list stays the caller's until the next call.
+    /// </summary>
     public List<long> TakeDirty()
     {
         (_dirty, _spareDirty) = (_spareDirty, _dirty);

@@ -6,7 +6,8 @@ namespace Lincow.Layers;
 
 /// <summary>
 /// Which chunks of the device the overlay holds, where it holds them, and how that is made to last: what the linear store and the kernel's
-/// have in common, and all that the device knows of them. States are in memory, in <see cref="Map"/>, once <see cref="TryLoad"/> has said so.
+/// have in common, and all that the device knows of them. States are in memory, in <see cref="Map"/>, once <see cref="TryLoad"/> has said
+/// so.
 /// </summary>
 internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool knowsZeroes) : IDisposable
 {
@@ -16,12 +17,15 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     /// <summary>Where headers and tables lie; null for a transient overlay.</summary>
     public IBlob? MetadataBlob { get; } = metadataBlob;
 
-    /// <summary>Whether a chunk can be zero without holding zeroes. If not, zeroes are written like any data, and there is no discard.</summary>
+    /// <summary>
+    /// Whether a chunk can be zero without holding zeroes. If not, zeroes are written like any data, and there is no discard.
+    /// </summary>
     public bool KnowsZeroes { get; } = knowsZeroes;
 
     /// <summary>
-    /// Set by a failed sync, or a failed write of what says which state counts: what is on disk is no longer known, so everything later is EIO until the overlay is
-    /// opened again. A sync that failed once may "succeed" when repeated although its data is gone; so it is never repeated.
+    /// Set by a failed sync, or a failed write of what says which state counts: what is on disk is no longer known, so everything later is
+    /// EIO until the overlay is opened again. A sync that failed once may "succeed" when repeated although its data is gone; so it is never
+    /// repeated.
     /// </summary>
     public string? FailedBecause { get; private set; }
 
@@ -37,7 +41,10 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     /// <summary>The device's, to be told what look-ups cost. Null on the control plane.</summary>
     public virtual TurnWork? Turns { get; set; }
 
-    /// <summary>A turn has begun: resumes those that wait for one of the few loads at once, if there is one free and earlier turns had no units for them.</summary>
+    /// <summary>
+    /// A turn has begun: resumes those that wait for one of the few loads at once, if there is one free and earlier turns had no units for
+    /// them.
+    /// </summary>
     public abstract void ResumeWaiting();
 
     /// <summary>Called when what a request waited for may be there.</summary>
@@ -48,12 +55,13 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
         if (FailedBecause is not null)
             return;
         FailedBecause = reason;
-        Report?.Invoke($"{MetadataBlob?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an error until it is opened again");
+        Report?.Invoke($"{MetadataBlob?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an "
+            + $"error until it is opened again");
     }
 
     /// <summary>
-    /// True when the states of a run of chunks are in memory. Otherwise starts reading what is missing and false: the request is resumed when
-    /// something has come.
+    /// True when the states of a run of chunks are in memory. Otherwise starts reading what is missing and false: the request is resumed
+    /// when something has come.
     /// </summary>
     public abstract bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request);
 
@@ -61,14 +69,14 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     public abstract bool IsDamaged(ChunkIndex first, ChunkIndex end);
 
     /// <summary>
-    /// Makes sure of room for what a request is going to change in its locked range: chunks that the overlay doesn't hold, and memory for what is then
-    /// known of them. Whatever could be missing is missing now, before anything has been written. 0 or a negative errno.
+    /// Makes sure of room for what a request is going to change in its locked range: chunks that the overlay doesn't hold, and memory for
+    /// what is then known of them. Whatever could be missing is missing now, before anything has been written. 0 or a negative errno.
     /// </summary>
     public abstract int Reserve(BlockRequest request);
 
     /// <summary>
-    /// Where bytes lie that the overlay holds, or that a request with a reservation is writing; a request asks from lower to higher offsets.
-    /// A length of 0: the request waits and will be resumed, unless its <see cref="BlockRequest.Error"/> has been set.
+    /// Where bytes lie that the overlay holds, or that a request with a reservation is writing; a request asks from lower to higher
+    /// offsets. A length of 0: the request waits and will be resumed, unless its <see cref="BlockRequest.Error"/> has been set.
     /// </summary>
     public abstract Place Locate(BlockRequest request, long byteOffset, long byteEnd);
 
@@ -88,18 +96,23 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     public abstract void BeginRound();
 
     /// <summary>
-    /// All images of the round are committed. True when it goes on, with images that had to wait for that: what had been recorded when it began, behind what an
-    /// earlier round failed to write.
+    /// All images of the round are committed. True when it goes on, with images that had to wait for that: what had been recorded when it
+    /// began, behind what an earlier round failed to write.
     /// </summary>
     public virtual bool TryContinueRound() => false;
 
-    /// <summary>Gives the round's next piece of metadata to write; false when there is none left, or no memory for one (<see cref="LacksMemory"/>).</summary>
+    /// <summary>
+    /// Gives the round's next piece of metadata to write; false when there is none left, or no memory for one (<see cref="LacksMemory"/>).
+    /// </summary>
     public abstract bool TryTakeImage(MetadataImage image);
 
     /// <summary>The image is on stable storage, behind everything that it names.</summary>
     public abstract void Committed(MetadataImage image);
 
-    /// <summary>There was no space for images, or writing them failed, and no sync has: any part of the batch may be on disk, and the next round tries again.</summary>
+    /// <summary>
+    /// There was no space for images, or writing them failed, and no sync has: any part of the batch may be on disk, and the next round
+    /// tries again.
+    /// </summary>
     public abstract void KeepForLater(List<MetadataImage> batch);
 
     /// <summary>
@@ -109,7 +122,8 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     public abstract void CloseCleanly(bool reclaimed);
 
     /// <summary>
-    /// It is no snapshot of its origin any more, for good: the origin is about to change, and what it was couldn't be kept. Calls back when that is on stable storage.
+    /// It is no snapshot of its origin any more, for good: the origin is about to change, and what it was couldn't be kept. Calls back when
+    /// that is on stable storage.
     /// </summary>
     public virtual void GiveUpForGood(string reason, Action written)
     {
@@ -136,7 +150,9 @@ internal abstract class MetadataImage : BlobOperation
 
     public int ImageBytes { get; set; }
 
-    /// <summary>Nothing points at it yet, so it may be written before the data is on stable storage; the sync of the data covers it.</summary>
+    /// <summary>
+    /// Nothing points at it yet, so it may be written before the data is on stable storage; the sync of the data covers it.
+    /// </summary>
     public bool IsEarly { get; set; }
 
     /// <summary>The store's own: which page or area it is, and which of its slots.</summary>

@@ -7,19 +7,21 @@ using Lincow.Requests;
 namespace Lincow.Layers;
 
 /// <summary>
-/// Which layer holds a byte, and how that changes: the only place that decides where data lives. The device above asks for runs of bytes and says
-/// what it has written; it sees no map, no store and no chunk's state.
+/// Which layer holds a byte, and how that changes: the only place that decides where data lives. The device above asks for runs of bytes
+/// and says what it has written; it sees no map, no store and no chunk's state.
 ///
 ///     top       the overlay's exception store: a chunk is data (where the store says), zero, or not the top's
 ///     frozen    overlays below it, if any, looked up in one index whatever their number (<see cref="FrozenLayers"/>)
 ///     origin    everything else, at the same offset; zeroes in its holes and beyond its end
 ///
-/// Where an answer has to be read first, a method returns nothing or false, and the request is resumed when it may be there. A request asks when
-/// nothing else of it waits: it is in one queue at a time.
+/// Where an answer has to be read first, a method returns nothing or false, and the request is resumed when it may be there. A request asks
+/// when nothing else of it waits: it is in one queue at a time.
 /// </summary>
 internal sealed class LayerStack
 {
-    /// <summary>Entries that a list takes between two looks at the turn's units. A map's page of one state can't be set in part without memory.</summary>
+    /// <summary>
+    /// Entries that a list takes between two looks at the turn's units. A map's page of one state can't be set in part without memory.
+    /// </summary>
     private const int RecordChunks = 1024;
 
     private readonly ExceptionStore _top;
@@ -40,7 +42,9 @@ internal sealed class LayerStack
     /// <summary>What holds the top layer's chunks: where the device writes.</summary>
     public IBlob Data { get; }
 
-    /// <summary>Whether a chunk of the top can be zero without holding zeroes. If not, zeroes are written like any data, and nothing is discarded.</summary>
+    /// <summary>
+    /// Whether a chunk of the top can be zero without holding zeroes. If not, zeroes are written like any data, and nothing is discarded.
+    /// </summary>
     public bool KnowsZeroes => _top.KnowsZeroes;
 
     /// <summary>Whether another process finds what was written.</summary>
@@ -80,7 +84,9 @@ internal sealed class LayerStack
     /// <summary>Whether a byte isn't the top's: neither data nor zero.</summary>
     public bool IsBelow(long byteOffset) => _map.StateOf(Geometry.ChunkAt(byteOffset)) == ChunkState.Origin;
 
-    /// <summary>Where the bytes from an offset on come from, and how many share that, up to an end. Their place may still have to be found.</summary>
+    /// <summary>
+    /// Where the bytes from an offset on come from, and how many share that, up to an end. Their place may still have to be found.
+    /// </summary>
     public BlockExtent Look(BlockRequest request, long byteOffset, long byteEnd)
     {
         var state = StateAt(request, byteOffset, byteEnd, out var length);
@@ -110,7 +116,8 @@ internal sealed class LayerStack
     private ChunkState StateAt(BlockRequest request, long byteOffset, long byteEnd, out long byteLength)
     {
         var chunk = Geometry.ChunkAt(byteOffset);
-        Debug.Assert(byteOffset < byteEnd && _map.IsLoaded(ChunkMap.PageOf(chunk.Value)), "the states of a range are loaded before it is looked at");
+        Debug.Assert(byteOffset < byteEnd && _map.IsLoaded(ChunkMap.PageOf(chunk.Value)),
+            "the states of a range are loaded before it is looked at");
         if (_top.IsDamaged(chunk, chunk + 1))
         {
             (request.Error, byteLength) = (-Errno.IO, 0);
@@ -129,8 +136,8 @@ internal sealed class LayerStack
     }
 
     /// <summary>
-    /// Makes sure of room for what a request is going to change in its locked range: chunks that the top doesn't hold, and memory for what is then
-    /// known of them. Whatever could be missing is missing now, before anything has been written. 0 or a negative errno.
+    /// Makes sure of room for what a request is going to change in its locked range: chunks that the top doesn't hold, and memory for what
+    /// is then known of them. Whatever could be missing is missing now, before anything has been written. 0 or a negative errno.
     /// </summary>
     public int Reserve(BlockRequest request) => _top.Reserve(request);
 
@@ -141,7 +148,10 @@ internal sealed class LayerStack
             _top.GiveUp(request);
     }
 
-    /// <summary>Where a request with a reservation writes bytes of its range in <see cref="Data"/>, and how many lie together; a length as <see cref="Run"/>'s.</summary>
+    /// <summary>
+    /// Where a request with a reservation writes bytes of its range in <see cref="Data"/>, and how many lie together; a length as
+    /// <see cref="Run"/>'s.
+    /// </summary>
     public Place PlaceFor(BlockRequest request, long byteOffset, long byteEnd) => _top.Locate(request, byteOffset, byteEnd);
 
     /// <summary>The end of the chunks from one on that are recorded in one go.</summary>
@@ -149,7 +159,9 @@ internal sealed class LayerStack
         // mutation: map-page-set-in-pieces
         KnowsZeroes ? ChunkMap.EndOfPage(first, end) : end - first > RecordChunks ? first + RecordChunks : end;
 
-    /// <summary>What recording so many chunks costs, in units of a turn: a list has an entry for each chunk, a map a word for 32 of them.</summary>
+    /// <summary>
+    /// What recording so many chunks costs, in units of a turn: a list has an entry for each chunk, a map a word for 32 of them.
+    /// </summary>
     public int UnitsToRecord(long chunkCount) => (int)(KnowsZeroes ? chunkCount >> 5 : chunkCount);
 
     /// <summary>What it costs to find where bytes of the top lie: a list is asked for each chunk.</summary>
@@ -177,7 +189,9 @@ internal sealed class LayerStack
     /// <summary>A run of whole chunks reads as zeroes from now on.</summary>
     public void Zero(ChunkIndex first, ChunkIndex end) => _map.Set(first, end - first, ChunkState.Zero);
 
-    /// <summary>From the first to past the last chunk with data of the top's; what lies between them may be of any state. False when there is none.</summary>
+    /// <summary>
+    /// From the first to past the last chunk with data of the top's; what lies between them may be of any state. False when there is none.
+    /// </summary>
     /// <param name="first">The first chunk to look at.</param>
     /// <param name="end">Past the last one.</param>
     /// <param name="from">The first chunk with data.</param>

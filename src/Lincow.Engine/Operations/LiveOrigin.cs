@@ -7,8 +7,8 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>
-/// An origin that is itself served for writing, with snapshots of it (dm's snapshot-origin). Claimed first, then the snapshots' sessions are opened
-/// with <see cref="SessionOptions.OriginIsLive"/>, all on one loop, then the device is made.
+/// An origin that is itself served for writing, with snapshots of it (dm's snapshot-origin). Claimed first, then the snapshots' sessions
+/// are opened with <see cref="SessionOptions.OriginIsLive"/>, all on one loop, then the device is made.
 /// </summary>
 public sealed class LiveOrigin : IDisposable
 {
@@ -21,7 +21,10 @@ public sealed class LiveOrigin : IDisposable
 
     public OriginDevice? Device { get; private set; }
 
-    /// <summary>Opens the origin for writing while nobody else uses it, a block device or a loop device over it claimed. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// Opens the origin for writing while nobody else uses it, a block device or a loop device over it claimed. Throws
+    /// <see cref="LincowException"/>.
+    /// </summary>
     public static LiveOrigin Claim(string origin)
     {
         var path = StorePath.FullPath(origin, "origin");
@@ -31,7 +34,8 @@ public sealed class LiveOrigin : IDisposable
         {
             // Shared from here on, with its own snapshots; those of others see the other byte.
             if (!file.TryLock(OriginFile.LiveByte, exclusive: true) || !file.TryLock(OriginFile.LockByte, exclusive: false))
-                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that process first");
+                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that "
+                    + $"process first");
             if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
                 throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
             return new LiveOrigin(claim);
@@ -48,12 +52,13 @@ public sealed class LiveOrigin : IDisposable
     {
         _blob = new FileBlob(Origin, loop);
         var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
-        return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _blob, [.. snapshots.Select(snapshot => snapshot.Device)]);
+        return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _blob,
+            [.. snapshots.Select(snapshot => snapshot.Device)]);
     }
 
     /// <summary>
-    /// Ends it, on its loop, before the snapshots: waits for what is in flight, syncs, and has the snapshots remember what the origin is like from now on, which
-    /// they didn't know while it was written to. Throws <see cref="LincowException"/>.
+    /// Ends it, on its loop, before the snapshots: waits for what is in flight, syncs, and has the snapshots remember what the origin is
+    /// like from now on, which they didn't know while it was written to. Throws <see cref="LincowException"/>.
     /// </summary>
     public void Close(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
     {

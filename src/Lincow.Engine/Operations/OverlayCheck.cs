@@ -22,6 +22,8 @@ public static class OverlayCheck
     });
 
     /// <inheritdoc cref="Run"/>
-    public static Task<CheckReport> RunAsync(string overlay, string? map = null, bool repair = false, bool acceptMap = false, string? origin = null,
-        IProgress<OperationProgress>? progress = null, CancellationToken stop = default) => Operation.Start(() => Run(overlay, map, repair, acceptMap, origin, progress, stop), stop);
+    public static Task<CheckReport> RunAsync(string overlay, string? map = null, bool repair = false, bool acceptMap = false,
+        string? origin = null,
+        IProgress<OperationProgress>? progress = null, CancellationToken stop = default) =>
+            Operation.Start(() => Run(overlay, map, repair, acceptMap, origin, progress, stop), stop);
 }

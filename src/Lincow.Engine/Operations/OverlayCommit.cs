@@ -12,13 +12,14 @@ namespace Lincow.Operations;
 public sealed record CommitReport(string Overlay, string Origin, long Chunks, long Bytes);
 
 /// <summary>
-/// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch. So at any
-/// moment the device reads the same: what the overlay still holds comes from there, what it doesn't is in the origin. A commit that was cut off
-/// is begun again, and goes on where it was.
+/// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch.
+/// So at any moment the device reads the same: what the overlay still holds comes from there, what it doesn't is in the origin. A commit
+/// that was cut off is begun again, and goes on where it was.
 ///
-/// The order of things: overlay and origin are opened and recognised; the origin is claimed (<see cref="OriginClaim"/>); it is large enough, or can grow; only
-/// then the overlay records that a commit is under way (<see cref="UnfinishedCommit"/>) over an origin whose content isn't known meanwhile
-/// (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has changed nothing.
+/// The order of things: overlay and origin are opened and recognised; the origin is claimed (<see cref="OriginClaim"/>); it is large
+/// enough, or can grow; only then the overlay records that a commit is under way (<see cref="UnfinishedCommit"/>) over an origin whose
+/// content isn't known meanwhile (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has
+/// changed nothing.
 /// </summary>
 public static class OverlayCommit
 {
@@ -42,15 +43,20 @@ public static class OverlayCommit
         }
         catch (OperationCanceledException e)
         {
-            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
+            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is "
+                + $"in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
         }
     }
 
     /// <inheritdoc cref="Run(SessionOptions, IProgress{OperationProgress}?, CancellationToken)"/>
-    public static Task<CommitReport> RunAsync(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default) =>
+    public static Task<CommitReport> RunAsync(SessionOptions options, IProgress<OperationProgress>? progress = null,
+        CancellationToken stop = default) =>
         Operation.Start(() => Run(options, progress, stop), CancellationToken.None);
 
-    /// <summary>The overlay and its origin, looked at and recognised as by any reader; then the origin is opened for writing, alone, and the overlay marked as in use.</summary>
+    /// <summary>
+    /// The overlay and its origin, looked at and recognised as by any reader; then the origin is opened for writing, alone, and the overlay
+    /// marked as in use.
+    /// </summary>
     private static ICommitSource Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
     {
         var format = StoreFormats.Of(options.Overlay!, options.Map);
@@ -67,7 +73,8 @@ public static class OverlayCommit
         {
             var seen = StoreOrigin.Open(files, options);
             claim = origin = Claim(seen);
-            var target = new CommitTarget(seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular, files.DeviceBytesOver(seen, options.SizeBytes));
+            var target = new CommitTarget(seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular,
+                files.DeviceBytesOver(seen, options.SizeBytes));
             // mutation: commit-recorded-before-the-checks (2 lines)
             // mutation: store-commit-not-refused-in-time
             RequireReady(files.Path, origin.File, target.DeviceBytes, stop);
@@ -81,7 +88,8 @@ public static class OverlayCommit
         }
     }
 
-    internal static CommitReport Run(ICommitSource source, LinuxFile origin, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
+    internal static CommitReport Run(ICommitSource source, LinuxFile origin, IProgress<OperationProgress>? progress = null,
+        CancellationToken stop = default)
     {
         var runs = new List<CommitRun>();
         var buffer = new byte[CopyBytes];
@@ -117,11 +125,15 @@ public static class OverlayCommit
         return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }
 
-    /// <summary>What may still refuse a commit, before the overlay is written to in any way: opened for writing it remembers the origin that was named.</summary>
+    /// <summary>
+    /// What may still refuse a commit, before the overlay is written to in any way: opened for writing it remembers the origin that was
+    /// named.
+    /// </summary>
     private static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing was committed");
+            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing "
+                + $"was committed");
         RequireWanted(overlay, stop);
     }
 
@@ -163,7 +175,9 @@ public static class OverlayCommit
             if (run.SourceOffset < 0)
                 piece.Clear();
             else if (data.Read(piece, run.SourceOffset + done) < piece.Length)
-                throw new LincowException($"{data.Path}: ends within what it holds of device byte {run.ByteOffset + done}; run 'lincow check'") { IsDamage = true };
+                throw new LincowException($"{data.Path}: ends within what it holds of device byte {run.ByteOffset + done}; run "
+                    + $"'lincow check'")
+                { IsDamage = true };
             origin.Write(piece, run.ByteOffset + done);
             done += piece.Length;
         }

@@ -4,7 +4,9 @@ using Lincow.Stores;
 
 namespace Lincow.Operations;
 
-/// <summary>Makes overlays. What makes a file an overlay is written last, so a creation that is cut off leaves something that isn't one.</summary>
+/// <summary>
+/// Makes overlays. What makes a file an overlay is written last, so a creation that is cut off leaves something that isn't one.
+/// </summary>
 public static class OverlayCreator
 {
     /// <summary>Makes the overlay, and says what it is. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
@@ -40,10 +42,14 @@ public static class OverlayCreator
 
     /// <inheritdoc cref="Create"/>
     /// <param name="options">What it is to be.</param>
-    /// <param name="stop">Has it not begin. To make an overlay takes as long as to sync a few pages; with <see cref="CreateOptions.Preallocate"/> as the file system takes.</param>
-    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) => Operation.Start(() => Create(options), stop);
+    /// <param name="stop">Has it not begin. To make an overlay takes as long as to sync a few pages; with
+    /// <see cref="CreateOptions.Preallocate"/> as the file system takes.</param>
+    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) =>
+        Operation.Start(() => Create(options), stop);
 
-    /// <summary>Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of an overlay that is made there.</summary>
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of an overlay that is made there.
+    /// </summary>
     internal static void RequireFreeName(string path)
     {
         foreach (var format in StoreFormats.All)
@@ -80,7 +86,8 @@ public static class OverlayCreator
         var size = options.SizeBytes ?? origin.Identity.SizeBytes;
         DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : "--size");
         if (origin.Identity.SizeBytes > size)
-            throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give --size {(origin.Identity.SizeBytes + 511) / 512 * 512} or more, or leave --size out");
+            throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. "
+                + $"Give --size {(origin.Identity.SizeBytes + 511) / 512 * 512} or more, or leave --size out");
         return size;
     }
 
@@ -163,11 +170,13 @@ public static class OverlayCreator
         var head = new byte[StoreFormats.HeadBytes];
         var isBlank = file.Read(head, 0) == 0 || head.AsSpan().IndexOfAnyExcept((byte)0) < 0;
         if (StoreFormats.Any(head, file.Path, said => said.IsMarked))
-            throw new LincowException($"{file.Path}: is an overlay already. 'lincow reset' takes it back to its origin; --force makes it anew and loses what it holds");
+            throw new LincowException($"{file.Path}: is an overlay already. 'lincow reset' takes it back to its origin; --force makes it "
+                + $"anew and loses what it holds");
         if (file.Facts.Kind == FileKind.Regular && file.Facts.SizeBytes > 0)
             throw new LincowException($"{file.Path}: exists already. Give another path, or --force to replace it and lose what it holds");
         if (!isBlank)
-            throw new LincowException($"{file.Path}: the block device holds something (its first bytes are not zero). Give --force to overwrite it");
+            throw new LincowException($"{file.Path}: the block device holds something (its first bytes are not zero). Give --force to "
+                + $"overwrite it");
     }
 
     private static string Advice(int errno) => errno switch

@@ -22,7 +22,9 @@ public static class OverlayMap
 {
     private const int RangesAhead = 1024;
 
-    /// <summary>Calls back for each range in order. Works while the overlay is served, as of the last flush. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// Calls back for each range in order. Works while the overlay is served, as of the last flush. Throws <see cref="LincowException"/>.
+    /// </summary>
     /// <param name="options">The overlay, its map and its origin.</param>
     /// <param name="visit">Called on this thread.</param>
     /// <param name="stop">Ends it between two ranges.</param>
@@ -41,10 +43,14 @@ public static class OverlayMap
         }
     }
 
-    /// <summary>As <see cref="ForEach"/>, for who takes the ranges as they come. They are looked for no further ahead than <see cref="RangesAhead"/>.</summary>
+    /// <summary>
+    /// As <see cref="ForEach"/>, for who takes the ranges as they come. They are looked for no further ahead than
+    /// <see cref="RangesAhead"/>.
+    /// </summary>
     /// <param name="options">The overlay, its map and its origin.</param>
     /// <param name="stop">Ends it between two ranges.</param>
-    public static async IAsyncEnumerable<MapRange> ReadAsync(SessionOptions options, [EnumeratorCancellation] CancellationToken stop = default)
+    public static async IAsyncEnumerable<MapRange> ReadAsync(SessionOptions options,
+        [EnumeratorCancellation] CancellationToken stop = default)
     {
         var ranges = Channel.CreateBounded<MapRange>(new BoundedChannelOptions(RangesAhead) { SingleReader = true, SingleWriter = true });
         // Who stops reading ends the search, too.

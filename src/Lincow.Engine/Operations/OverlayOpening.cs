@@ -26,8 +26,8 @@ public sealed class OverlayOpening : IDisposable
     }
 
     /// <summary>
-    /// The file systems and block devices that its files lie on, "MAJOR:MINOR" each. Two overlays with the same places stand still together when
-    /// one of the places does; with others they must not wait for each other.
+    /// The file systems and block devices that its files lie on, "MAJOR:MINOR" each. Two overlays with the same places stand still together
+    /// when one of the places does; with others they must not wait for each other.
     /// </summary>
     public string Places { get; }
 
@@ -78,5 +78,6 @@ public sealed class OverlayOpening : IDisposable
             file.Dispose();
     }
 
-    private static string Place(FileFacts facts) => string.Create(CultureInfo.InvariantCulture, $"{facts.Device.Major}:{facts.Device.Minor}");
+    private static string Place(FileFacts facts) =>
+        string.Create(CultureInfo.InvariantCulture, $"{facts.Device.Major}:{facts.Device.Minor}");
 }

@@ -37,7 +37,8 @@ internal sealed unsafe class OverlayReader : IStoreDevice
     }
 
     /// <summary>Of a session that is open, which becomes the reader's, as does its loop.</summary>
-    public OverlayReader(OverlaySession session, IoLoop loop) => (Session, _loop, _buffer) = (session, loop, loop.Buffers.Rent(BufferBytes));
+    public OverlayReader(OverlaySession session, IoLoop loop) =>
+        (Session, _loop, _buffer) = (session, loop, loop.Buffers.Rent(BufferBytes));
 
     /// <summary>Over files that are open for writing, and an origin that isn't read; they are the reader's.</summary>
     /// <param name="files">The overlay.</param>
@@ -121,7 +122,8 @@ internal sealed unsafe class OverlayReader : IStoreDevice
 
     private BlockExtent[] Fetch(long byteOffset)
     {
-        (_request.Operation, _request.ByteOffset, _request.ExtentCount) = (BlockOperation.Extents, byteOffset, BufferBytes / Marshal.SizeOf<BlockExtent>());
+        (_request.Operation, _request.ByteOffset, _request.ExtentCount) = (BlockOperation.Extents, byteOffset,
+            BufferBytes / Marshal.SizeOf<BlockExtent>());
         // A window of map pages at a time keeps memory small on large devices.
         _request.ByteLength = Math.Min(Device.SizeBytes - byteOffset, ChunksAtOnce << Device.Geometry.ChunkShift);
         Run($"the map at device byte {byteOffset}");

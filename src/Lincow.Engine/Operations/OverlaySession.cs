@@ -30,7 +30,9 @@ public sealed class OverlaySession
 
     public CowDevice Device { get; }
 
-    /// <summary>A commit was cut off before. The device reads right, but the origin alone isn't whole until the commit has been run again.</summary>
+    /// <summary>
+    /// A commit was cut off before. The device reads right, but the origin alone isn't whole until the commit has been run again.
+    /// </summary>
     public bool IsCommitUnfinished => _store.IsCommitUnfinished;
 
     /// <summary>A name for exports and messages: the overlay's file name without its ending, or the origin's for a transient one.</summary>
@@ -49,7 +51,9 @@ public sealed class OverlaySession
     /// <summary>For a dm-snapshot store: what dmsetup status shows after the target's name. Null for a linear one.</summary>
     public string? DmStatus => _store.DmStatus;
 
-    /// <summary>For a persistent dm-snapshot store: how many areas its cache holds at most, and how often it had what was asked for.</summary>
+    /// <summary>
+    /// For a persistent dm-snapshot store: how many areas its cache holds at most, and how often it had what was asked for.
+    /// </summary>
     public (int Areas, long Hits, long Misses)? AreaCache => _store.AreaCache;
 
     /// <summary>For a snapshot of a live origin: remembers what the origin is like, now that nobody writes to it.</summary>
@@ -58,13 +62,17 @@ public sealed class OverlaySession
     /// <summary>Opens an overlay, or makes a transient one, on the loop's thread. Throws <see cref="LincowException"/>.</summary>
     public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
 
-    /// <summary>The part of <see cref="Open"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.</summary>
-    public static OverlayOpening Prepare(SessionOptions options) => Operation.Guard(() => options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options));
+    /// <summary>
+    /// The part of <see cref="Open"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.
+    /// </summary>
+    public static OverlayOpening Prepare(SessionOptions options) =>
+        Operation.Guard(() => options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options));
 
     /// <inheritdoc cref="Prepare"/>
     /// <param name="options">What is opened, and how.</param>
     /// <param name="stop">Has it not begin.</param>
-    public static Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) => Operation.Start(() => Prepare(options), stop);
+    public static Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) =>
+        Operation.Start(() => Prepare(options), stop);
 
     /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
     public void StartReclaiming() => _reclaimer?.Start();
@@ -73,8 +81,8 @@ public sealed class OverlaySession
     public bool IsResetting => _reset.IsRunning;
 
     /// <summary>
-    /// Takes the overlay back to its origin while it is served: new requests wait until those in flight have ended and the reset is on stable
-    /// storage. Calls back with null, or what went wrong. Space is given back in the background.
+    /// Takes the overlay back to its origin while it is served: new requests wait until those in flight have ended and the reset is on
+    /// stable storage. Calls back with null, or what went wrong. Space is given back in the background.
     /// </summary>
     /// <param name="done">Told on the loop's thread.</param>
     /// <param name="force">Also where a commit was cut off (<see cref="IsCommitUnfinished"/>).</param>
@@ -103,16 +111,22 @@ public sealed class OverlaySession
         });
     }
 
-    /// <summary>As <see cref="Reset"/>, from any thread but the loop's. Throws <see cref="LincowException"/> when it can't be, or hasn't been, done.</summary>
+    /// <summary>
+    /// As <see cref="Reset"/>, from any thread but the loop's. Throws <see cref="LincowException"/> when it can't be, or hasn't been, done.
+    /// </summary>
     /// <param name="force">Also where a commit was cut off (<see cref="IsCommitUnfinished"/>).</param>
     public Task ResetAsync(bool force = false) => OnLoop(done => Reset(done, force));
 
-    /// <summary>As <see cref="CloseWhenPossible"/>, from any thread but the loop's. Throws <see cref="LincowException"/>; the files are closed all the same.</summary>
+    /// <summary>
+    /// As <see cref="CloseWhenPossible"/>, from any thread but the loop's. Throws <see cref="LincowException"/>; the files are closed all
+    /// the same.
+    /// </summary>
     public Task CloseAsync() => OnLoop(CloseWhenPossible);
 
     /// <summary>
-    /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are cancelled, and in about a
-    /// second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to end.
+    /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are
+    /// cancelled, and in about a second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to
+    /// end.
     /// </summary>
     public void CancelReads() => _origin.CancelReads();
 
@@ -175,7 +189,8 @@ public sealed class OverlaySession
         // mutation: close-without-flush
         var result = new FlushWaiter().Await(Device, _loop);
         if (result < 0)
-            throw new LincowException($"{_store.Data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush before it may be lost");
+            throw new LincowException($"{_store.Data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush "
+                + $"before it may be lost");
     }
 
     private async Task OnLoop(Action<Action<LincowException?>> start)
@@ -210,7 +225,8 @@ public sealed class OverlaySession
     /// <summary>Builds the stack on files that are open.</summary>
     internal static OverlaySession Open(StoreFiles files, OriginFile origin, SessionOptions options, IoLoop loop)
     {
-        StoreOrigin.RequireAlignment(new Geometry(files.DeviceBytesOver(origin, options.SizeBytes), files.ChunkShift), files.DataFile, origin);
+        StoreOrigin.RequireAlignment(new Geometry(files.DeviceBytesOver(origin, options.SizeBytes), files.ChunkShift), files.DataFile,
+            origin);
         return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), loop);
     }
 
@@ -224,11 +240,14 @@ public sealed class OverlaySession
             var size = options.SizeBytes ?? origin.Identity.SizeBytes;
             DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : "--size");
             if (origin.Identity.SizeBytes > size)
-                throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. Give a larger --size, or leave it out");
+                throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have "
+                    + $"{size}. Give a larger --size, or leave it out");
             var geometry = new Geometry(size, DeviceSize.ChunkShift(options.ChunkBytes));
             var file = opened = format.OpenTransient(options.TransientData, geometry, options.Direct);
             StoreOrigin.RequireAlignment(geometry, file, origin);
-            return new OverlayOpening(loop => Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options, TransientName(origin), loop), origin, file, [file.Facts]);
+            return new OverlayOpening(loop =>
+                Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options, TransientName(origin), loop), origin,
+                    file, [file.Facts]);
         }
         catch
         {
@@ -251,7 +270,8 @@ public sealed class OverlaySession
         }
     }
 
-    private static string TransientName(OriginFile origin) => origin.Reference.IsNothing ? "zero" : Path.GetFileNameWithoutExtension(origin.Uri);
+    private static string TransientName(OriginFile origin) => origin.Reference.IsNothing ? "zero"
+        : Path.GetFileNameWithoutExtension(origin.Uri);
 
     private sealed class LaterClose(OverlaySession session, Action<LincowException?> closed) : IoCompletion
     {

@@ -6,9 +6,10 @@ using Lincow.Linux;
 namespace Lincow.Origins;
 
 /// <summary>
-/// Shows that the paths in an overlay, of its origin and of its data, were written by this user on this machine. An overlay from elsewhere can
-/// name any file; followed, that path would show the file to whoever uses the device. So a path is followed only under a mark: SipHash-2-4,
-/// a MAC for short messages (Aumasson and Bernstein, 2012), over the overlay's uuid and both paths, with a key that never leaves its file.
+/// Shows that the paths in an overlay, of its origin and of its data, were written by this user on this machine. An overlay from elsewhere
+/// can name any file; followed, that path would show the file to whoever uses the device. So a path is followed only under a mark:
+/// SipHash-2-4, a MAC for short messages (Aumasson and Bernstein, 2012), over the overlay's uuid and both paths, with a key that never
+/// leaves its file.
 ///
 /// The mark travels with the overlay, so copies and block devices need no ceremony here, and are strangers elsewhere.
 /// </summary>
@@ -31,7 +32,10 @@ internal static class HostMark
         return mark != 0 && TryReadKey(key, mayMake: false) && Compute(key, overlay, originUri, dataPath) == mark;
     }
 
-    /// <summary>Where the key lies: $XDG_STATE_HOME/lincow/key, without that variable /var/lib/lincow/key for root and ~/.local/state/lincow/key for others.</summary>
+    /// <summary>
+    /// Where the key lies: $XDG_STATE_HOME/lincow/key, without that variable /var/lib/lincow/key for root and ~/.local/state/lincow/key for
+    /// others.
+    /// </summary>
     public static string? KeyPath()
     {
         var state = Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } named && Path.IsPathRooted(named) ? named

@@ -5,8 +5,9 @@ using Lincow.Requests;
 namespace Lincow.Origins;
 
 /// <summary>
-/// What lies below the overlays: a file, a block device, a program's code or nothing. Opened read-only and never written. Its holes are found as
-/// requests come to them, some hundred at a time, without holding up the loop, and remembered, since the origin doesn't change while it is open.
+/// What lies below the overlays: a file, a block device, a program's code or nothing. Opened read-only and never written. Its holes are
+/// found as requests come to them, some hundred at a time, without holding up the loop, and remembered, since the origin doesn't change
+/// while it is open.
 /// </summary>
 public sealed class Origin : IDisposable
 {
@@ -66,7 +67,9 @@ public sealed class Origin : IDisposable
     /// <summary>Called when what a request waited for is known.</summary>
     internal Action<BlockRequest>? Resume { get; set; }
 
-    /// <summary>Whether the bytes from an offset on are a hole, and for how long, up to an end. False when the request has to wait for that.</summary>
+    /// <summary>
+    /// Whether the bytes from an offset on are a hole, and for how long, up to an end. False when the request has to wait for that.
+    /// </summary>
     internal bool TryRunAt(BlockRequest request, long byteOffset, long byteEnd, out bool isHole, out long byteLength)
     {
         (isHole, byteLength) = (true, byteEnd - byteOffset);
@@ -141,7 +144,8 @@ public sealed class Origin : IDisposable
         {
             var end = runs.EndOf(i);
             if (end < SizeBytes)
-                end = runs.IsData(i) ? Math.Min((end + AlignmentBytes - 1) / AlignmentBytes * AlignmentBytes, SizeBytes) : end / AlignmentBytes * AlignmentBytes;
+                end = runs.IsData(i) ? Math.Min((end + AlignmentBytes - 1) / AlignmentBytes * AlignmentBytes, SizeBytes)
+                    : end / AlignmentBytes * AlignmentBytes;
             if (end > whole.ByteEnd)
                 whole.TryAdd(end, runs.IsData(i));
         }

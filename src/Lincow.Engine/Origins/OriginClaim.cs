@@ -3,8 +3,8 @@ using Lincow.Linux;
 namespace Lincow.Origins;
 
 /// <summary>
-/// An origin that is open for writing, and that nobody else uses under any of its names: as it is, as the file behind loop devices, as a loop device over a
-/// file. Each name is claimed first and looked at then, so that nobody comes in between.
+/// An origin that is open for writing, and that nobody else uses under any of its names: as it is, as the file behind loop devices, as a
+/// loop device over a file. Each name is claimed first and looked at then, so that nobody comes in between.
 /// </summary>
 internal sealed class OriginClaim : IDisposable
 {
@@ -59,7 +59,8 @@ internal sealed class OriginClaim : IDisposable
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{seen.Uri}: the block device is in use (mounted, claimed, or served by another process). {because}; stop its user first", e);
+            throw new LincowException($"{seen.Uri}: the block device is in use (mounted, claimed, or served by another process). "
+                + $"{because}; stop its user first", e);
         }
         catch (LinuxException e)
         {
@@ -70,7 +71,8 @@ internal sealed class OriginClaim : IDisposable
     private void Lock(LinuxFile file, string shown)
     {
         if (!file.TryLock(OriginFile.LockByte, exclusive: true))
-            throw new LincowException($"{shown} is in use by {LockHolder.Find(file.Facts) ?? "another process"}. {_because}; stop that process first");
+            throw new LincowException($"{shown} is in use by {LockHolder.Find(file.Facts) ?? "another process"}. {_because}; stop that "
+                + $"process first");
     }
 
     private void HoldDevicesOver(FileFacts file, string? except = null)
@@ -94,7 +96,8 @@ internal sealed class OriginClaim : IDisposable
                 continue;
             }
             if (holders.Count > 0)
-                throw new LincowException($"{File.Path}: is the same as {device}, which is in use: {string.Join(", ", holders)}. {_because}; stop that first");
+                throw new LincowException($"{File.Path}: is the same as {device}, which is in use: {string.Join(", ", holders)}. "
+                    + $"{_because}; stop that first");
         }
     }
 
@@ -110,7 +113,9 @@ internal sealed class OriginClaim : IDisposable
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{File.Path}: lies in {behind.Path}, which is in use: {string.Join(", ", DeviceHolders.Of(behind.Path).DefaultIfEmpty(DeviceHolders.Unseen))}. {_because}; stop that first", e);
+            throw new LincowException($"{File.Path}: lies in {behind.Path}, which is in use: "
+                + $"{string.Join(", ", DeviceHolders.Of(behind.Path).DefaultIfEmpty(DeviceHolders.Unseen))}. {_because}; stop that first",
+                    e);
         }
         catch (LinuxException)
         {

@@ -6,7 +6,9 @@ namespace Lincow.Origins;
 /// <summary>An origin that is open. Opened read-only; a shared lock keeps overlays that are being written from serving as one.</summary>
 internal sealed class OriginFile : IDisposable
 {
-    /// <summary>The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.</summary>
+    /// <summary>
+    /// The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.
+    /// </summary>
     public const long LockByte = 0x4c494e434f57;
 
     /// <summary>The byte that a process holds exclusively while it serves the origin itself, for writing, with snapshots of it.</summary>
@@ -19,7 +21,8 @@ internal sealed class OriginFile : IDisposable
     {
     }
 
-    private OriginFile(OriginReference reference, OriginIdentity identity, LinuxFile? file) => (Reference, Identity, _file) = (reference, identity, file);
+    private OriginFile(OriginReference reference, OriginIdentity identity, LinuxFile? file) =>
+        (Reference, Identity, _file) = (reference, identity, file);
 
     private OriginFile(UserOrigin user)
     {
@@ -50,7 +53,8 @@ internal sealed class OriginFile : IDisposable
         if (reference.Text.Length == 0)
             throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
         if (reference.Kind == OriginReferenceKind.Remote)
-            throw new LincowException($"{reference}: origins of the kind '{reference.Scheme}' are not there yet. Give a file, a block device or zero:SIZE");
+            throw new LincowException($"{reference}: origins of the kind '{reference.Scheme}' are not there yet. Give a file, a block "
+                + $"device or zero:SIZE");
         var path = reference.Text;
         var file = OpenPath(path);
         try
@@ -63,9 +67,11 @@ internal sealed class OriginFile : IDisposable
                 file = file.Reopen(writable: false, direct: true);
             }
             if (!file.TryLock(LockByte, exclusive: false))
-                throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so it can't be an origin now. Stop that process first");
+                throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so "
+                    + $"it can't be an origin now. Stop that process first");
             if (!isLive && file.IsLockedElsewhere(LiveByte))
-                throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves it with snapshots of it. Serve this overlay there, too, or stop that process first");
+                throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves "
+                    + $"it with snapshots of it. Serve this overlay there, too, or stop that process first");
             refuse(file);
             return new OriginFile(reference, identity, file);
         }
@@ -80,9 +86,11 @@ internal sealed class OriginFile : IDisposable
     public static OriginFile Of(UserOrigin user) => new(user);
 
     /// <summary>The very same file or block device, for writing; a block device is claimed. Throws <see cref="LinuxException"/>.</summary>
-    public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file")).Reopen(writable: true, exclusiveDevice: true);
+    public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file"))
+        .Reopen(writable: true, exclusiveDevice: true);
 
-    public Origin OnLoop(IoLoop loop) => new(Uri, Identity, _user is not null ? new UserBlob(_user, loop) : _file is null ? null : new FileBlob(_file, loop));
+    public Origin OnLoop(IoLoop loop) =>
+        new(Uri, Identity, _user is not null ? new UserBlob(_user, loop) : _file is null ? null : new FileBlob(_file, loop));
 
     /// <summary>Reads it in place; beyond its end there are zeroes.</summary>
     public void Read(Span<byte> buffer, long byteOffset)

@@ -15,15 +15,16 @@ public enum OriginKind
 }
 
 /// <summary>
-/// What lets an overlay recognise its origin (docs/format.md, "Origin identity"): kind, size, modification time (files only: a device node's
-/// says nothing of its content) and a hash of samples of the content.
+/// What lets an overlay recognise its origin (docs/format.md, "Origin identity"): kind, size, modification time (files only: a device
+/// node's says nothing of its content) and a hash of samples of the content.
 /// </summary>
 /// <param name="Kind">File, block device, or nothing.</param>
 /// <param name="SizeBytes">Its length in bytes.</param>
 /// <param name="ModifiedSeconds">Modification time, seconds since 1970; 0 for a device.</param>
 /// <param name="ModifiedNanoseconds">The rest of the modification time.</param>
 /// <param name="SampleHash">XXH3-128 over up to 64 samples of 4096 bytes.</param>
-public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, long ModifiedSeconds, uint ModifiedNanoseconds, UInt128 SampleHash)
+public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, long ModifiedSeconds, uint ModifiedNanoseconds,
+    UInt128 SampleHash)
 {
     /// <summary>Its length in the superblock.</summary>
     internal const int EncodedBytes = 48;
@@ -36,7 +37,8 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
         var facts = file.ReadFacts();
         var isFile = facts.Kind == FileKind.Regular;
         return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes,
-            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0, HashSamples(facts.SizeBytes, (sample, offset) => file.Read(sample, offset)));
+            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0,
+                HashSamples(facts.SizeBytes, (sample, offset) => file.Read(sample, offset)));
     }
 
     /// <summary>Looks at what a program makes.</summary>
@@ -54,11 +56,12 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
     private delegate int SampleReader(Span<byte> sample, long byteOffset);
 
     /// <summary>
-    /// What is to be recorded while the origin is being written to: its content is not known then, only its size, which may be growing to another one
-    /// (kept where the modification time is otherwise).
+    /// What is to be recorded while the origin is being written to: its content is not known then, only its size, which may be growing to
+    /// another one (kept where the modification time is otherwise).
     /// </summary>
-    // mutation: commit-expects-the-origin-unchanged
-    internal static OriginIdentity Unsettled(OriginIdentity identity, long finalBytes) => new(identity.Kind, identity.SizeBytes, finalBytes, 0, 0);
+    // mutation: commit-expects-the-origin-unchanged (2 lines)
+    internal static OriginIdentity Unsettled(OriginIdentity identity, long finalBytes) =>
+        new(identity.Kind, identity.SizeBytes, finalBytes, 0, 0);
 
     private bool IsUnsettled => Kind != OriginKind.Zero && SampleHash == 0 && ModifiedNanoseconds == 0;
 
@@ -74,7 +77,8 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
         if (SampleHash != recorded.SampleHash)
             return "its content differs (sampled hash)";
         if ((ModifiedSeconds, ModifiedNanoseconds) != (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds))
-            return $"it was modified at {Time(this)}, and at {Time(recorded)} when the overlay was made; its size and sampled content are the same";
+            return $"it was modified at {Time(this)}, and at {Time(recorded)} when the overlay was made; its size and sampled content "
+                + $"are the same";
         return null;
     }
 
@@ -135,6 +139,7 @@ public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, lo
     };
 
     private static string Time(OriginIdentity identity) =>
-        DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(identity.ModifiedSeconds, 0, 253402300799)).ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)
+        DateTimeOffset.FromUnixTimeSeconds(Math.Clamp(identity.ModifiedSeconds, 0, 253402300799))
+            .ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture)
         + "." + identity.ModifiedNanoseconds.ToString("D9", CultureInfo.InvariantCulture) + " UTC";
 }

@@ -12,7 +12,8 @@ public enum BlockOperation
     WriteZeroes,
 
     /// <summary>
-    /// As <see cref="WriteZeroes"/>, so that trimmed data never comes back; but parts of chunks that the overlay doesn't hold stay as they are, the origin's.
+    /// As <see cref="WriteZeroes"/>, so that trimmed data never comes back; but parts of chunks that the overlay doesn't hold stay as they
+    /// are, the origin's.
     /// </summary>
     Discard,
     Flush,
@@ -65,7 +66,8 @@ public enum RunSource
 
 /// <summary>
 /// One operation on a device: a state machine that its owner allocates once and uses again and again. The owner fills in the public
-/// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit returns.
+/// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit
+/// returns.
 /// </summary>
 public abstract class BlockRequest
 {
@@ -79,8 +81,9 @@ public abstract class BlockRequest
     public long ByteLength { get; set; }
 
     /// <summary>
-    /// Data to write, room for data read, or room for extents; the device's until completion, and page-aligned for direct I/O. May be memory that
-    /// another process shares and changes at any time: the device reads each byte of it once, and touches it through <see cref="GuardedMemory"/> only.
+    /// Data to write, room for data read, or room for extents; the device's until completion, and page-aligned for direct I/O. May be
+    /// memory that another process shares and changes at any time: the device reads each byte of it once, and touches it through
+    /// <see cref="GuardedMemory"/> only.
     /// </summary>
     public nint Buffer { get; set; }
 
@@ -108,7 +111,8 @@ public abstract class BlockRequest
     internal int Error;
     internal long LockStart, LockEnd;
 
-    // The range locks' own (RangeLocks, RangeTree): what it holds or waits for, when it came, who waits for it, and its place among the others.
+    // The range locks' own (RangeLocks, RangeTree): what it holds or waits for, when it came, who waits for it, and its place among the
+    // others.
     internal long HeldStart, HeldEnd, MaxEnd, Arrival, LockOrder, MinOrder;
     internal RequestQueue LockWaiters;
     internal BlockRequest? TreeParent, TreeLeft, TreeRight;

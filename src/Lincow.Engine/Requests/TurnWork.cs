@@ -3,14 +3,14 @@ using Lincow.Blobs;
 namespace Lincow.Requests;
 
 /// <summary>
-/// How much a device does in one turn of its loop, so that a request over a million runs doesn't keep everybody else's from being answered. Work is
-/// counted in units of about a look-up in the map; a turn has so many. When they are used up, what is long waits in line for the next turn, the
-/// first in line first. A short request doesn't: it may do a little in any turn.
+/// How much a device does in one turn of its loop, so that a request over a million runs doesn't keep everybody else's from being answered.
+/// Work is counted in units of about a look-up in the map; a turn has so many. When they are used up, what is long waits in line for the
+/// next turn, the first in line first. A short request doesn't: it may do a little in any turn.
 ///
 ///     request --(its allowance is used up, and the turn's units too)--> line --next turn--> goes on, up to the next pause
 ///
-/// Invariant: whenever the units are used up, or somebody is in line, the next turn has been asked for; so what others left over because the turn was
-/// spent (waiters of range locks, of loads, of a reset) is looked at then.
+/// Invariant: whenever the units are used up, or somebody is in line, the next turn has been asked for; so what others left over because
+/// the turn was spent (waiters of range locks, of loads, of a reset) is looked at then.
 /// </summary>
 internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action goOn) : BlobOperation
 {
@@ -68,8 +68,8 @@ internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action g
     }
 
     /// <summary>
-    /// Whether a request that has done so much since it was resumed has to pause. If nothing of it is in flight, it waits in line; else it goes on when that has ended.
-    /// Asked before a step, never after it has been paid for: a step a turn is made at least.
+    /// Whether a request that has done so much since it was resumed has to pause. If nothing of it is in flight, it waits in line; else it
+    /// goes on when that has ended. Asked before a step, never after it has been paid for: a step a turn is made at least.
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="mark">The <see cref="Mark"/> of when it was resumed.</param>
@@ -84,7 +84,8 @@ internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action g
     }
 
     /// <summary>
-    /// A new turn. The first in line may use most of it, but not all: whoever waits for a range would never be looked at while anything long is in line.
+    /// A new turn. The first in line may use most of it, but not all: whoever waits for a range would never be looked at while anything
+    /// long is in line.
     /// </summary>
     public override void End(int result)
     {

@@ -3,12 +3,15 @@ using Lincow.Origins;
 
 namespace Lincow.Stores;
 
-/// <summary>Keeps what overlays still hold whose commit was cut off (<see cref="UnfinishedCommit"/>): it is not thrown away, nor carried to where nobody knows of it.</summary>
+/// <summary>
+/// Keeps what overlays still hold whose commit was cut off (<see cref="UnfinishedCommit"/>): it is not thrown away, nor carried to where
+/// nobody knows of it.
+/// </summary>
 internal static class CutCommit
 {
     /// <summary>
-    /// Throws <see cref="LincowException"/> when an origin isn't at the place that the overlay remembers. What it is like is not known while its commit is
-    /// unfinished, so any other of its kind and size, a backup for example, would be recognised by that.
+    /// Throws <see cref="LincowException"/> when an origin isn't at the place that the overlay remembers. What it is like is not known
+    /// while its commit is unfinished, so any other of its kind and size, a backup for example, would be recognised by that.
     /// </summary>
     /// <param name="overlay">The overlay, for the message.</param>
     /// <param name="origin">The origin that was named.</param>
@@ -18,19 +21,23 @@ internal static class CutCommit
         // mutation: cut-commit-goes-on-elsewhere
         if (origin.Uri != recorded)
         {
-            throw new LincowException($"{origin.Uri}: the commit of {overlay} to {recorded} was cut off, and what it had written is nowhere but in there. Name that one; "
+            throw new LincowException($"{origin.Uri}: the commit of {overlay} to {recorded} was cut off, and what it had written is "
+                + $"nowhere but in there. Name that one; "
                 + "or if it was moved here, add --accept-origin");
         }
     }
 
-    /// <summary>Throws <see cref="LincowException"/> when a file, which is to be overwritten, holds such an overlay or a half of one.</summary>
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when a file, which is to be overwritten, holds such an overlay or a half of one.
+    /// </summary>
     public static void RefuseToReplace(LinuxFile file)
     {
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice) || (!IsBegunIn(file) && !IsBegunInMetadataOf(file)))
             return;
-        // mutation: cut-commit-is-a-dead-end (2 lines)
+        // mutation: cut-commit-is-a-dead-end (3 lines)
         if (WhyShut(file.Path) is { } reason)
-            throw new LincowException($"{file.Path}: {UnfinishedCommit.Unfinished}, but the overlay can't be opened ({reason}). If that can't be mended, {Removal(file)}");
+            throw new LincowException($"{file.Path}: {UnfinishedCommit.Unfinished}, but the overlay can't be opened ({reason}). If that "
+                + $"can't be mended, {Removal(file)}");
         throw UnfinishedCommit.Refusal(file.Path);
     }
 
@@ -43,7 +50,8 @@ internal static class CutCommit
     {
         try
         {
-            StoreFormats.Of(path, null).Open(new SessionOptions { Overlay = path, AcceptMap = true, Rescue = true }, OverlayAccess.Peek).Dispose();
+            StoreFormats.Of(path, null).Open(new SessionOptions { Overlay = path, AcceptMap = true, Rescue = true }, OverlayAccess.Peek)
+                .Dispose();
             return null;
         }
         catch (Exception e) when (e is LincowException or LinuxException)

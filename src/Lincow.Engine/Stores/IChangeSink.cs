@@ -2,7 +2,9 @@ using Lincow.Linux;
 
 namespace Lincow.Stores;
 
-/// <summary>What is to be written. The file is open, locked, empty or to be overwritten, and bears another name until it is complete.</summary>
+/// <summary>
+/// What is to be written. The file is open, locked, empty or to be overwritten, and bears another name until it is complete.
+/// </summary>
 public sealed record ChangeSinkOptions
 {
     public required LinuxFile File { get; init; }

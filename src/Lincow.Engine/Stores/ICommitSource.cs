@@ -34,10 +34,15 @@ internal interface ICommitSource : IDisposable
     /// <summary>The next runs, in order; false when nothing is left. Throws before the first of them if the overlay is damaged.</summary>
     bool TryTake(List<CommitRun> runs);
 
-    /// <summary>The runs are on the origin's stable storage. On return the overlay doesn't hold them any more, on its own stable storage.</summary>
+    /// <summary>
+    /// The runs are on the origin's stable storage. On return the overlay doesn't hold them any more, on its own stable storage.
+    /// </summary>
     void Forget(List<CommitRun> runs);
 
-    /// <summary>From here on the origin is written to. On return the overlay says so, and that the origin's content isn't known, on its own stable storage.</summary>
+    /// <summary>
+    /// From here on the origin is written to. On return the overlay says so, and that the origin's content isn't known, on its own stable
+    /// storage.
+    /// </summary>
     void Begin();
 
     /// <summary>The origin has not been written to after all: the overlay says what it said before <see cref="Begin"/>.</summary>

@@ -4,9 +4,10 @@ using Lincow.Origins;
 namespace Lincow.Stores;
 
 /// <summary>
-/// A way in which overlays keep their chunks. Everything that differs between stores is behind this interface, the classes that it gives out (<see cref="StoreFiles"/>,
-/// <see cref="OpenStore"/>, <see cref="IStorePlan"/>, <see cref="IChangeSink"/>, <see cref="ICommitSource"/>) and <see cref="Layers.ExceptionStore"/>. To add one is a folder
-/// beside this file and a line in <see cref="StoreFormats"/>.
+/// A way in which overlays keep their chunks. Everything that differs between stores is behind this interface, the classes that it gives
+/// out (<see cref="StoreFiles"/>,
+/// <see cref="OpenStore"/>, <see cref="IStorePlan"/>, <see cref="IChangeSink"/>, <see cref="ICommitSource"/>) and
+/// <see cref="Layers.ExceptionStore"/>. To add one is a folder beside this file and a line in <see cref="StoreFormats"/>.
 /// </summary>
 internal interface IStoreFormat
 {
@@ -16,22 +17,31 @@ internal interface IStoreFormat
     /// <summary>Extended attributes that it keeps with its files; they go when a file is overwritten.</summary>
     IReadOnlyList<string> Attributes { get; }
 
-    /// <summary>Whether damage shows only when the whole device is looked at. A commit looks first then, so that it is refused before anything is written.</summary>
+    /// <summary>
+    /// Whether damage shows only when the whole device is looked at. A commit looks first then, so that it is refused before anything is
+    /// written.
+    /// </summary>
     bool ShowsDamageWhenRead { get; }
 
     /// <summary>
-    /// Whether a file belongs to a store of this kind for what is noted with it or lies beside it, whatever its content: a file with data alone has the guest's
-    /// content, which must not decide what the file is taken for.
+    /// Whether a file belongs to a store of this kind for what is noted with it or lies beside it, whatever its content: a file with data
+    /// alone has the guest's content, which must not decide what the file is taken for.
     /// </summary>
     bool IsPartOf(LinuxFile file);
 
     /// <summary>Whether a file begins as a store of this kind does.</summary>
     bool HasMagic(ReadOnlySpan<byte> head);
 
-    /// <summary>Whether a file that begins as nothing known is a store of this kind nevertheless: a part of its head is lost, or is being written anew.</summary>
+    /// <summary>
+    /// Whether a file that begins as nothing known is a store of this kind nevertheless: a part of its head is lost, or is being written
+    /// anew.
+    /// </summary>
     bool HasRemains(ReadOnlySpan<byte> head);
 
-    /// <summary>What a file's first <see cref="StoreFormats.HeadBytes"/> say (fewer where the file is shorter). Throws <see cref="LincowException"/> for a version to come.</summary>
+    /// <summary>
+    /// What a file's first <see cref="StoreFormats.HeadBytes"/> say (fewer where the file is shorter). Throws <see cref="LincowException"/>
+    /// for a version to come.
+    /// </summary>
     StoreHead ReadHead(ReadOnlySpan<byte> head, string path);
 
     /// <summary>The file with the metadata of the store whose data a file is; null when it is none's, or holds its own.</summary>
@@ -60,7 +70,10 @@ internal interface IStoreFormat
     /// <summary>Builds a store that is forgotten at exit, on the loop's thread.</summary>
     OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop);
 
-    /// <summary>Throws <see cref="LincowException"/> when a file can't be converted from: it isn't whole, or is used in a way that its locks don't show.</summary>
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when a file can't be converted from: it isn't whole, or is used in a way that its locks don't
+    /// show.
+    /// </summary>
     void RequireConvertible(string path);
 
     /// <summary>Writes a new store from one end of the device to the other.</summary>

@@ -22,7 +22,9 @@ internal abstract class OpenStore(ExceptionStore exceptions, IBlob data) : IDisp
     /// <summary>What dmsetup status would show after the target's name, for stores that the kernel has.</summary>
     public virtual string? DmStatus => null;
 
-    /// <summary>How many pieces of its metadata it keeps in memory at most, and how often what was asked for was there; null where all of it is.</summary>
+    /// <summary>
+    /// How many pieces of its metadata it keeps in memory at most, and how often what was asked for was there; null where all of it is.
+    /// </summary>
     public virtual (int Areas, long Hits, long Misses)? AreaCache => null;
 
     /// <summary>An earlier reset left space behind that hasn't been given back.</summary>
@@ -35,8 +37,8 @@ internal abstract class OpenStore(ExceptionStore exceptions, IBlob data) : IDisp
     public abstract string? WhyNoReset { get; }
 
     /// <summary>
-    /// Empties it, on stable storage, when no request is in flight and no flush round is running. Throws, and fails the device, when it isn't known whether that has
-    /// happened.
+    /// Empties it, on stable storage, when no request is in flight and no flush round is running. Throws, and fails the device, when it
+    /// isn't known whether that has happened.
     /// </summary>
     public abstract void Restart();
 

@@ -42,7 +42,8 @@ internal abstract class StoreFiles : IDisposable
     public abstract long DeviceBytesOver(OriginFile origin, long? wanted);
 
     /// <summary>
-    /// Builds the store on the loop's thread; for a writer it is marked as in use, and mended where a cut left something, before anything else is written. Throws
+    /// Builds the store on the loop's thread; for a writer it is marked as in use, and mended where a cut left something, before anything
+    /// else is written. Throws
     /// <see cref="LincowException"/>.
     /// </summary>
     public abstract OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop);
@@ -62,13 +63,17 @@ internal abstract class StoreFiles : IDisposable
     /// <param name="loop">What waits for the disk.</param>
     public abstract bool Reset(IoLoop loop);
 
-    /// <summary>Begins, or goes on with, carrying what it holds into its origin. The files are the source's from here on, unless it throws.</summary>
+    /// <summary>
+    /// Begins, or goes on with, carrying what it holds into its origin. The files are the source's from here on, unless it throws.
+    /// </summary>
     /// <param name="target">The origin.</param>
-    /// <param name="open">Opens a device over this store and an origin that isn't read, for a store whose chunks are forgotten by ordinary flushes.</param>
+    /// <param name="open">Opens a device over this store and an origin that isn't read, for a store whose chunks are forgotten by ordinary
+    /// flushes.</param>
     public abstract ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open);
 
     /// <summary>"process 12 (lincow)" when it is open for writing elsewhere; null when it is free.</summary>
-    public string? Writer() => MetadataFile.IsLockedElsewhere(OriginFile.LockByte) ? LockHolder.Find(MetadataFile.Facts) ?? "another process" : null;
+    public string? Writer() => MetadataFile.IsLockedElsewhere(OriginFile.LockByte)
+        ? LockHolder.Find(MetadataFile.Facts) ?? "another process" : null;
 
     public abstract void Dispose();
 

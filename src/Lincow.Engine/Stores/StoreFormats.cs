@@ -17,7 +17,10 @@ internal static class StoreFormats
     public static IStoreFormat Named(string name) => All.FirstOrDefault(format => format.Traits.Name == name)
         ?? throw new LincowException($"the store '{name}' is unknown; use {string.Join(" or ", All.Select(format => format.Traits.Name))}");
 
-    /// <summary>The store that an overlay has; for what isn't one the default, whose opening says what is missing. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// The store that an overlay has; for what isn't one the default, whose opening says what is missing. Throws
+    /// <see cref="LincowException"/>.
+    /// </summary>
     /// <param name="overlay">The overlay, as the user named it.</param>
     /// <param name="map">Its separate map, if it is named.</param>
     public static IStoreFormat Of(string overlay, string? map)
@@ -35,8 +38,9 @@ internal static class StoreFormats
     }
 
     /// <summary>
-    /// The store that a file is one of, or a part of; null when it is none's. What lies beside a file counts before its content, which may be the guest's; its first
-    /// bytes count before the rest, which may be the guest's in another store; and the default's remains, which lie furthest from the start, come last.
+    /// The store that a file is one of, or a part of; null when it is none's. What lies beside a file counts before its content, which may
+    /// be the guest's; its first bytes count before the rest, which may be the guest's in another store; and the default's remains, which
+    /// lie furthest from the start, come last.
     /// </summary>
     /// <param name="file">A regular file or block device.</param>
     /// <param name="head">Its first bytes, as many of <see cref="HeadBytes"/> as it has.</param>

@@ -8,19 +8,25 @@ namespace Lincow.Stores;
 internal static class StoreOrigin
 {
     /// <summary>The origin that a program gives, or else the one of that name. Throws <see cref="LincowException"/>.</summary>
-    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null ? Open(uri, direct, isLive) : OriginFile.Of(user);
+    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null
+        ? Open(uri, direct, isLive) : OriginFile.Of(user);
 
     /// <summary>Any origin by its name. Throws <see cref="LincowException"/> with a sentence for everything that can't be one.</summary>
     /// <param name="uri">A path, or zero:SIZE.</param>
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
-    public static OriginFile Open(string uri, bool direct = false, bool isLive = false) => OriginFile.Open(OriginReference.Parse(uri), RefuseStores, direct, isLive);
+    public static OriginFile Open(string uri, bool direct = false, bool isLive = false) =>
+        OriginFile.Open(OriginReference.Parse(uri), RefuseStores, direct, isLive);
 
     /// <summary>A transient overlay's.</summary>
     public static OriginFile OpenTransient(SessionOptions options) =>
-        Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
+        Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
+            ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
 
-    /// <summary>The origin that the user names, or that a store remembers and this user wrote down. Throws <see cref="LincowException"/> when it isn't the right one.</summary>
+    /// <summary>
+    /// The origin that the user names, or that a store remembers and this user wrote down. Throws <see cref="LincowException"/> when it
+    /// isn't the right one.
+    /// </summary>
     public static OriginFile Open(StoreFiles store, SessionOptions options)
     {
         var isNamed = options is not { Origin: null, UserOrigin: null };
@@ -30,7 +36,8 @@ internal static class StoreOrigin
         // mutation: foreign-origin-followed
         if (!isNamed && store.Origin is { IsOwn: false, Uri: var named } && !OriginReference.Parse(named).IsNothing)
         {
-            throw new LincowException($"{store.Path}: names {named} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name any file. "
+            throw new LincowException($"{store.Path}: names {named} as its origin, but this user didn't make it on this machine, and an "
+                + $"overlay from elsewhere could name any file. "
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
         var origin = Open(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive);
@@ -53,7 +60,9 @@ internal static class StoreOrigin
         }
     }
 
-    /// <summary>The device's size in bytes, as a store remembers it, or else that of an origin which the user names; null when neither is there.</summary>
+    /// <summary>
+    /// The device's size in bytes, as a store remembers it, or else that of an origin which the user names; null when neither is there.
+    /// </summary>
     public static long? DeviceBytes(StoreFiles store, string? origin)
     {
         if (store.DeviceBytes is not null || origin is null)
@@ -62,14 +71,17 @@ internal static class StoreOrigin
         return file.Identity.SizeBytes;
     }
 
-    /// <summary>Throws <see cref="LincowException"/> when direct I/O on an overlay or its origin needs larger units than the device has.</summary>
+    /// <summary>
+    /// Throws <see cref="LincowException"/> when direct I/O on an overlay or its origin needs larger units than the device has.
+    /// </summary>
     public static void RequireAlignment(Geometry geometry, LinuxFile data, OriginFile origin)
     {
         if (!data.IsDirect)
             return;
         var block = Math.Max(data.LogicalBlockBytes, origin.AlignmentBytes);
         if (geometry.ChunkBytes < block || geometry.DeviceBytes % block != 0)
-            throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a multiple of it. Use --cache writeback");
+            throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a "
+                + $"multiple of it. Use --cache writeback");
     }
 
     private static void RequireRecognised(StoreFiles store, OriginFile origin, OriginRecord recorded)
@@ -90,6 +102,7 @@ internal static class StoreOrigin
         var bytes = file.Read(head.Span, 0);
         // mutation: overlay-as-origin-without-cache
         if (StoreFormats.Any(head.Span[..bytes], file.Path, said => said.IsSound))
-            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
+            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its "
+                + $"device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
     }
 }

@@ -46,18 +46,26 @@ internal static class StorePath
         var isWriter = access == OverlayAccess.Write;
         using var look = Open(path);
         var file = LockHolder.Outlast(() => TryReopen(look, isWriter, direct), () => null, out _)
-            ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");
+            ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its "
+                + $"user first");
         opened?.Add(file);
-        if (access != OverlayAccess.Peek && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts), out var holder) is null)
+        if (access != OverlayAccess.Peek
+            && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts),
+                out var holder) is null)
         {
             if (opened is null)
                 file.Dispose();
-            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop that process first") { IsInUse = true };
+            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop "
+                + $"that process first")
+            { IsInUse = true };
         }
         return file;
     }
 
-    /// <summary>Opens the very file that was looked at, in another way; a block device exclusively if so wanted. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>
+    /// Opens the very file that was looked at, in another way; a block device exclusively if so wanted. Throws
+    /// <see cref="LincowException"/>.
+    /// </summary>
     public static LinuxFile ReopenSeen(LinuxFile look, bool writable, bool direct, bool exclusive)
     {
         try
@@ -80,7 +88,8 @@ internal static class StorePath
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Take it out of use first: 'dmsetup ls' shows who has it", e);
+            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Take it out of "
+                + $"use first: 'dmsetup ls' shows who has it", e);
         }
         catch (LinuxException e)
         {
@@ -90,7 +99,8 @@ internal static class StorePath
         if (!file.IsLockedElsewhere(0) && !file.IsLockedElsewhere(OriginFile.LockByte))
             return file;
         file.Dispose();
-        throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}. Stop it first, so that what is read is one state");
+        throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}. Stop it first, so that what "
+            + $"is read is one state");
     }
 
     // A block device has one writer, known to the kernel.

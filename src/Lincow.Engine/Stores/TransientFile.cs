@@ -3,7 +3,9 @@ using Lincow.Origins;
 
 namespace Lincow.Stores;
 
-/// <summary>The data of a transient overlay: a file without a name, so that nothing is left behind even by kill -9, or a block device.</summary>
+/// <summary>
+/// The data of a transient overlay: a file without a name, so that nothing is left behind even by kill -9, or a block device.
+/// </summary>
 internal static class TransientFile
 {
     public static LinuxFile Open(string? place, long sizeBytes, bool direct)
@@ -27,11 +29,14 @@ internal static class TransientFile
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room with --overlay", e);
+            throw new LincowException($"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room "
+                + $"with --overlay", e);
         }
     }
 
-    /// <summary>As <see cref="Open"/>, for a store that may be smaller than the device: an existing file or device of any size is used as it is.</summary>
+    /// <summary>
+    /// As <see cref="Open"/>, for a store that may be smaller than the device: an existing file or device of any size is used as it is.
+    /// </summary>
     public static LinuxFile OpenStore(string? place, long sizeBytes, bool direct)
     {
         var path = Path.GetFullPath(place ?? DefaultDirectory());
@@ -61,7 +66,8 @@ internal static class TransientFile
         }
         using var look = LinuxFile.Open(path, writable: false);
         if (look.Facts.Kind != FileKind.BlockDevice)
-            throw new LincowException($"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block device or a path where nothing is");
+            throw new LincowException($"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block "
+                + $"device or a path where nothing is");
         return Free(look.Reopen(writable: true, direct, exclusiveDevice: true));
     }
 
@@ -80,5 +86,6 @@ internal static class TransientFile
         }
     }
 
-    private static string DefaultDirectory() => Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } directory ? directory : "/var/tmp";
+    private static string DefaultDirectory() => Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } directory ? directory
+        : "/var/tmp";
 }

@@ -4,8 +4,8 @@ using Lincow.Serving.Control;
 namespace Lincow.Serving.Attach;
 
 /// <summary>
-/// What ways through a driver that asks this process directly have in common. The driver keeps a device whose server has died, under the identity
-/// that the device was given, and lets another server take it over.
+/// What ways through a driver that asks this process directly have in common. The driver keeps a device whose server has died, under the
+/// identity that the device was given, and lets another server take it over.
 /// </summary>
 internal abstract class DriverAttachWay : IAttachWay
 {

@@ -4,8 +4,8 @@ using Lincow.Serving.Control;
 namespace Lincow.Serving.Attach;
 
 /// <summary>
-/// A device whose driver asks this process directly: what NBD and ublk have in common. The order of things: record, server, device, link; detaching
-/// goes back the same way. The device outlives a server that dies, and a server that is started anew takes it over.
+/// A device whose driver asks this process directly: what NBD and ublk have in common. The order of things: record, server, device, link;
+/// detaching goes back the same way. The device outlives a server that dies, and a server that is started anew takes it over.
 /// </summary>
 internal abstract class DriverAttachment(AttachTarget target) : IAttachment
 {
@@ -27,7 +27,8 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         // What waits in the device was asked of one as it was: of another, it would fail.
         // mutation: taken-over-as-another-device
         if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly))
-            throw new LincowException($"{left.Device}: waits for its server, but had another size or was {(left.ReadOnly ? "" : "not ")}read-only. Attach it as it was, or take it away with 'lincow detach --stale' first");
+            throw new LincowException($"{left.Device}: waits for its server, but had another size or was "
+                + $"{(left.ReadOnly ? "" : "not ")}read-only. Attach it as it was, or take it away with 'lincow detach --stale' first");
         target.Device.OutlivesServer = target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });

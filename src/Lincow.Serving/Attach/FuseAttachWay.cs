@@ -5,8 +5,8 @@ using Lincow.Serving.Frontends.Fuse;
 namespace Lincow.Serving.Attach;
 
 /// <summary>
-/// Attaches by FUSE: a file in the run directory whose content is the device, and for root a loop device with direct I/O over it, with a link in
-/// /dev/lincow.
+/// Attaches by FUSE: a file in the run directory whose content is the device, and for root a loop device with direct I/O over it, with a
+/// link in /dev/lincow.
 /// </summary>
 internal sealed class FuseAttachWay : IAttachWay
 {
@@ -60,7 +60,9 @@ internal sealed class FuseAttachWay : IAttachWay
     }
 }
 
-/// <summary>A device attached by FUSE. The order of things: file, mount, server, loop device, link; detaching goes back the same way.</summary>
+/// <summary>
+/// A device attached by FUSE. The order of things: file, mount, server, loop device, link; detaching goes back the same way.
+/// </summary>
 internal sealed class FuseAttachment(AttachTarget target) : IAttachment
 {
     private readonly ServerEnd _server = new(target);

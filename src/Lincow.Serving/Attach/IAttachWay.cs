@@ -11,10 +11,12 @@ namespace Lincow.Serving.Attach;
 /// <param name="Source">What it is made of, for mount tables: a path.</param>
 /// <param name="CanResume">Whether another server can go on with it, should this one die: not if its content dies too.</param>
 /// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
-/// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a crash.</param>
+/// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a
+/// crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
-public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions, Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
+public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions,
+    Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
 public interface IAttachWay
@@ -28,7 +30,9 @@ public interface IAttachWay
     /// <summary>Attaches. On failure nothing is left behind. Throws <see cref="LincowException"/>.</summary>
     IAttachment Attach(AttachTarget target);
 
-    /// <summary>Whether a device that a server left behind when it died waits for another one, with whatever is asked of it meanwhile.</summary>
+    /// <summary>
+    /// Whether a device that a server left behind when it died waits for another one, with whatever is asked of it meanwhile.
+    /// </summary>
     bool IsWaiting(ExportRecord export);
 
     /// <summary>Serves such a device from here on; whoever holds it has noticed nothing. Throws <see cref="LincowException"/>.</summary>
@@ -54,8 +58,8 @@ public interface IAttachment
     int OpenCount { get; }
 
     /// <summary>
-    /// Goes on with detaching, and returns true when nothing of it is left. Otherwise says who holds it, or nothing when the kernel only needs a
-    /// moment; to be tried again.
+    /// Goes on with detaching, and returns true when nothing of it is left. Otherwise says who holds it, or nothing when the kernel only
+    /// needs a moment; to be tried again.
     /// </summary>
     bool TryDetach(out List<string> holders);
 }
@@ -75,7 +79,8 @@ public static class AttachWays
         remark = null;
         if (name != Automatic)
         {
-            var way = Find(name) ?? throw new LincowException($"--via {name}: there is no such way; there are {string.Join(", ", All.Select(way => way.Name))}");
+            var way = Find(name) ?? throw new LincowException($"--via {name}: there is no such way; there are "
+                + $"{string.Join(", ", All.Select(way => way.Name))}");
             return way.WhyNot() is { } reason ? throw new LincowException($"--via {name}: {reason}") : way;
         }
         var reasons = new List<string>();

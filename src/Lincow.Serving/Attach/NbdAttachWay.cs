@@ -25,16 +25,20 @@ internal sealed class NbdAttachWay : DriverAttachWay
 }
 
 /// <summary>
-/// A device attached by NBD, over one connection: a queue of 128 requests in the kernel. With more than one the kernel takes a request that lasts longer
-/// than its timer for a broken connection, closes that, and asks again on another (nbd_xmit_timeout in drivers/block/nbd.c): a disk that stands still
-/// for some seconds would end one connection after the other, and then the device. Of a single connection it only looks whether it is still the same.
+/// A device attached by NBD, over one connection: a queue of 128 requests in the kernel. With more than one the kernel takes a request that
+/// lasts longer than its timer for a broken connection, closes that, and asks again on another (nbd_xmit_timeout in drivers/block/nbd.c): a
+/// disk that stands still for some seconds would end one connection after the other, and then the device. Of a single connection it only
+/// looks whether it is still the same.
 /// </summary>
 internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(target)
 {
     /// <summary>How long requests wait for a server that died before they fail.</summary>
     private const ulong PatienceSeconds = 600;
 
-    /// <summary>How long requests of a transient overlay wait for their answer: nobody takes its server's place, and a disk may stand still for a while.</summary>
+    /// <summary>
+    /// How long requests of a transient overlay wait for their answer: nobody takes its server's place, and a disk may stand still for a
+    /// while.
+    /// </summary>
     private const ulong TransientPatienceSeconds = 120;
 
     /// <summary>After kill -9 the kernel ends the old server's sockets in the background.</summary>
@@ -55,14 +59,16 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         {
             try
             {
-                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, NbdTerms.TransmissionFlags(_terms.Export, structuredReplies: false),
+                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes,
+                    NbdTerms.TransmissionFlags(_terms.Export, structuredReplies: false),
                     Target.CanResume ? PatienceSeconds : TransientPatienceSeconds, Target.CanResume, identity);
             }
             finally
             {
                 Close(pairs);
             }
-            // Partitions are looked for when it is opened first: not by somebody who looks at it after a crash, and would wait for a server.
+            // Partitions are looked for when it is opened first: not by somebody who looks at it after a crash, and would wait for a
+            // server.
             LinuxFile.Open(device, writable: false).Dispose();
             return device;
         }

@@ -1,6 +1,8 @@
 namespace Lincow.Serving.Attach;
 
-/// <summary>The end of an attachment's server: who detaches waits for it, and if nobody does, the device ended by itself and its target is told.</summary>
+/// <summary>
+/// The end of an attachment's server: who detaches waits for it, and if nobody does, the device ended by itself and its target is told.
+/// </summary>
 internal sealed class ServerEnd(AttachTarget target)
 {
     private readonly ManualResetEventSlim _ended = new(initialState: true);

@@ -17,7 +17,8 @@ internal sealed class UblkAttachWay : DriverAttachWay
 
     protected override string NewIdentity() => Convert.ToHexString(RandomNumberGenerator.GetBytes(sizeof(ulong)));
 
-    protected override bool IsWaiting(string device, string identity) => UblkBlockDevice.Find(UblkAttachment.Number(identity)) == (device, true);
+    protected override bool IsWaiting(string device, string identity) =>
+        UblkBlockDevice.Find(UblkAttachment.Number(identity)) == (device, true);
 
     protected override string? Find(string identity) => UblkBlockDevice.Find(UblkAttachment.Number(identity))?.Device;
 
@@ -41,7 +42,8 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
         var device = Target.Device;
         // As for discards everywhere else: less than a page isn't worth a request.
         var grain = (int)Math.Clamp(device.Geometry.ChunkBytes, 4096, 1 << 20);
-        var block = UblkBlockDevice.Add(new UblkShape(device.SizeBytes, grain, device.MaxZeroBytes, device.CanDiscard, device.IsReadOnly, Target.CanResume), Number(identity));
+        var block = UblkBlockDevice.Add(new UblkShape(device.SizeBytes, grain, device.MaxZeroBytes, device.CanDiscard, device.IsReadOnly,
+            Target.CanResume), Number(identity));
         Serve(block);
         try
         {

@@ -28,7 +28,8 @@ public sealed class Qcow2Format : IChangeFormat
         if (cluster is < MinCluster or > MaxCluster || !System.Numerics.BitOperations.IsPow2(cluster))
             throw new LincowException($"--chunk {cluster}: clusters of qcow2 are a power of two from 512 bytes to 2 MiB");
         return Fits(cluster, deviceBytes) ? (int)cluster
-            : throw new LincowException($"--chunk {cluster}: a qcow2 file with such clusters can't hold a device of {deviceBytes} bytes. {(cluster < MaxCluster ? "Use larger ones" : "Convert to linear")}");
+            : throw new LincowException($"--chunk {cluster}: a qcow2 file with such clusters can't hold a device of {deviceBytes} bytes. "
+                + $"{(cluster < MaxCluster ? "Use larger ones" : "Convert to linear")}");
     }
 
     public IChangeSink Create(ChangeSinkOptions options) => new Qcow2Sink(options);
@@ -59,7 +60,8 @@ internal sealed class Qcow2Source : IChangeSource
         if (_server.Client.SizeBytes == DeviceBytes)
             return;
         _server.Dispose();
-        throw new LincowException($"{_path}: qemu-nbd serves {_server.Client.SizeBytes} bytes of it, and its header says {_header.SizeBytes}. Run 'qemu-img check' on it");
+        throw new LincowException($"{_path}: qemu-nbd serves {_server.Client.SizeBytes} bytes of it, and its header says "
+            + $"{_header.SizeBytes}. Run 'qemu-img check' on it");
     }
 
     public long DeviceBytes { get; }
@@ -84,7 +86,8 @@ internal sealed class Qcow2Source : IChangeSource
                 throw new LincowException($"{_path}: this qemu-img doesn't say which ranges are present. Use version 6.1 or newer");
             var (start, length) = (range.GetProperty("start").GetInt64(), range.GetProperty("length").GetInt64());
             if (isPresent.GetBoolean() && start < DeviceBytes)
-                yield return new ChangedRange(start, Math.Min(length, DeviceBytes - start), range.GetProperty("zero").GetBoolean() && !range.GetProperty("data").GetBoolean());
+                yield return new ChangedRange(start, Math.Min(length, DeviceBytes - start), range.GetProperty("zero").GetBoolean()
+                    && !range.GetProperty("data").GetBoolean());
         }
     }
 
@@ -101,14 +104,16 @@ internal sealed class Qcow2Source : IChangeSource
         if (chosen is null && _header.BackingFile is null)
             return OriginReference.Nothing(DeviceBytes).Text;
         if (chosen is null && _header.BackingFormat is { } format and not "raw")
-            throw new LincowException($"{_path}: its backing file {_header.BackingFile} is an image of the format {format}, and an origin is raw. Write that one as raw first (qemu-img convert -O raw), and give the result with --origin");
+            throw new LincowException($"{_path}: its backing file {_header.BackingFile} is an image of the format {format}, and an origin "
+                + $"is raw. Write that one as raw first (qemu-img convert -O raw), and give the result with --origin");
         var origin = Path.GetFullPath(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
         if (!File.Exists(origin))
             throw new LincowException($"{origin}: the origin does not exist. If it was moved, give its new place with --origin");
         using var file = LinuxFile.Open(origin, writable: false);
         var head = new byte[4];
         if (file.Read(head, 0) == head.Length && Qcow2Header.HasMagic(head))
-            throw new LincowException($"{origin}: is itself qcow2, and an origin is raw. Write it as raw first (qemu-img convert -O raw), and give the result with --origin");
+            throw new LincowException($"{origin}: is itself qcow2, and an origin is raw. Write it as raw first (qemu-img convert -O raw), "
+                + $"and give the result with --origin");
         return origin;
     }
 }
@@ -127,7 +132,8 @@ internal sealed class Qcow2Sink : IChangeSink
             throw new LincowException($"{_file.Path}: qcow2 is written to regular files only. Give a path on a file system");
         var isOverNothing = OriginReference.Parse(options.OriginUri).IsNothing;
         string[] backing = isOverNothing ? [] : ["-b", options.OriginUri, "-F", "raw"];
-        foreach (var _ in QemuPrograms.Image(_file.Path, ["create", "-q", "-f", "qcow2", "-o", $"cluster_size={options.ChunkBytes}", .. backing, _file.Path, $"{options.DeviceBytes}"]))
+        foreach (var _ in QemuPrograms.Image(_file.Path,
+            ["create", "-q", "-f", "qcow2", "-o", $"cluster_size={options.ChunkBytes}", .. backing, _file.Path, $"{options.DeviceBytes}"]))
         {
         }
         _server = new QemuServer(_file.Path, QemuPrograms.Open(_file.Path, isOverNothing ? null : options.OriginUri));

@@ -4,8 +4,8 @@ using System.Text;
 namespace Lincow.Serving.Qcow2;
 
 /// <summary>
-/// The part of a qcow2 file's header that decides whether and how it can be read (QEMU, docs/interop/qcow2.rst): big-endian. Everything else is
-/// left to qemu's own programs.
+/// The part of a qcow2 file's header that decides whether and how it can be read (QEMU, docs/interop/qcow2.rst): big-endian. Everything
+/// else is left to qemu's own programs.
 /// </summary>
 /// <param name="SizeBytes">The device's size.</param>
 /// <param name="GranularityBytes">A cluster, or a subcluster.</param>
@@ -18,7 +18,8 @@ internal sealed record Qcow2Header(long SizeBytes, int GranularityBytes, string?
 
     private const uint Magic = 0x514649fb, BackingFormatExtension = 0xe2792aca;
     private const int MinClusterBits = 9, MaxClusterBits = 21, HeaderBytesOfVersion2 = 72, MaxNameBytes = 1023;
-    private const ulong Corrupt = 2, ExternalData = 4, Compression = 8, ExtendedL2 = 16, Known = 1 | Corrupt | ExternalData | Compression | ExtendedL2;
+    private const ulong Corrupt = 2, ExternalData = 4, Compression = 8, ExtendedL2 = 16,
+        Known = 1 | Corrupt | ExternalData | Compression | ExtendedL2;
 
     public static bool HasMagic(ReadOnlySpan<byte> head) => head.Length >= 4 && BinaryPrimitives.ReadUInt32BigEndian(head) == Magic;
 
@@ -39,10 +40,12 @@ internal sealed record Qcow2Header(long SizeBytes, int GranularityBytes, string?
             : clusterBits is < MinClusterBits or > MaxClusterBits ? $"its clusters would have 2^{clusterBits} bytes"
             : size is 0 or > Geometry.MaxDeviceBytes ? $"its device would have {size} bytes"
             : BinaryPrimitives.ReadUInt32BigEndian(head[32..]) != 0 ? "it is encrypted. Decrypt it first: qemu-img convert"
-            : (features & ExternalData) != 0 ? "its data lies in another file, and a file from elsewhere could name any. Bring it together first: qemu-img convert"
+            : (features & ExternalData) != 0
+                ? "its data lies in another file, and a file from elsewhere could name any. Bring it together first: qemu-img convert"
             : (features & Corrupt) != 0 ? "it is marked as corrupt. Repair it first: qemu-img check -r all"
             : (features & ~Known) != 0 ? $"it uses features that this lincow doesn't know (0x{features:x})"
-            : nameOffset != 0 && (nameBytes is 0 or > MaxNameBytes || nameOffset > (ulong)head.Length - nameBytes || nameOffset > 1UL << (int)clusterBits) ? "the name of its backing file lies outside of its header"
+            : nameOffset != 0 && (nameBytes is 0 or > MaxNameBytes || nameOffset > (ulong)head.Length - nameBytes
+                || nameOffset > 1UL << (int)clusterBits) ? "the name of its backing file lies outside of its header"
             : headerBytes < HeaderBytesOfVersion2 || headerBytes > head.Length ? $"its header would have {headerBytes} bytes"
             : null;
         if (problem is not null)

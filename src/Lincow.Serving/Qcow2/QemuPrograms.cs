@@ -8,13 +8,20 @@ namespace Lincow.Serving.Qcow2;
 internal static class QemuPrograms
 {
     public static string Find(string program) =>
-        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Where(directory => directory.Length > 0).Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists)
-        ?? throw new LincowException($"{program} is missing, and qcow2 files are read and written by qemu's own programs. Install it with: sudo apt-get install qemu-utils");
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Where(directory => directory.Length > 0)
+            .Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists)
+        ?? throw new LincowException($"{program} is missing, and qcow2 files are read and written by qemu's own programs. Install it with: "
+            + $"sudo apt-get install qemu-utils");
 
     /// <summary>Runs qemu-img to its end; a failure is a sentence of its own. Lines of its output come one by one.</summary>
     public static IEnumerable<string> Image(string path, params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(Find("qemu-img"), arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using var process = Process.Start(new ProcessStartInfo(Find("qemu-img"), arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        })!;
         process.StandardInput.Close();
         var errors = process.StandardError.ReadToEndAsync();
         try
@@ -32,7 +39,8 @@ internal static class QemuPrograms
             throw new LincowException($"{path}: qemu-img {arguments[0]} failed: {OneLine(errors.Result)}");
     }
 
-    public static string OneLine(string text) => string.Join("; ", text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+    public static string OneLine(string text) =>
+        string.Join("; ", text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
 
     /// <summary>A JSON string of any path.</summary>
     public static string Quote(string text) => "\"" + System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(text) + "\"";
@@ -49,8 +57,8 @@ internal static class QemuPrograms
 }
 
 /// <summary>
-/// qemu-nbd and a connection to it. It ends with this object, and also when this process is killed: a shell waits for the end of its standard
-/// input, which is ours to hold, and then ends it.
+/// qemu-nbd and a connection to it. It ends with this object, and also when this process is killed: a shell waits for the end of its
+/// standard input, which is ours to hold, and then ends it.
 /// </summary>
 internal sealed class QemuServer : IDisposable
 {
@@ -67,7 +75,12 @@ internal sealed class QemuServer : IDisposable
         _path = path;
         _directory = Directory.CreateTempSubdirectory("lincow-q").FullName;
         var socket = Path.Combine(_directory, "s");
-        var start = new ProcessStartInfo("/bin/sh", ["-c", Guard, "sh", QemuPrograms.Find("qemu-nbd"), "-k", socket, .. arguments]) { RedirectStandardInput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("/bin/sh",
+            ["-c", Guard, "sh", QemuPrograms.Find("qemu-nbd"), "-k", socket, .. arguments])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardError = true
+        };
         _process = Process.Start(start)!;
         _errors = _process.StandardError.ReadToEndAsync();
         try

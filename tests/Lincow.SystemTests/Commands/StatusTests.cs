@@ -13,7 +13,8 @@ public class StatusTests
         var alone = new Dictionary<string, string> { ["LINCOW_RUN_DIR"] = scratch["run"] };
         Cli.Ok("create", scratch["a.cow"], "--origin", "zero:1M");
         Cli.Ok("create", scratch["b.cow"], "--origin", "zero:1M");
-        using var server = LincowServer.Start([scratch["a.cow"], scratch["b.cow"], "--name", "red", "--nbd", "unix:" + scratch.NewSocket()], 2, alone);
+        using var server = LincowServer.Start([scratch["a.cow"], scratch["b.cow"], "--name", "red", "--nbd", "unix:"
+            + scratch.NewSocket()], 2, alone);
         var said = Cli.Ok(alone, "status");
         Assert.Contains($"red: {scratch["a.cow"]}, 1 MiB\n", said);
         Assert.Contains($"b: {scratch["b.cow"]}, 1 MiB\n", said);
@@ -43,7 +44,8 @@ public class StatusTests
         foreach (var name in new[] { "monday.snap", "tuesday.snap" })
             Cli.Ok("create", scratch[name], "--origin", origin, "--store", "snapshot");
         using var server = LincowServer.Start(
-            ["--snapshot-origin", origin, scratch["monday.snap"], scratch["tuesday.snap"], "--nbd", "unix:" + scratch.NewSocket()], 3, alone);
+            ["--snapshot-origin", origin, scratch["monday.snap"], scratch["tuesday.snap"], "--nbd", "unix:" + scratch.NewSocket()], 3,
+                alone);
         using (var client = RawClient.Ready(server.Uri, "disk"))
             Assert.Equal(0u, client.Ask(RawClient.Write, 0, 4096, new byte[4096]).Error);
         Assert.Equal(["monday", "tuesday", "disk"], Report(alone).Select(export => export.GetProperty("name").GetString()));
@@ -51,11 +53,13 @@ public class StatusTests
         var live = Assert.Single(Report(alone, "disk"));
         Assert.Equal(origin, live.GetProperty("liveOrigin").GetString());
         Assert.Equal(JsonValueKind.Null, live.GetProperty("overlay").ValueKind);
-        Assert.Equal((1, 4096), (live.GetProperty("counters").GetProperty("writes").GetInt32(), live.GetProperty("counters").GetProperty("bytesWritten").GetInt32()));
+        Assert.Equal((1, 4096), (live.GetProperty("counters").GetProperty("writes").GetInt32(), live.GetProperty("counters")
+            .GetProperty("bytesWritten").GetInt32()));
         Assert.Equal("0 2048 snapshot-origin\n", Cli.Ok(alone, "status", origin, "--dm"));
         // The overlay of that name is asked for, not the origin.
         Assert.Contains("monday.snap", Cli.Ok(alone, "status", scratch["monday.snap"]));
-        Assert.Contains($"is in use by process {server.Id} ", Cli.Error(Tool.Run(Cli.Binary, ["commit", scratch["monday.snap"]], alone), Cli.Failed));
+        Assert.Contains($"is in use by process {server.Id} ",
+            Cli.Error(Tool.Run(Cli.Binary, ["commit", scratch["monday.snap"]], alone), Cli.Failed));
         server.Stop();
     }
 

@@ -63,7 +63,9 @@ internal sealed unsafe class AreaCache
         return Bytes(_ring[index].Buffer);
     }
 
-    /// <summary>Has an area read; the request is resumed when it is there, or with its error set. Without memory for it the error is set at once.</summary>
+    /// <summary>
+    /// Has an area read; the request is resumed when it is there, or with its error set. Without memory for it the error is set at once.
+    /// </summary>
     public void Load(long area, BlockRequest request)
     {
         Misses++;
@@ -165,7 +167,10 @@ internal sealed unsafe class AreaCache
         ResumeWaiting();
     }
 
-    /// <summary>Resumes those that wait for one of the few loads, one at least; in a spent turn more of them would only change one queue for another.</summary>
+    /// <summary>
+    /// Resumes those that wait for one of the few loads, one at least; in a spent turn more of them would only change one queue for
+    /// another.
+    /// </summary>
     public void ResumeWaiting()
     {
         while (_idle.Count > 0 && _waiting.Dequeue() is { } next)

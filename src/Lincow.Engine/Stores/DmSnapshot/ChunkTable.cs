@@ -6,18 +6,20 @@ namespace Lincow.Stores.DmSnapshot;
 /// Numbers by chunk: an open-addressed hash table in native memory, 12 bytes a place, that only grows. Eight neighbouring chunks share a
 /// neighbourhood, so a run of chunks is found in one or two lines of cache.
 ///
-/// When it is three quarters full, a table of twice the size takes its place. The old one's entries move over a few at a time, with each entry that is
-/// added, and its memory goes back in pieces; until then a search looks into both. So no entry costs more than a few moves, however many there are.
+/// When it is three quarters full, a table of twice the size takes its place. The old one's entries move over a few at a time, with each
+/// entry that is added, and its memory goes back in pieces; until then a search looks into both. So no entry costs more than a few moves,
+/// however many there are.
 ///
-/// Invariants: an entry is in one of the two tables; those of the old one lie at the mark or beyond it, for everything below has been moved and may be gone;
-/// the old one is empty long before the new one is full.
+/// Invariants: an entry is in one of the two tables; those of the old one lie at the mark or beyond it, for everything below has been moved
+/// and may be gone; the old one is empty long before the new one is full.
 /// </summary>
 internal sealed class ChunkTable : IDisposable
 {
     private const ulong FirstCapacity = 1 << 10;
 
     /// <summary>
-    /// Places of the old table that are gone through for each entry that is added: a line of the cache. With two of them the old one would be empty in time.
+    /// Places of the old table that are gone through for each entry that is added: a line of the cache. With two of them the old one would
+    /// be empty in time.
     /// </summary>
     internal const int MovesPerEntry = 8;
 
@@ -37,12 +39,16 @@ internal sealed class ChunkTable : IDisposable
     public bool TryGet(ulong chunk, out uint value)
     {
         var home = Home(chunk);
-        return _table.TryFind(home & _table.Mask, chunk, out value, out var isAtEnd) || (isAtEnd && _table.TryFind(0, chunk, out value, out _))
+        return _table.TryFind(home & _table.Mask, chunk, out value, out var isAtEnd)
+            || (isAtEnd && _table.TryFind(0, chunk, out value, out _))
             // mutation: old-table-forgotten
             || (!_old.IsEmpty && TryGetOld(home, chunk, out value));
     }
 
-    /// <summary>Puts a number in; false, with nothing changed, when the chunk has one already. Throws when there is no memory, unless there was when it was prepared.</summary>
+    /// <summary>
+    /// Puts a number in; false, with nothing changed, when the chunk has one already. Throws when there is no memory, unless there was when
+    /// it was prepared.
+    /// </summary>
     public bool TryAdd(ulong chunk, uint value)
     {
         if (!TryPrepare(1))

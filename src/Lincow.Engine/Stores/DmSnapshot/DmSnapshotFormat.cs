@@ -5,8 +5,8 @@ using Lincow.Origins;
 namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>
-/// The persistent exception store of the kernel's dm-snapshot, and its transient one (docs/dm-snapshot.md). Such a store names no origin and no size: where lincow has no
-/// note of them, the origin is the user's word, and the device is as large as it.
+/// The persistent exception store of the kernel's dm-snapshot, and its transient one (docs/dm-snapshot.md). Such a store names no origin
+/// and no size: where lincow has no note of them, the origin is the user's word, and the device is as large as it.
 /// </summary>
 internal sealed class DmSnapshotFormat : IStoreFormat
 {
@@ -21,7 +21,8 @@ internal sealed class DmSnapshotFormat : IStoreFormat
 
     public bool HasMagic(ReadOnlySpan<byte> head) => head.Length >= SnapshotHeader.SizeBytes && SnapshotHeader.HasMagic(head);
 
-    public bool HasRemains(ReadOnlySpan<byte> head) => head.Length >= SnapshotHeader.SizeBytes && SnapshotFile.ResetHeader(head[..SnapshotHeader.SizeBytes]) is not null;
+    public bool HasRemains(ReadOnlySpan<byte> head) => head.Length >= SnapshotHeader.SizeBytes
+        && SnapshotFile.ResetHeader(head[..SnapshotHeader.SizeBytes]) is not null;
 
     public StoreHead ReadHead(ReadOnlySpan<byte> head, string path)
     {
@@ -43,22 +44,26 @@ internal sealed class DmSnapshotFormat : IStoreFormat
             throw new LincowException($"{options.Overlay}: --rescue shows what is left of a store, so it needs --read-only");
     }
 
-    public StoreFiles Open(SessionOptions options, OverlayAccess access) => SnapshotFile.Open(options.Overlay!, access, options.Direct, options.Rescue);
+    public StoreFiles Open(SessionOptions options, OverlayAccess access) =>
+        SnapshotFile.Open(options.Overlay!, access, options.Direct, options.Rescue);
 
     public IStorePlan Plan(StorePlanOptions options) => new SnapshotPlan(options);
 
-    public LinuxFile OpenTransient(string? place, Geometry geometry, bool direct) => TransientFile.OpenStore(place, geometry.ChunkCount << geometry.ChunkShift, direct);
+    public LinuxFile OpenTransient(string? place, Geometry geometry, bool direct) =>
+        TransientFile.OpenStore(place, geometry.ChunkCount << geometry.ChunkShift, direct);
 
     /// <summary>As dm-snapshot's N: chunks from the device's start on, in order of arrival.</summary>
     public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop)
     {
         var data = new FileBlob(file, loop);
-        return new SnapshotInUse(new SnapshotStore(geometry, data, isPersistent: false, SnapshotOptions.Of(options), file.TryReadSizeBytes, loop.Buffers), data);
+        return new SnapshotInUse(new SnapshotStore(geometry, data, isPersistent: false, SnapshotOptions.Of(options), file.TryReadSizeBytes,
+            loop.Buffers), data);
     }
 
     public void RequireConvertible(string path)
     {
-        // A block device may be part of a snapshot of the kernel's at this moment; and a blank one, which would be opened, holds no snapshot.
+        // A block device may be part of a snapshot of the kernel's at this moment; and a blank one, which would be opened, holds no
+        // snapshot.
         using var store = StorePath.OpenUnused(path);
         var head = new byte[SnapshotHeader.SizeBytes];
         store.Read(head, 0);

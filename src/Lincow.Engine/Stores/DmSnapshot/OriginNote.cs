@@ -5,9 +5,9 @@ using Lincow.Origins;
 namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>
-/// What lincow remembers of a store's origin, for the kernel's format has no place for it: an extended attribute of the store's file, one line of
-/// words: version, uuid, mark (<see cref="HostMark"/>), the device's size in bytes, the origin's identity (docs/format.md, in hexadecimal) and its
-/// path. Stores without it, on block devices for example, need to be told their origin each time.
+/// What lincow remembers of a store's origin, for the kernel's format has no place for it: an extended attribute of the store's file, one
+/// line of words: version, uuid, mark (<see cref="HostMark"/>), the device's size in bytes, the origin's identity (docs/format.md, in
+/// hexadecimal) and its path. Stores without it, on block devices for example, need to be told their origin each time.
 /// </summary>
 /// <param name="Uuid">Names the store.</param>
 /// <param name="Mark">Shows who wrote it.</param>
@@ -53,6 +53,8 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
     {
         var field = new byte[OriginIdentity.EncodedBytes];
         Identity.Encode(field);
-        return file.TrySetAttribute(Attribute, string.Create(CultureInfo.InvariantCulture, $"{Version} {Uuid} {Mark:x16} {DeviceBytes} {Convert.ToHexString(field)} {OriginUri}"));
+        return file.TrySetAttribute(Attribute,
+            string.Create(CultureInfo.InvariantCulture,
+                $"{Version} {Uuid} {Mark:x16} {DeviceBytes} {Convert.ToHexString(field)} {OriginUri}"));
     }
 }

@@ -8,7 +8,8 @@ internal static class SnapshotCheck
         var findings = new List<CheckFinding>();
         var path = store.File.Path;
         if (!store.Header.IsValid)
-            findings.Add(new CheckFinding("valid is 0: the store was given up, because it was full or its disk failed", path, 4, -1, -1, false, false));
+            findings.Add(new CheckFinding("valid is 0: the store was given up, because it was full or its disk failed", path, 4, -1, -1,
+                false, false));
         if (store.IsBlank)
         {
             if (repair)
@@ -20,8 +21,10 @@ internal static class SnapshotCheck
         var scan = SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), chunks, null, progress);
         foreach (var finding in scan.Findings)
         {
-            var start = finding.OldChunk is { } chunk && chunk < (ulong)(long.MaxValue >> store.Header.ChunkShift) ? (long)chunk << store.Header.ChunkShift : -1;
-            findings.Add(new CheckFinding(finding.Problem, path, finding.StoreOffset, start, start < 0 ? -1 : start + store.Layout.ChunkBytes, false, false));
+            var start = finding.OldChunk is { } chunk && chunk < (ulong)(long.MaxValue >> store.Header.ChunkShift)
+                ? (long)chunk << store.Header.ChunkShift : -1;
+            findings.Add(new CheckFinding(finding.Problem, path, finding.StoreOffset, start, start < 0 ? -1 : start
+                + store.Layout.ChunkBytes, false, false));
         }
         var isClean = !scan.HasLeftOver;
         if (scan.HasLeftOver && repair && findings.Count == 0)

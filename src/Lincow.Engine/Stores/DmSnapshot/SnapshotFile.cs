@@ -6,7 +6,8 @@ namespace Lincow.Stores.DmSnapshot;
 /// <summary>A store on disk: the file or block device, opened, locked and recognised by its header.</summary>
 internal sealed class SnapshotFile : StoreFiles
 {
-    private SnapshotFile(LinuxFile file, SnapshotHeader header, bool isBlank) => (File, Header, IsBlank, Note) = (file, header, isBlank, OriginNote.Read(file));
+    private SnapshotFile(LinuxFile file, SnapshotHeader header, bool isBlank) =>
+        (File, Header, IsBlank, Note) = (file, header, isBlank, OriginNote.Read(file));
 
     public LinuxFile File { get; }
 
@@ -30,7 +31,8 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
 
-    public override string WhyNoOrigin => "an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH";
+    public override string WhyNoOrigin =>
+        "an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH";
 
     public override bool IsCommitUnfinished => Header.IsCommitUnfinished;
 
@@ -41,7 +43,9 @@ internal sealed class SnapshotFile : StoreFiles
     /// <summary>The store's size now: it may grow while it is used.</summary>
     public long ReadSizeBytes() => File.ReadFacts().SizeBytes;
 
-    /// <summary>Opens a store. Throws <see cref="LincowException"/> for one that the kernel would refuse, unless it is to be rescued.</summary>
+    /// <summary>
+    /// Opens a store. Throws <see cref="LincowException"/> for one that the kernel would refuse, unless it is to be rescued.
+    /// </summary>
     public static SnapshotFile Open(string overlay, OverlayAccess access, bool direct = false, bool rescue = false)
     {
         var file = StorePath.OpenLocked(StorePath.FullPath(overlay, "overlay"), access, direct, overlay);
@@ -72,13 +76,15 @@ internal sealed class SnapshotFile : StoreFiles
             ?? throw new LincowException($"{file.Path}: is not an exception store that lincow can use (header at byte 0): {problem}") { IsDamage = true };
         // mutation: invalid-store-opened
         if (!header.IsValid && !rescue)
-            throw new LincowException($"{file.Path}: is an exception store that was given up (valid is 0 in its header): it was full, or its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what it holds; 'lincow reset' makes it empty");
+            throw new LincowException($"{file.Path}: is an exception store that was given up (valid is 0 in its header): it was full, or "
+                + $"its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what "
+                    + $"it holds; 'lincow reset' makes it empty");
         return new SnapshotFile(file, header, isBlank: false);
     }
 
     /// <summary>
-    /// Makes the store empty: first its magic number goes, which the kernel, too, takes for an empty store; then area 0 is zeroed, for it would
-    /// be read again; then the header comes back.
+    /// Makes the store empty: first its magic number goes, which the kernel, too, takes for an empty store; then area 0 is zeroed, for it
+    /// would be read again; then the header comes back.
     /// </summary>
     public static void Empty(LinuxFile file, SnapshotHeader header)
     {
@@ -120,11 +126,13 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long DeviceBytesOver(OriginFile origin, long? wanted) => wanted ?? Note?.DeviceBytes ?? origin.Identity.SizeBytes;
 
-    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop) => SnapshotInUse.Begin(this, origin, options, loop);
+    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop) =>
+        SnapshotInUse.Begin(this, origin, options, loop);
 
     public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => SnapshotInfo.Of(this, origin, stop);
 
-    public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) => SnapshotCheck.Run(this, deviceBytes, repair, progress);
+    public override CheckReport Check(long? deviceBytes, bool repair, Action<double>? progress) =>
+        SnapshotCheck.Run(this, deviceBytes, repair, progress);
 
     public override bool Reset(IoLoop loop)
     {
@@ -139,14 +147,17 @@ internal sealed class SnapshotFile : StoreFiles
         return isReturned;
     }
 
-    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) => new SnapshotMerge(this, target.Uri, target.Identity, target.DeviceBytes);
+    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) =>
+        new SnapshotMerge(this, target.Uri, target.Identity, target.DeviceBytes);
 
     public override void Dispose() => File.Dispose();
 
     private static void RequireRoom(LinuxFile file, SnapshotLayout layout)
     {
         if (file.ReadFacts().SizeBytes is var bytes && bytes < layout.AreaOffset(0) + layout.ChunkBytes)
-            throw new LincowException($"{file.Path}: its {bytes} bytes don't hold a header and an area of {layout.ChunkBytes} bytes each. If it was cut short, make it longer; else make it anew with 'lincow create --force'") { IsDamage = true };
+            throw new LincowException($"{file.Path}: its {bytes} bytes don't hold a header and an area of {layout.ChunkBytes} bytes each. "
+                + $"If it was cut short, make it longer; else make it anew with 'lincow create --force'")
+            { IsDamage = true };
     }
 
     private static byte[] ReadHeader(LinuxFile file)

@@ -4,8 +4,9 @@ using System.Numerics;
 namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>
-/// The header of a persistent exception store, version 1, as dm-snapshot keeps it (Linux, drivers/md/dm-snap-persistent.c, struct disk_header):
-/// the first 16 bytes of chunk 0, little-endian, the rest of the chunk zero. Behind them lincow keeps a word of its own, which the kernel doesn't look at.
+/// The header of a persistent exception store, version 1, as dm-snapshot keeps it (Linux, drivers/md/dm-snap-persistent.c, struct
+/// disk_header): the first 16 bytes of chunk 0, little-endian, the rest of the chunk zero. Behind them lincow keeps a word of its own,
+/// which the kernel doesn't look at.
 ///
 ///     0 magic u32 "SnAp" | 4 valid u32 | 8 version u32 | 12 chunk size u32, sectors | 16 "lcommit1" while a commit is unfinished
 /// </summary>
@@ -27,7 +28,8 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift, boo
     /// <summary>A store that is blank: the kernel makes a new one of it, and so does lincow.</summary>
     public static bool IsBlank(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt32LittleEndian(sector) == 0;
 
-    public static bool HasMagic(ReadOnlySpan<byte> sector) => sector.Length >= 16 && BinaryPrimitives.ReadUInt32LittleEndian(sector) == Magic;
+    public static bool HasMagic(ReadOnlySpan<byte> sector) => sector.Length >= 16
+        && BinaryPrimitives.ReadUInt32LittleEndian(sector) == Magic;
 
     /// <summary>The header, or null and a reason: another magic, another version, an impossible chunk size.</summary>
     public static SnapshotHeader? Decode(ReadOnlySpan<byte> sector, out string? problem)
@@ -38,9 +40,11 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift, boo
         else if (BinaryPrimitives.ReadUInt32LittleEndian(sector[8..]) is var version && version != Version)
             problem = $"the version is {version}, and only version {Version} is known";
         else if (ShiftOf(BinaryPrimitives.ReadUInt32LittleEndian(sector[12..])) is not { } shift)
-            problem = $"the chunk size is {BinaryPrimitives.ReadUInt32LittleEndian(sector[12..])} sectors; it must be a power of two of 1 to {Geometry.MaxChunkBytes >> SectorShift}";
+            problem = $"the chunk size is {BinaryPrimitives.ReadUInt32LittleEndian(sector[12..])} sectors; it must be a power of two of 1 "
+                + $"to {Geometry.MaxChunkBytes >> SectorShift}";
         else
-            return new SnapshotHeader(BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != 0, shift, sector[CommitWordOffset..].StartsWith(CommitWord));
+            return new SnapshotHeader(BinaryPrimitives.ReadUInt32LittleEndian(sector[4..]) != 0, shift, sector[CommitWordOffset..]
+                .StartsWith(CommitWord));
         return null;
     }
 
@@ -57,10 +61,13 @@ internal readonly record struct SnapshotHeader(bool IsValid, int ChunkShift, boo
     }
 
     private static int? ShiftOf(uint sectors) =>
-        BitOperations.IsPow2(sectors) && sectors <= Geometry.MaxChunkBytes >> SectorShift ? BitOperations.Log2(sectors) + SectorShift : null;
+        BitOperations.IsPow2(sectors) && sectors <= Geometry.MaxChunkBytes >> SectorShift ? BitOperations.Log2(sectors) + SectorShift
+            : null;
 }
 
-/// <summary>One entry of an area: a chunk of the device is kept in another chunk of the store. Both count from the start of their devices.</summary>
+/// <summary>
+/// One entry of an area: a chunk of the device is kept in another chunk of the store. Both count from the start of their devices.
+/// </summary>
 /// <param name="OldChunk">The chunk of the device.</param>
 /// <param name="NewChunk">Where the store keeps it; 0 ends the list, for chunk 0 is the header.</param>
 internal readonly record struct ExceptionEntry(ulong OldChunk, ulong NewChunk)
@@ -80,8 +87,8 @@ internal readonly record struct ExceptionEntry(ulong OldChunk, ulong NewChunk)
 }
 
 /// <summary>
-/// Where things lie in a persistent store. Entries are numbered through all areas; area k is chunk 1 + k(E+1), E being the entries of an area;
-/// the chunks between areas hold data, and are numbered in order, too.
+/// Where things lie in a persistent store. Entries are numbered through all areas; area k is chunk 1 + k(E+1), E being the entries of an
+/// area; the chunks between areas hold data, and are numbered in order, too.
 ///
 ///     chunk   0        1        2 .. E+1       E+2      E+3 .. 2E+2    2E+3
 ///             header   area 0   data 0..E-1    area 1   data E..2E-1   area 2
@@ -122,8 +129,8 @@ internal readonly record struct SnapshotLayout(int ChunkShift)
     }
 
     /// <summary>
-    /// How many exceptions a store can keep: its whole data chunks, as the kernel counts them (persistent_prepare_exception), and one less if the
-    /// last would fill an area whose successor, which has to end the list, lies beyond the store.
+    /// How many exceptions a store can keep: its whole data chunks, as the kernel counts them (persistent_prepare_exception), and one less
+    /// if the last would fill an area whose successor, which has to end the list, lies beyond the store.
     /// </summary>
     public long Capacity(long storeBytes)
     {
@@ -134,8 +141,8 @@ internal readonly record struct SnapshotLayout(int ChunkShift)
     }
 
     /// <summary>
-    /// The bytes of a store that can keep every chunk of a device, with some to spare: a chunk that was being written when the power went, or
-    /// whose write failed, is not used again.
+    /// The bytes of a store that can keep every chunk of a device, with some to spare: a chunk that was being written when the power went,
+    /// or whose write failed, is not used again.
     /// </summary>
     public long StoreBytesFor(long deviceChunks)
     {

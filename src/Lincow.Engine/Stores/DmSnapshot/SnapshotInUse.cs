@@ -14,7 +14,8 @@ internal sealed class SnapshotInUse : OpenStore
     /// <param name="data">Where it lies.</param>
     /// <param name="isCommitUnfinished">As its header says, and goes on saying.</param>
     /// <param name="noteOrigin">For a snapshot of a live origin: remembers what that is like.</param>
-    public SnapshotInUse(SnapshotStore store, IBlob data, bool isCommitUnfinished = false, Action<OriginIdentity>? noteOrigin = null) : base(store, data) =>
+    public SnapshotInUse(SnapshotStore store, IBlob data, bool isCommitUnfinished = false, Action<OriginIdentity>? noteOrigin = null)
+        : base(store, data) =>
         (_store, IsCommitUnfinished, _noteOrigin) = (store, isCommitUnfinished, noteOrigin);
 
     public override bool IsCommitUnfinished { get; }
@@ -24,9 +25,11 @@ internal sealed class SnapshotInUse : OpenStore
     // dm-snap.c, snapshot_status.
     public override string? DmStatus => _store.IsGivenUp ? "Invalid"
         : _store.IsFull ? "Overflow"
-        : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{_store.AllocatedSectors}/{_store.TotalSectors} {_store.MetadataSectors}");
+        : string.Create(System.Globalization.CultureInfo.InvariantCulture,
+            $"{_store.AllocatedSectors}/{_store.TotalSectors} {_store.MetadataSectors}");
 
-    public override (int Areas, long Hits, long Misses)? AreaCache => _store is { MetadataBlob: not null, Cache: var cache } ? (cache.Capacity, cache.Hits, cache.Misses) : null;
+    public override (int Areas, long Hits, long Misses)? AreaCache => _store is { MetadataBlob: not null, Cache: var cache }
+        ? (cache.Capacity, cache.Hits, cache.Misses) : null;
 
     public override string? WhyNoReset => "has dm-snapshot's store, which can't be reset while it is served: stop its server first";
 
@@ -44,13 +47,16 @@ internal sealed class SnapshotInUse : OpenStore
         SnapshotStore? store = null;
         try
         {
-            // mutation: store-forgets-a-cut-commit
-            store = new SnapshotStore(geometry, data, isPersistent: true, SnapshotOptions.Of(options, file.Header.IsCommitUnfinished), file.File.TryReadSizeBytes, loop.Buffers);
-            var scan = file.IsBlank ? new SnapshotScan() : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
+            // mutation: store-forgets-a-cut-commit (2 lines)
+            store = new SnapshotStore(geometry, data, isPersistent: true, SnapshotOptions.Of(options, file.Header.IsCommitUnfinished),
+                file.File.TryReadSizeBytes, loop.Buffers);
+            var scan = file.IsBlank ? new SnapshotScan()
+                : SnapshotScan.Run(file.File, file.Layout, file.ReadSizeBytes(), geometry.ChunkCount, store.Adopt);
             // mutation: damaged-store-opened
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {
-                throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. "
+                throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: "
+                    + $"{finding.Problem}. "
                     + "'lincow check' lists all; 'lincow serve --read-only --rescue' shows what is sound")
                 { IsDamage = true };
             }
@@ -62,7 +68,8 @@ internal sealed class SnapshotInUse : OpenStore
                 throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
             if (!options.ReadOnly)
                 Remember(file, geometry, origin.Uri, Known(file, origin.Identity, geometry, options.OriginIsLive));
-            return new SnapshotInUse(store, data, file.Header.IsCommitUnfinished, options is { OriginIsLive: true, ReadOnly: false } ? identity => Remember(file, geometry, origin.Uri, identity) : null);
+            return new SnapshotInUse(store, data, file.Header.IsCommitUnfinished, options is { OriginIsLive: true, ReadOnly: false }
+                ? identity => Remember(file, geometry, origin.Uri, identity) : null);
         }
         catch
         {
@@ -72,15 +79,17 @@ internal sealed class SnapshotInUse : OpenStore
     }
 
     // What is written to, or was half written to by a commit, isn't known.
-    // mutation: cut-store-commit-settles-its-origin
-    private static OriginIdentity Known(SnapshotFile file, OriginIdentity origin, Geometry geometry, bool isLive) => file.Header.IsCommitUnfinished ? OriginIdentity.Unsettled(origin, geometry.DeviceBytes)
+    // mutation: cut-store-commit-settles-its-origin (2 lines)
+    private static OriginIdentity Known(SnapshotFile file, OriginIdentity origin, Geometry geometry, bool isLive) =>
+        file.Header.IsCommitUnfinished ? OriginIdentity.Unsettled(origin, geometry.DeviceBytes)
         : isLive ? OriginIdentity.Unsettled(origin, origin.SizeBytes) : origin;
 
     // Before anything is served for writing, and not of a store that is refused.
     private static void Remember(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
     {
         var note = OriginNote.Read(file.File);
-        if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes || !note.IsOwn)
+        if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes
+            || !note.IsOwn)
             OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);
     }
 }

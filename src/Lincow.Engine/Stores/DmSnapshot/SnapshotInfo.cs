@@ -3,7 +3,9 @@ using Lincow.Origins;
 
 namespace Lincow.Stores.DmSnapshot;
 
-/// <summary>Describes a store, also while it is served. Without a note, and without the origin being named, the device's size isn't known.</summary>
+/// <summary>
+/// Describes a store, also while it is served. Without a note, and without the origin being named, the device's size isn't known.
+/// </summary>
 internal static class SnapshotInfo
 {
     public static OverlayInfo Of(SnapshotFile store, string? origin, CancellationToken stop)
@@ -11,7 +13,8 @@ internal static class SnapshotInfo
         var device = StoreOrigin.DeviceBytes(store, origin);
         var chunks = device is { } bytes ? new Geometry(bytes, store.Header.ChunkShift).ChunkCount : (long?)null;
         var size = store.ReadSizeBytes();
-        var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, size, chunks, progress: _ => stop.ThrowIfCancellationRequested());
+        var scan = store.IsBlank ? new SnapshotScan()
+            : SnapshotScan.Run(store.File, store.Layout, size, chunks, progress: _ => stop.ThrowIfCancellationRequested());
         var facts = store.File.ReadFacts();
         var reference = OriginReference.Parse(origin ?? store.Note?.OriginUri ?? "");
         var uri = reference.Text;
@@ -20,7 +23,8 @@ internal static class SnapshotInfo
         {
             Overlay = store.File.Path,
             Uuid = store.Note?.Uuid.ToString() ?? "",
-            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0 && (reference.IsNothing || File.Exists(uri))),
+            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
+                && (reference.IsNothing || File.Exists(uri))),
             Size = device ?? 0,
             MaxSize = device ?? 0,
             ChunkSize = store.Layout.ChunkBytes,
@@ -44,11 +48,14 @@ internal static class SnapshotInfo
             Valid = store.Header.IsValid,
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
-            DmTable = device is { } length ? $"0 {length / 512} snapshot {(uri.Length > 0 ? uri : "-")} {store.File.Path} P {store.Layout.ChunkBytes / 512}" : null,
+            DmTable = device is { } length
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? uri : "-")} {store.File.Path} P {store.Layout.ChunkBytes / 512}" : null,
         };
     }
 
     // dm-snap.c, snapshot_status: what "dmsetup status" shows behind the target's name.
     private static string DmStatus(SnapshotFile store, SnapshotScan scan, long size) => !store.Header.IsValid ? "Invalid"
-        : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{store.Layout.ChunkOfData(scan.NextNumber) * (store.Layout.ChunkBytes / 512)}/{size / 512} {(store.Layout.AreaOf(scan.EntryCount) + 2) * (store.Layout.ChunkBytes / 512)}");
+        : string.Create(System.Globalization.CultureInfo.InvariantCulture,
+            $"{store.Layout.ChunkOfData(scan.NextNumber) * (store.Layout.ChunkBytes / 512)}/{size / 512} "
+                + $"{(store.Layout.AreaOf(scan.EntryCount) + 2) * (store.Layout.ChunkBytes / 512)}");
 }

@@ -4,8 +4,8 @@ using Lincow.Origins;
 namespace Lincow.Stores.DmSnapshot;
 
 /// <summary>
-/// A store of the kernel's being committed, from the end of its list to the start, as dm-snapshot-merge does it: the entries of a batch are zeroed
-/// and the store synced.
+/// A store of the kernel's being committed, from the end of its list to the start, as dm-snapshot-merge does it: the entries of a batch are
+/// zeroed and the store synced.
 /// </summary>
 internal sealed class SnapshotMerge : ICommitSource
 {
@@ -33,9 +33,12 @@ internal sealed class SnapshotMerge : ICommitSource
         // mutation: store-commit-batch-without-end
         _batchEntries = (int)Math.Clamp(BatchBytes >> store.Header.ChunkShift, 1, batchEntries);
         _area = new byte[store.Layout.ChunkBytes];
-        var scan = store.IsBlank ? new SnapshotScan() : SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), _geometry.ChunkCount);
+        var scan = store.IsBlank ? new SnapshotScan()
+            : SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), _geometry.ChunkCount);
         if (scan.Findings is [var finding, ..])
-            throw new LincowException($"{store.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: {finding.Problem}. Nothing was committed. 'lincow check' lists all") { IsDamage = true };
+            throw new LincowException($"{store.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: "
+                + $"{finding.Problem}. Nothing was committed. 'lincow check' lists all")
+            { IsDamage = true };
         if (store.IsBlank)
             SnapshotFile.Restart(store.File, store.Header);
         if (scan.HasLeftOver)
@@ -62,11 +65,13 @@ internal sealed class SnapshotMerge : ICommitSource
         for (var i = 0; i < _entries.Count;)
         {
             var count = 1;
-            while (i + count < _entries.Count && _entries[i + count].OldChunk == _entries[i].OldChunk + (ulong)count && _entries[i + count].NewChunk == _entries[i].NewChunk + (ulong)count)
+            while (i + count < _entries.Count && _entries[i + count].OldChunk == _entries[i].OldChunk + (ulong)count && _entries[i + count]
+                .NewChunk == _entries[i].NewChunk + (ulong)count)
                 count++;
             var start = _geometry.StartOf(new ChunkIndex((long)_entries[i].OldChunk));
             // The last chunk of the device may be short.
-            runs.Add(new CommitRun(start, Math.Min(count * _geometry.ChunkBytes, DeviceBytes - start), (long)_entries[i].NewChunk << _geometry.ChunkShift));
+            runs.Add(new CommitRun(start, Math.Min(count * _geometry.ChunkBytes, DeviceBytes - start), (long)_entries[i]
+                .NewChunk << _geometry.ChunkShift));
             i += count;
         }
         return true;
@@ -78,9 +83,11 @@ internal sealed class SnapshotMerge : ICommitSource
         var layout = _store.Layout;
         for (var area = layout.AreaOf(_left - 1); area >= layout.AreaOf(_from); area--)
         {
-            var (first, end) = (Math.Max(_from - area * layout.EntriesPerArea, 0), Math.Min(_left - area * layout.EntriesPerArea, layout.EntriesPerArea));
+            var (first, end) = (Math.Max(_from - area * layout.EntriesPerArea, 0),
+                Math.Min(_left - area * layout.EntriesPerArea, layout.EntriesPerArea));
             // Whole sectors: what shares one with an entry that stays is written as it is.
-            var (start, stop) = (first * ExceptionEntry.SizeBytes / SectorBytes * SectorBytes, (end * ExceptionEntry.SizeBytes + SectorBytes - 1) / SectorBytes * SectorBytes);
+            var (start, stop) = (first * ExceptionEntry.SizeBytes / SectorBytes * SectorBytes,
+                (end * ExceptionEntry.SizeBytes + SectorBytes - 1) / SectorBytes * SectorBytes);
             var bytes = _area.AsSpan((int)start, (int)(stop - start));
             Data.Read(bytes, layout.AreaOffset(area) + start);
             // mutation: store-commit-forgets-a-whole-sector
@@ -126,7 +133,8 @@ internal sealed class SnapshotMerge : ICommitSource
         Data.Sync();
     }
 
-    private void Note(OriginIdentity origin) => OriginNote.Write(Data, OriginNote.Read(Data)?.Uuid ?? Guid.NewGuid(), DeviceBytes, origin, _originUri);
+    private void Note(OriginIdentity origin) =>
+        OriginNote.Write(Data, OriginNote.Read(Data)?.Uuid ?? Guid.NewGuid(), DeviceBytes, origin, _originUri);
 
     private void ReadEntries()
     {

@@ -6,7 +6,9 @@ internal enum WhenFull
     /// <summary>As PO: the write fails for lack of space, everything else goes on.</summary>
     FailWrites,
 
-    /// <summary>As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.</summary>
+    /// <summary>
+    /// As P: the store is given up for good (valid = 0 in its header), and every request fails. N does so without a header.
+    /// </summary>
     Invalidate,
 }
 

@@ -10,11 +10,14 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
 
     public void RequireRoom(LinuxFile metadata, LinuxFile data) => RequireCapacity(data, options.Create.StoreBytes, _geometry);
 
-    public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) => Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate);
+    public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) =>
+        Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate);
 
     public StoreFiles Take(LinuxFile metadata, LinuxFile data) => SnapshotFile.Take(data, OverlayAccess.Peek, rescue: false);
 
-    /// <summary>Lays an empty store into a file or device that is open: the list's first area, then the header, so that a cut leaves no store.</summary>
+    /// <summary>
+    /// Lays an empty store into a file or device that is open: the list's first area, then the header, so that a cut leaves no store.
+    /// </summary>
     /// <param name="file">The target.</param>
     /// <param name="storeBytes">Its size to be; null for what keeps every chunk of the device. A device has the size that it has.</param>
     /// <param name="geometry">The device.</param>
@@ -32,12 +35,15 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
         OriginNote.Write(file, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
     }
 
-    /// <summary>The bytes that a store in a file or device is to have. Throws <see cref="LincowException"/> when no chunk fits in.</summary>
+    /// <summary>
+    /// The bytes that a store in a file or device is to have. Throws <see cref="LincowException"/> when no chunk fits in.
+    /// </summary>
     private static long RequireCapacity(LinuxFile file, long? storeBytes, Geometry geometry)
     {
         var layout = new SnapshotLayout(geometry.ChunkShift);
         var bytes = file.Facts.Kind == FileKind.Regular ? storeBytes ?? layout.StoreBytesFor(geometry.ChunkCount) : file.Facts.SizeBytes;
         return layout.Capacity(bytes) >= 1 ? bytes
-            : throw new LincowException($"{file.Path}: {bytes} bytes hold a header and an area of {geometry.ChunkBytes} bytes each, and no chunk. Give a larger --store-size or a smaller --chunk");
+            : throw new LincowException($"{file.Path}: {bytes} bytes hold a header and an area of {geometry.ChunkBytes} bytes each, and no "
+                + $"chunk. Give a larger --store-size or a smaller --chunk");
     }
 }

@@ -9,8 +9,9 @@ namespace Lincow.Stores.DmSnapshot;
 internal sealed record SnapshotFinding(string Problem, long StoreOffset, ulong? OldChunk);
 
 /// <summary>
-/// Reads a store's whole list of exceptions, area by area up to the first that isn't full, and judges every entry: a chunk beyond the device, a
-/// place beyond the store or on top of its metadata, one chunk twice, one place twice. What is read is a stranger's: numbers are checked before use.
+/// Reads a store's whole list of exceptions, area by area up to the first that isn't full, and judges every entry: a chunk beyond the
+/// device, a place beyond the store or on top of its metadata, one chunk twice, one place twice. What is read is a stranger's: numbers are
+/// checked before use.
 /// </summary>
 internal sealed class SnapshotScan
 {
@@ -29,11 +30,14 @@ internal sealed class SnapshotScan
     /// <summary>Areas that were read.</summary>
     public long AreaCount { get; private set; }
 
-    /// <summary>The area that ends the list holds something behind the end: left by a cut, and to be cleared before the list grows.</summary>
+    /// <summary>
+    /// The area that ends the list holds something behind the end: left by a cut, and to be cleared before the list grows.
+    /// </summary>
     public bool HasLeftOver { get; private set; }
 
     /// <summary>
-    /// Which chunks are excepted isn't known: the list doesn't end, a part of it can't be read, or an entry's chunk is wrong, so that another is missing.
+    /// Which chunks are excepted isn't known: the list doesn't end, a part of it can't be read, or an entry's chunk is wrong, so that
+    /// another is missing.
     /// </summary>
     public bool IsIncomplete { get; private set; }
 
@@ -49,7 +53,8 @@ internal sealed class SnapshotScan
     /// <param name="deviceChunks">Chunks of the device; null when it isn't known.</param>
     /// <param name="visit">Called with each entry's number and content, in order; false for the ones that are plainly wrong.</param>
     /// <param name="progress">Told of the fraction of the store's areas that have been read, from 0 to 1.</param>
-    public static SnapshotScan Run(LinuxFile file, SnapshotLayout layout, long storeBytes, long? deviceChunks, Action<long, ExceptionEntry, bool>? visit = null, Action<double>? progress = null)
+    public static SnapshotScan Run(LinuxFile file, SnapshotLayout layout, long storeBytes, long? deviceChunks, Action<long, ExceptionEntry,
+        bool>? visit = null, Action<double>? progress = null)
     {
         var scan = new SnapshotScan();
         using var places = new ChunkTable();
@@ -90,7 +95,8 @@ internal sealed class SnapshotScan
         var offset = layout.AreaOffset(AreaCount);
         if (layout.AreaChunk(AreaCount) >= storeChunks)
         {
-            Add(new SnapshotFinding($"the list of exceptions is cut off: area {AreaCount} would begin at byte {offset}, beyond the store's end", offset, null));
+            Add(new SnapshotFinding($"the list of exceptions is cut off: area {AreaCount} would begin at byte {offset}, beyond the "
+                + $"store's end", offset, null));
             return false;
         }
         if (AreaCount % Prefetch == 0)
@@ -114,12 +120,14 @@ internal sealed class SnapshotScan
         return false;
     }
 
-    private bool Judge(LinuxFile file, SnapshotLayout layout, ExceptionEntry entry, long number, long offset, long storeChunks, long? deviceChunks, ChunkTable chunks, ChunkTable places)
+    private bool Judge(LinuxFile file, SnapshotLayout layout, ExceptionEntry entry, long number, long offset, long storeChunks,
+        long? deviceChunks, ChunkTable chunks, ChunkTable places)
     {
         if (entry.OldChunk >= (ulong)(deviceChunks ?? long.MaxValue >> layout.ChunkShift))
         {
             IsIncomplete = true;
-            Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end (is this the right origin?)", offset, entry.OldChunk));
+            Add(new SnapshotFinding($"entry {number} is for chunk {entry.OldChunk}, beyond the device's end (is this the right origin?)",
+                offset, entry.OldChunk));
             return false;
         }
         // mutation: place-beyond-the-store-accepted
@@ -127,7 +135,8 @@ internal sealed class SnapshotScan
             return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, beyond its end");
         // mutation: unsound-entry-accepted
         if (layout.IsMetadata(entry.NewChunk))
-            return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where an area of the list lies");
+            return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where an area of the "
+                + $"list lies");
         NextNumber = Math.Max(NextNumber, layout.DataNumberFrom((long)entry.NewChunk) + 1);
         // mutation: second-entry-accepted
         if (!chunks.TryAdd(entry.OldChunk, (uint)number))

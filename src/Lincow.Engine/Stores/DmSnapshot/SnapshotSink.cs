@@ -23,7 +23,8 @@ internal sealed class SnapshotSink : IChangeSink
         using var origin = StoreOrigin.Open(options.OriginUri);
         _origin = origin.Identity;
         if (options.DeviceBytes != origin.Identity.SizeBytes)
-            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a dm-snapshot is as large as its origin. Convert to qcow2, which can be larger");
+            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a "
+                + $"dm-snapshot is as large as its origin. Convert to qcow2, which can be larger");
         RequireRoom(_layout.AreaChunk(0));
     }
 
@@ -36,7 +37,8 @@ internal sealed class SnapshotSink : IChangeSink
         while (content.Length > 0)
         {
             // Up to the next area, chunks lie one behind the other.
-            var chunks = Math.Min((content.Length + _layout.ChunkBytes - 1) >> _layout.ChunkShift, _layout.EntriesPerArea - _layout.IndexInArea(_count));
+            var chunks = Math.Min((content.Length + _layout.ChunkBytes - 1) >> _layout.ChunkShift,
+                _layout.EntriesPerArea - _layout.IndexInArea(_count));
             var run = content[..(int)Math.Min((long)chunks << _layout.ChunkShift, content.Length)];
             var place = Place(chunks);
             _file.Write(run, place);
@@ -93,14 +95,16 @@ internal sealed class SnapshotSink : IChangeSink
     private void RequireRoom(long chunk)
     {
         if (_isDevice && chunk + 1 > _file.Facts.SizeBytes >> _layout.ChunkShift)
-            throw new LincowException($"{_file.Path}: the block device has {_file.Facts.SizeBytes} bytes, and the changes need more. Use a larger one");
+            throw new LincowException($"{_file.Path}: the block device has {_file.Facts.SizeBytes} bytes, and the changes need more. Use a "
+                + $"larger one");
     }
 
     private void List(long byteOffset, int chunks)
     {
         for (var i = 0; i < chunks; i++)
         {
-            new ExceptionEntry((ulong)(byteOffset >> _layout.ChunkShift) + (ulong)i, (ulong)_layout.ChunkOfData(_count)).Write(_area, _layout.IndexInArea(_count));
+            new ExceptionEntry((ulong)(byteOffset >> _layout.ChunkShift) + (ulong)i, (ulong)_layout.ChunkOfData(_count))
+                .Write(_area, _layout.IndexInArea(_count));
             _count++;
         }
         if (_layout.IndexInArea(_count) != 0)

@@ -11,16 +11,16 @@ namespace Lincow.Stores.DmSnapshot;
 ///     Reserve   the chunks of a write that the store doesn't hold get the next data chunks, together
 ///     Locate    where a chunk lies: reserved, or by its entry; the area with the entry may have to be read first
 ///     Record    the write has ended: its entries are appended to the list, in memory
-///     a round   data synced, then the list: first everything behind its first changed area, together with the data, for nothing leads there yet;
-///               then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here flushes commit, and share.
+/// a round data synced, then the list: first everything behind its first changed area, together with the data, for nothing leads there yet;
+/// then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here flushes commit, and share.
 ///               After a round that failed, the next flush commits the same entries first, then, as a second part, those that came since.
 ///
-/// Invariants: an entry on disk names a chunk whose data was synced before; entries follow each other without a gap, and the area behind a full
-/// one is zeroed before the last entry of the full one is there, so the list always ends; what was committed is never written again, except by the
-/// kernel's own rule that sectors are whole.
+/// Invariants: an entry on disk names a chunk whose data was synced before; entries follow each other without a gap, and the area behind a
+/// full one is zeroed before the last entry of the full one is there, so the list always ends; what was committed is never written again,
+/// except by the kernel's own rule that sectors are whole.
 ///
-/// In memory: the state of each chunk (<see cref="ChunkMap"/>), the number of each exception's entry (<see cref="ChunkTable"/>), and areas as a
-/// bounded cache. Without a metadata storage it is the non-persistent store (N): chunks from 0 on, the table in memory alone.
+/// In memory: the state of each chunk (<see cref="ChunkMap"/>), the number of each exception's entry (<see cref="ChunkTable"/>), and areas
+/// as a bounded cache. Without a metadata storage it is the non-persistent store (N): chunks from 0 on, the table in memory alone.
 /// </summary>
 internal sealed unsafe class SnapshotStore : ExceptionStore
 {
@@ -54,9 +54,11 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <param name="data">The store.</param>
     /// <param name="isPersistent">P; else N.</param>
     /// <param name="options">The size of the cache and what happens when the store is full.</param>
-    /// <param name="tryReadStoreBytes">Asked when the store is full: it may have been enlarged. A negative errno when nobody can tell.</param>
+    /// <param name="tryReadStoreBytes">Asked when the store is full: it may have been enlarged. A negative errno when nobody can
+    /// tell.</param>
     /// <param name="buffers">The loop's.</param>
-    public SnapshotStore(Geometry geometry, IBlob data, bool isPersistent, SnapshotOptions options, Func<long> tryReadStoreBytes, BufferPool buffers)
+    public SnapshotStore(Geometry geometry, IBlob data, bool isPersistent, SnapshotOptions options, Func<long> tryReadStoreBytes,
+        BufferPool buffers)
         : base(new ChunkMap(geometry, startsEmpty: true, buffers), isPersistent ? data : null, knowsZeroes: false)
     {
         (_data, _buffers, _tryReadStoreBytes, _whenFull) = (data, buffers, tryReadStoreBytes, options.WhenFull);
@@ -73,7 +75,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
 
     public override bool HasUncommitted => _entryCount > _committed;
 
-    /// <summary>Sectors in use as dm counts them (persistent_usage): everything up to the next free chunk, the last area's chunk being part of it.</summary>
+    /// <summary>
+    /// Sectors in use as dm counts them (persistent_usage): everything up to the next free chunk, the last area's chunk being part of it.
+    /// </summary>
     public long AllocatedSectors => (MetadataBlob is null ? _nextNumber : _layout.ChunkOfData(_nextNumber)) << (_layout.ChunkShift - 9);
 
     /// <summary>The store's size when it was last looked at: on opening, and whenever it was full.</summary>
@@ -151,8 +155,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
                 return Overflow();
         }
         // Recorded in pieces, so no page is set as a whole.
-        // mutation: list-recorded-in-pieces-unprepared
-        if (!Map.TryPrepare(first, end, default, ChunkState.Data) || !TryPrepareTail(count) || !_entries.TryPrepare(_reservedEntries + count))
+        // mutation: list-recorded-in-pieces-unprepared (2 lines)
+        if (!Map.TryPrepare(first, end, default, ChunkState.Data) || !TryPrepareTail(count)
+            || !_entries.TryPrepare(_reservedEntries + count))
             return -Errno.NoMemory;
         IsFull &= count == 0;
         (request.ReservedFrom, request.ReservedCount, request.ReservedBefore, request.PlaceChunk) = (_nextNumber, count, 0, first.Value);
@@ -237,7 +242,8 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     public override void BeginRound()
     {
         _flushEnd = _entryCount;
-        // A round that failed is finished first, to where it went: its last image may have landed for all its errors, and then leads to the areas behind it.
+        // A round that failed is finished first, to where it went: its last image may have landed for all its errors, and then leads to the
+        // areas behind it.
         // mutation: failed-round-grows
         BeginPart(_roundEnd > _committed ? _roundEnd : _flushEnd);
     }
@@ -259,7 +265,9 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         _nextImage = _layout.AreaOf(_committed) + 1;
     }
 
-    /// <summary>First the areas behind the first changed one, an empty one too if it must end the list; then the changed sectors of the first.</summary>
+    /// <summary>
+    /// First the areas behind the first changed one, an empty one too if it must end the list; then the changed sectors of the first.
+    /// </summary>
     public override bool TryTakeImage(MetadataImage image)
     {
         LacksMemory = false;
@@ -429,7 +437,8 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             return -Errno.IO;
         }
         if (!_hasSaidFull)
-            Report?.Invoke($"{_data.Name}: the exception store is full: writes to chunks that it doesn't hold fail until it is larger, and what it holds is safe. Enlarge the file or device, and it goes on");
+            Report?.Invoke($"{_data.Name}: the exception store is full: writes to chunks that it doesn't hold fail until it is larger, and "
+                + $"what it holds is safe. Enlarge the file or device, and it goes on");
         _hasSaidFull = true;
         return -Errno.NoSpace;
     }

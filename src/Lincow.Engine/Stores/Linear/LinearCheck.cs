@@ -23,7 +23,8 @@ internal static class LinearCheck
         }, (page, error) =>
         {
             var (start, end) = MapPageJudge.DeviceRange(superblock, page);
-            findings.Add(new CheckFinding($"map page {page} can't be read: {error.Reason}", files.MapFile.Path, LinearStore.PageOffset(page, 0), start, end, false, false));
+            findings.Add(new CheckFinding($"map page {page} can't be read: {error.Reason}", files.MapFile.Path,
+                LinearStore.PageOffset(page, 0), start, end, false, false));
             held.AddAll(page);
         });
         var stale = held.AllocatedOutside(files.DataFile, superblock.DataOffset);
@@ -47,7 +48,8 @@ internal static class LinearCheck
         }
         // Slots of different updates are a cut between the two writes of one: nothing is damaged, and the next open evens them out.
         if (reading.Damage is { } damage)
-            findings.Add(new CheckFinding($"{damage}; its twin is sound", files.MapFile.Path, (1 - reading.CurrentSlot) * Superblock.SizeBytes, -1, -1, true, repair));
+            findings.Add(new CheckFinding($"{damage}; its twin is sound", files.MapFile.Path,
+                (1 - reading.CurrentSlot) * Superblock.SizeBytes, -1, -1, true, repair));
     }
 
     // Zeroes by the format, and nobody reads them: whatever is there now, a disk or a stray program put it there.
@@ -62,10 +64,12 @@ internal static class LinearCheck
             return;
         if (repair)
             files.MapFile.Write(new byte[space.Length], start);
-        findings.Add(new CheckFinding("the space between superblocks and map is not zero; nothing is lost", files.MapFile.Path, start + at, -1, -1, true, repair));
+        findings.Add(new CheckFinding("the space between superblocks and map is not zero; nothing is lost", files.MapFile.Path, start + at,
+            -1, -1, true, repair));
     }
 
-    private static void CheckPage(LinearFiles files, long page, ReadOnlySpan<byte> pair, bool repair, List<CheckFinding> findings, DataRanges held)
+    private static void CheckPage(LinearFiles files, long page, ReadOnlySpan<byte> pair, bool repair, List<CheckFinding> findings,
+        DataRanges held)
     {
         var superblock = files.Superblock;
         var first = MapFormat.Inspect(pair[..MapFormat.PageBytes], superblock.Uuid, page);
@@ -85,7 +89,8 @@ internal static class LinearCheck
             var consequence = !verdict.IsDamaged ? ""
                 : good >= 0 ? "; --repair takes the older twin, and chunks that were first written since then show the origin again"
                 : "; no sound twin is left, and requests there get an I/O error";
-            findings.Add(new CheckFinding($"map page {page}: {verdict.Finding}{consequence}", files.MapFile.Path, LinearStore.PageOffset(page, 0), start, end, good >= 0, isRepaired));
+            findings.Add(new CheckFinding($"map page {page}: {verdict.Finding}{consequence}", files.MapFile.Path,
+                LinearStore.PageOffset(page, 0), start, end, good >= 0, isRepaired));
         }
         if (slot >= 0)
             held.Add(pair.Slice(slot * MapFormat.PageBytes, MapFormat.PageBytes), page);
@@ -101,7 +106,8 @@ internal static class LinearCheck
             return first.Newest < second.Newest ? 1 : 0;
         return firstIsSound ? 0 : secondIsSound ? 1 : -1;
 
-        bool IsSound(SlotFacts slot) => slot.Condition is SlotCondition.Blank or SlotCondition.Whole && slot.Newest.Generation <= generation;
+        bool IsSound(SlotFacts slot) => slot.Condition is SlotCondition.Blank or SlotCondition.Whole
+            && slot.Newest.Generation <= generation;
     }
 
     /// <summary>The ranges that the map says the overlay holds, in device order.</summary>

@@ -8,9 +8,9 @@ namespace Lincow.Stores.Linear;
 /// An overlay's files, found, opened, locked and checked against each other: the one with the superblock and the map, and the one with the
 /// data (the same in the front layout).
 ///
-/// Which is which, for a path that the user gives: the map named with --map; else the map that the data file names in its extended attribute
-/// or that lies beside it as PATH.map; else the superblock at the path's own start. In that order, because a separate data file begins with
-/// the guest's bytes, and a guest must not be able to pass for a superblock.
+/// Which is which, for a path that the user gives: the map named with --map; else the map that the data file names in its extended
+/// attribute or that lies beside it as PATH.map; else the superblock at the path's own start. In that order, because a separate data file
+/// begins with the guest's bytes, and a guest must not be able to pass for a superblock.
 /// </summary>
 internal sealed class LinearFiles : StoreFiles
 {
@@ -76,7 +76,8 @@ internal sealed class LinearFiles : StoreFiles
     internal static LinearFiles Take(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading, OverlayAccess access)
     {
         if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
-            throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with --read-only, or use a newer lincow");
+            throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with "
+                + $"--read-only, or use a newer lincow");
         // mutation: open-trusts-the-cache
         if (access == OverlayAccess.Write && reading.Current!.InUse)
             reading = ForgetCache(mapFile, dataFile);
@@ -135,7 +136,8 @@ internal sealed class LinearFiles : StoreFiles
 
     public override bool Reset(IoLoop loop) => LinearReset.Run(this, loop);
 
-    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) => LinearMerge.Open(this, target, open);
+    public override ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open) =>
+        LinearMerge.Open(this, target, open);
 
     public override void Dispose()
     {
@@ -157,7 +159,9 @@ internal sealed class LinearFiles : StoreFiles
     // mutation: foreign-data-followed
     private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
         ? LinearFormat.FindMoved(superblock.DataPath, mapPath)
-        : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map with --map");
+        : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it "
+            + $"names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map "
+                + $"with --map");
 
     internal static SuperblockReading ReadSuperblock(LinuxFile file)
     {
@@ -168,22 +172,28 @@ internal sealed class LinearFiles : StoreFiles
         if (reading.Current is not null)
             return reading;
         if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
-            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing in it can be trusted. Restore them from a copy, or make the overlay anew") { IsDamage = true };
+            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing "
+                + $"in it can be trusted. Restore them from a copy, or make the overlay anew")
+            { IsDamage = true };
         var hint = length < bytes ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
-        throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow create' makes overlays");
+        throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow "
+            + $"create' makes overlays");
     }
 
     private static void RequireSamePair(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock, bool acceptMap)
     {
         var tag = dataFile.GetAttribute(LinearFormat.UuidAttribute);
         var isNamed = superblock.DataPath == dataFile.Path;
-        if (tag is null ? isNamed || acceptMap : tag == superblock.Uuid.ToString() && (isNamed || acceptMap || !IsCopyOfHalf(mapFile, dataFile, superblock)))
+        if (tag is null ? isNamed || acceptMap : tag == superblock.Uuid.ToString()
+            && (isNamed || acceptMap || !IsCopyOfHalf(mapFile, dataFile, superblock)))
             return;
         if (tag == superblock.Uuid.ToString())
-            throw new LincowException($"{mapFile.Path}: is the map of {superblock.DataPath}, which still exists, and {dataFile.Path} is a copy of it. Copy the map as well, beside the data; or add --accept-map if this is the one to use");
+            throw new LincowException($"{mapFile.Path}: is the map of {superblock.DataPath}, which still exists, and {dataFile.Path} is a "
+                + $"copy of it. Copy the map as well, beside the data; or add --accept-map if this is the one to use");
         var reason = tag is not null
             ? $"it belongs to overlay {superblock.Uuid}, and the data file is tagged {tag}"
-            : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add --accept-map";
+            : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add "
+                + $"--accept-map";
         throw new LincowException($"{mapFile.Path}: is the wrong map for {dataFile.Path}: {reason}");
     }
 
@@ -208,6 +218,8 @@ internal sealed class LinearFiles : StoreFiles
     private static void RequireLength(LinuxFile file, long needed)
     {
         if (file.Facts.SizeBytes < needed)
-            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies beyond its end is lost; restore it from a copy") { IsDamage = true };
+            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies "
+                + $"beyond its end is lost; restore it from a copy")
+            { IsDamage = true };
     }
 }

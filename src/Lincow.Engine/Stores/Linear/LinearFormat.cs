@@ -4,7 +4,9 @@ using Lincow.Origins;
 
 namespace Lincow.Stores.Linear;
 
-/// <summary>lincow's own store: each chunk at its own offset, a map of states before the data or in a file of its own (docs/format.md).</summary>
+/// <summary>
+/// lincow's own store: each chunk at its own offset, a map of states before the data or in a file of its own (docs/format.md).
+/// </summary>
 internal sealed class LinearFormat : IStoreFormat
 {
     /// <summary>In the data's extended attributes, when it lies apart: where its map is.</summary>
@@ -19,15 +21,18 @@ internal sealed class LinearFormat : IStoreFormat
 
     public bool ShowsDamageWhenRead => true;
 
-    public bool IsPartOf(LinuxFile file) => file.GetAttribute(MapAttribute) is not null || file.GetAttribute(UuidAttribute) is not null || FindBeside(file.Path) is not null;
+    public bool IsPartOf(LinuxFile file) => file.GetAttribute(MapAttribute) is not null || file.GetAttribute(UuidAttribute) is not null
+        || FindBeside(file.Path) is not null;
 
     public bool HasMagic(ReadOnlySpan<byte> head) => Superblock.HasMagic(head);
 
-    public bool HasRemains(ReadOnlySpan<byte> head) => head.Length > Superblock.SizeBytes && Superblock.HasMagic(head[Superblock.SizeBytes..]);
+    public bool HasRemains(ReadOnlySpan<byte> head) => head.Length > Superblock.SizeBytes
+        && Superblock.HasMagic(head[Superblock.SizeBytes..]);
 
     public StoreHead ReadHead(ReadOnlySpan<byte> head, string path)
     {
-        var current = head.Length < 2 * Superblock.SizeBytes ? null : SuperblockFile.Decode(head[..(2 * Superblock.SizeBytes)], path).Current;
+        var current = head.Length < 2 * Superblock.SizeBytes ? null : SuperblockFile.Decode(head[..(2 * Superblock.SizeBytes)], path)
+            .Current;
         return new StoreHead(current is not null, current is not null, current is { IsCommitUnfinished: true });
     }
 
@@ -37,26 +42,31 @@ internal sealed class LinearFormat : IStoreFormat
     {
         using var head = new AlignedBytes(2 * Superblock.SizeBytes);
         metadata.Read(head.Span, 0);
-        return SuperblockFile.Decode(head.Span, metadata.Path).Current is { Layout: LinearLayout.Separate, DataPath: { Length: > 0 } data } ? FindMoved(data, metadata.Path) : null;
+        return SuperblockFile.Decode(head.Span, metadata.Path).Current is { Layout: LinearLayout.Separate, DataPath: { Length: > 0 } data }
+            ? FindMoved(data, metadata.Path) : null;
     }
 
     public void RequireFreeName(string path)
     {
         if (FindBeside(path) is { } beside)
-            throw new LincowException($"{beside}: is the map of an earlier overlay at {path}, and would be taken for this one's. Remove it, or give another path");
+            throw new LincowException($"{beside}: is the map of an earlier overlay at {path}, and would be taken for this one's. Remove "
+                + $"it, or give another path");
     }
 
     public void RequireUsable(SessionOptions options)
     {
         if (options.OriginIsLive)
-            throw new LincowException($"{options.Overlay}: is a linear overlay, and a snapshot of a live origin is kept in a dm-snapshot store. 'lincow create --store snapshot' makes one");
+            throw new LincowException($"{options.Overlay}: is a linear overlay, and a snapshot of a live origin is kept in a dm-snapshot "
+                + $"store. 'lincow create --store snapshot' makes one");
     }
 
-    public StoreFiles Open(SessionOptions options, OverlayAccess access) => LinearFiles.Open(options.Overlay!, options.Map, access, options.Direct, options.AcceptMap);
+    public StoreFiles Open(SessionOptions options, OverlayAccess access) =>
+        LinearFiles.Open(options.Overlay!, options.Map, access, options.Direct, options.AcceptMap);
 
     public IStorePlan Plan(StorePlanOptions options) => new LinearPlan(options);
 
-    public LinuxFile OpenTransient(string? place, Geometry geometry, bool direct) => TransientFile.Open(place, geometry.DeviceBytes, direct);
+    public LinuxFile OpenTransient(string? place, Geometry geometry, bool direct) =>
+        TransientFile.Open(place, geometry.DeviceBytes, direct);
 
     public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop)
     {
@@ -81,8 +91,11 @@ internal sealed class LinearFormat : IStoreFormat
 
     public IChangeSink CreateSink(ChangeSinkOptions options) => new LinearSink(options);
 
-    /// <summary>The map of the overlay whose data lies in a file: the one that it names, or PATH.map. Null when its map is in front.</summary>
-    internal static string? FindMapOf(LinuxFile data) => data.GetAttribute(MapAttribute) is { } named ? FindMoved(named, data.Path) : FindBeside(data.Path);
+    /// <summary>
+    /// The map of the overlay whose data lies in a file: the one that it names, or PATH.map. Null when its map is in front.
+    /// </summary>
+    internal static string? FindMapOf(LinuxFile data) => data.GetAttribute(MapAttribute) is { } named ? FindMoved(named, data.Path)
+        : FindBeside(data.Path);
 
     /// <summary>PATH.map, if it is the map of an overlay whose data lies apart.</summary>
     internal static string? FindBeside(string path)

@@ -6,19 +6,22 @@ using Lincow.Requests;
 namespace Lincow.Stores.Linear;
 
 /// <summary>
-/// A linear overlay being committed. Chunks are forgotten by an ordinary flush round of an open session, so a cut leaves the map with or without a
-/// batch; at the end one update of the superblock empties the overlay and names the origin as it is now.
+/// A linear overlay being committed. Chunks are forgotten by an ordinary flush round of an open session, so a cut leaves the map with or
+/// without a batch; at the end one update of the superblock empties the overlay and names the origin as it is now.
 /// </summary>
 internal sealed class LinearMerge : ICommitSource
 {
     /// <summary>
-    /// Bytes of the device between two syncs, which may have to be copied again, and take space in both places meanwhile. The largest chunk fits.
+    /// Bytes of the device between two syncs, which may have to be copied again, and take space in both places meanwhile. The largest chunk
+    /// fits.
     /// </summary>
     private const long BatchBytes = 64 << 20;
 
     private const int BatchRuns = 1 << 16;
 
-    /// <summary>Zeroes that become a hole of the origin cost no more than their states in the map, so this many bytes of them count as one.</summary>
+    /// <summary>
+    /// Zeroes that become a hole of the origin cost no more than their states in the map, so this many bytes of them count as one.
+    /// </summary>
     private const int HoleBytesAsOne = 1024;
 
     private readonly IStoreDevice _device;
@@ -46,7 +49,8 @@ internal sealed class LinearMerge : ICommitSource
     private LinearStore Store => (LinearStore)_device.Store;
 
     /// <summary>Marks the overlay as in use.</summary>
-    public static LinearMerge Open(LinearFiles files, CommitTarget target, Func<OriginFile, IStoreDevice> open, long batchBytes = BatchBytes)
+    public static LinearMerge Open(LinearFiles files, CommitTarget target, Func<OriginFile, IStoreDevice> open,
+        long batchBytes = BatchBytes)
     {
         // No origin that could be read: what it would show is changing.
         var device = open(new OriginFile(target.Uri, target.Identity, null));
@@ -116,7 +120,11 @@ internal sealed class LinearMerge : ICommitSource
     public void Begin()
     {
         var superblock = Store.Superblock;
-        Store.Rewrite(superblock with { CommitGeneration = superblock.Generation, Origin = OriginIdentity.Unsettled(superblock.Origin, superblock.DeviceBytes) });
+        Store.Rewrite(superblock with
+        {
+            CommitGeneration = superblock.Generation,
+            Origin = OriginIdentity.Unsettled(superblock.Origin, superblock.DeviceBytes)
+        });
     }
 
     public void Withdraw() => Store.Rewrite(Store.Superblock with

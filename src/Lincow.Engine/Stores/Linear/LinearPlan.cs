@@ -3,7 +3,10 @@ using Lincow.Origins;
 
 namespace Lincow.Stores.Linear;
 
-/// <summary>A linear overlay that is to be made. The superblocks are written last, so a creation that is cut off leaves something that isn't an overlay.</summary>
+/// <summary>
+/// A linear overlay that is to be made. The superblocks are written last, so a creation that is cut off leaves something that isn't an
+/// overlay.
+/// </summary>
 internal sealed class LinearPlan : IStorePlan
 {
     /// <summary>How much of a device's map area is cleared at a time.</summary>
@@ -29,7 +32,8 @@ internal sealed class LinearPlan : IStorePlan
 
     public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) => Lay(_superblock, metadata, data, preallocate);
 
-    public StoreFiles Take(LinuxFile metadata, LinuxFile data) => new LinearFiles(data.Path, metadata, data, LinearFiles.ReadSuperblock(metadata));
+    public StoreFiles Take(LinuxFile metadata, LinuxFile data) =>
+        new LinearFiles(data.Path, metadata, data, LinearFiles.ReadSuperblock(metadata));
 
     /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
     /// <param name="separateData">Where the data lies, if not behind the map.</param>
@@ -92,7 +96,8 @@ internal sealed class LinearPlan : IStorePlan
         }
     }
 
-    private static (LinuxFile File, long Bytes)[] Needs(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile) => ReferenceEquals(mapFile, dataFile)
+    private static (LinuxFile File, long Bytes)[] Needs(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile) =>
+        ReferenceEquals(mapFile, dataFile)
         ? [(mapFile, superblock.MapFileBytes)]
         : [(mapFile, superblock.MapFileBytes), (dataFile, superblock.DataFileBytes)];
 

@@ -5,8 +5,9 @@ using Lincow.Linux;
 namespace Lincow.Stores.Linear;
 
 /// <summary>
-/// Takes a linear overlay back to its origin: the generation goes up by one in the superblock, and every map page that exists becomes one of an
-/// older generation, which reads as empty. One small write is the moment; before it everything is as it was, after it nothing is there.
+/// Takes a linear overlay back to its origin: the generation goes up by one in the superblock, and every map page that exists becomes one
+/// of an older generation, which reads as empty. One small write is the moment; before it everything is as it was, after it nothing is
+/// there.
 /// </summary>
 internal static class LinearReset
 {

@@ -4,8 +4,8 @@ using Lincow.Linux;
 namespace Lincow.Stores.Linear;
 
 /// <summary>
-/// Writes an overlay as it is after a clean close, in one pass: data at the shift, each map page once both its slots' content is known, and the
-/// superblocks last.
+/// Writes an overlay as it is after a clean close, in one pass: data at the shift, each map page once both its slots' content is known, and
+/// the superblocks last.
 /// </summary>
 internal sealed class LinearSink : IChangeSink
 {
@@ -21,7 +21,8 @@ internal sealed class LinearSink : IChangeSink
         _file = options.File;
         DeviceSize.Require(options.DeviceBytes, options.OriginUri);
         using var origin = StoreOrigin.Open(options.OriginUri);
-        _superblock = new LinearPlan(LinearPlan.Plan(origin, options.DeviceBytes, options.DeviceBytes, DeviceSize.ChunkShift(options.ChunkBytes), separateData: null)).Superblock;
+        _superblock = new LinearPlan(LinearPlan.Plan(origin, options.DeviceBytes, options.DeviceBytes,
+            DeviceSize.ChunkShift(options.ChunkBytes), separateData: null)).Superblock;
         _geometry = _superblock.Geometry;
         LinearPlan.RequireRoom(_superblock, _file, _file);
     }

@@ -94,7 +94,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
     // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
     // pages is written, and by then that page is loaded; so the last hole is remembered. So is the last data, to be read without a search.
-    private bool TryTakeBlank(long page) => PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd && FindLoad(page) is null && TryLoadBlank(page);
+    private bool TryTakeBlank(long page) => PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd
+        && FindLoad(page) is null && TryLoadBlank(page);
 
     private bool TryLoadBlank(long page) => _pages.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
 
@@ -122,8 +123,9 @@ internal sealed unsafe class LinearStore : ExceptionStore
             BlockOperation.Write => Map.TryPrepare(first, end, (first, end), ChunkState.Data),
             // Leaves what is zero.
             BlockOperation.CopyUp => Map.TryPrepare(first, end, default, ChunkState.Data),
-            // mutation: states-of-edges-not-prepared
-            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)), request.HeadBecomesData || request.TailBecomesData ? null : ChunkState.Zero),
+            // mutation: states-of-edges-not-prepared (2 lines)
+            _ => Map.TryPrepare(first, end, (geometry.ChunkFrom(request.BodyStart), geometry.ChunkFrom(request.BodyEnd)),
+                request.HeadBecomesData || request.TailBecomesData ? null : ChunkState.Zero),
         };
         return isReady ? 0 : -Errno.NoMemory;
     }
@@ -157,7 +159,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
         image.Page = _roundPages[_nextPage++];
         image.Image = buffer;
         image.ImageBytes = MapFormat.PageBytes;
-        image.Slot = _pages.Encode(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid, Superblock.Generation);
+        image.Slot = _pages.Encode(image.Page, new Span<byte>((void*)image.Image.Address, MapFormat.PageBytes), Superblock.Uuid,
+            Superblock.Generation);
         image.TargetOffset = PageOffset(image.Page, image.Slot);
         return true;
     }
@@ -190,8 +193,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
     /// <summary>
     /// The clean close, when no request is in flight and the last flush round has ended: makes every page's twins equal, then clears the
-    /// in-use mark. After an open that followed a crash that means all pages, for any of them may have been cut. A failed device, or one with
-    /// a damaged page, stays marked.
+    /// in-use mark. After an open that followed a crash that means all pages, for any of them may have been cut. A failed device, or one
+    /// with a damaged page, stays marked.
     /// </summary>
     public override void CloseCleanly(bool reclaimed)
     {
@@ -231,10 +234,12 @@ internal sealed unsafe class LinearStore : ExceptionStore
             // Without a current slot the page is empty whichever way it is cut, so both may be written.
             for (var slot = 0; slot < 2; slot++)
             {
-                var result = _pages.SlotOf(page) == slot ? 0 : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
+                var result = _pages.SlotOf(page) == slot ? 0
+                    : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
-                    Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay stays marked as in use until it is closed with more room");
+                    Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay "
+                        + $"stays marked as in use until it is closed with more room");
                     return false;
                 }
                 Check(result);
@@ -281,7 +286,11 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// </summary>
     public void Restart()
     {
-        var next = Superblock.WithoutCommit() with { Generation = Superblock.Generation + 1, Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending };
+        var next = Superblock.WithoutCommit() with
+        {
+            Generation = Superblock.Generation + 1,
+            Flags = Superblock.Flags | SuperblockFlags.InUse | SuperblockFlags.ReclaimPending
+        };
         if (MetadataBlob is not null)
         {
             try
@@ -293,8 +302,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
                 Fail(e.Message);
                 throw;
             }
-            // Pages that stay are of an older generation and read as empty. But their twins differ, as they do in use, so that a clean close has to
-            // look at every one of them.
+            // Pages that stay are of an older generation and read as empty. But their twins differ, as they do in use, so that a clean
+            // close has to look at every one of them.
             MetadataBlob.PunchHoleNow(PageOffset(0, 0), next.MapBytes);
             if (!IsBlank(PageOffset(0, 0), PageOffset(Map.PageCount, 0)))
                 _wasClean = false;
@@ -307,7 +316,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
     }
 
     /// <summary>The byte offset of a page's slot in the map storage.</summary>
-    public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page) + slot * MapFormat.PageBytes;
+    public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page)
+        + slot * MapFormat.PageBytes;
 
     public override void Dispose()
     {
@@ -390,7 +400,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
     }
 
     // Not one for one: a request whose page has come meanwhile starts no load, and must not use up another's turn. A request comes back
-    // into this queue only when no load with a buffer is idle, so this ends. In a spent turn more than one would only change one queue for another.
+    // into this queue only when no load with a buffer is idle, so this ends. In a spent turn more than one would only change one queue for
+    // another.
     public override void ResumeWaiting()
     {
         while (_idleLoads.TryPeek(out var idle) && !idle.Buffer.IsEmpty && _waitingForLoad.Dequeue() is { } next)
@@ -413,7 +424,8 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         var pair = new ReadOnlySpan<byte>((void*)buffer.Address, MapFormat.PairBytes);
         var verdict = MapPageJudge.Judge(pair, Superblock, page, _wasClean);
-        if (!_pages.TryLoad(page, verdict, verdict.Slot < 0 ? default : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
+        if (!_pages.TryLoad(page, verdict, verdict.Slot < 0 ? default
+            : pair.Slice(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes)))
             return false;
         _hasDamage |= verdict.IsDamaged;
         if (verdict.Finding is not null)
@@ -481,6 +493,7 @@ internal static class MapPageJudge
     {
         var (start, end) = DeviceRange(superblock, page);
         var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
-        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; {effect}. Run 'lincow check'";
+        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; "
+            + $"{effect}. Run 'lincow check'";
     }
 }

@@ -8,10 +8,10 @@ namespace Lincow.Stores.Linear;
 /// <summary>
 /// One page of the chunk map on disk (docs/format.md, "Map pages"): 4096 bytes in 8 sectors of 512. Each sector is whole by itself, with
 /// CRC-32C, sequence and generation, because a power cut tears a page between sectors but not within one. So three things can be told
-/// apart that a single checksum a page would mix up: whole, torn (every sector sound, but of different writes) and damaged (a sector that no
-/// write ever made).
+/// apart that a single checksum a page would mix up: whole, torn (every sector sound, but of different writes) and damaged (a sector that
+/// no write ever made).
 ///
-///     sector: 0 crc32c u32 | 4 magic u32 "LCM1" | 8 sequence u64 | 16 generation u64 | 24 states, 61 x u64, chunk i at bits 2i of word i/32
+/// sector: 0 crc32c u32 | 4 magic u32 "LCM1" | 8 sequence u64 | 16 generation u64 | 24 states, 61 x u64, chunk i at bits 2i of word i/32
 /// </summary>
 internal static class MapFormat
 {
@@ -54,7 +54,8 @@ internal static class MapFormat
     public static void CopyStates(ReadOnlySpan<byte> image, Span<ulong> words)
     {
         for (var i = 0; i < SectorsPerPage; i++)
-            image.Slice(i * SectorBytes + SectorHeaderBytes, WordsPerSector * 8).CopyTo(MemoryMarshal.AsBytes(words.Slice(i * WordsPerSector, WordsPerSector)));
+            image.Slice(i * SectorBytes + SectorHeaderBytes, WordsPerSector * 8)
+                .CopyTo(MemoryMarshal.AsBytes(words.Slice(i * WordsPerSector, WordsPerSector)));
     }
 
     /// <summary>Says what a slot holds. Looks at every sector.</summary>
@@ -76,7 +77,8 @@ internal static class MapFormat
                     damagedSector = i;
                     continue;
                 }
-                version = new SlotVersion(BinaryPrimitives.ReadUInt64LittleEndian(sector[16..]), BinaryPrimitives.ReadUInt64LittleEndian(sector[8..]));
+                version = new SlotVersion(BinaryPrimitives.ReadUInt64LittleEndian(sector[16..]),
+                    BinaryPrimitives.ReadUInt64LittleEndian(sector[8..]));
             }
             mixed |= first is { } seen && seen != version;
             first ??= version;
@@ -104,7 +106,10 @@ internal static class MapFormat
         return true;
     }
 
-    /// <summary>CRC-32C over the overlay's uuid, the page and the sector number, then the sector after its checksum: a sector found in another place is damage too.</summary>
+    /// <summary>
+    /// CRC-32C over the overlay's uuid, the page and the sector number, then the sector after its checksum: a sector found in another place
+    /// is damage too.
+    /// </summary>
     private static uint Checksum(ReadOnlySpan<byte> sector, Guid overlay, long page, int index)
     {
         Span<byte> place = stackalloc byte[16];
@@ -123,7 +128,8 @@ internal static class MapFormat
 /// <summary>Orders the writes of a page: generation first, then sequence.</summary>
 internal readonly record struct SlotVersion(ulong Generation, ulong Sequence) : IComparable<SlotVersion>
 {
-    public int CompareTo(SlotVersion other) => Generation != other.Generation ? Generation.CompareTo(other.Generation) : Sequence.CompareTo(other.Sequence);
+    public int CompareTo(SlotVersion other) => Generation != other.Generation ? Generation.CompareTo(other.Generation)
+        : Sequence.CompareTo(other.Sequence);
 
     public static bool operator >(SlotVersion left, SlotVersion right) => left.CompareTo(right) > 0;
 
@@ -158,7 +164,8 @@ internal readonly record struct SlotFacts(SlotCondition Condition, SlotVersion N
 /// <param name="IsDamaged">The page's states are lost.</param>
 /// <param name="TwinIsStale">The slots differ.</param>
 /// <param name="Finding">What is wrong, for people; null for what a power cut leaves behind in the ordinary way.</param>
-internal readonly record struct PageVerdict(int Slot, ulong Sequence, ulong HighestSequence, bool IsDamaged, bool TwinIsStale, string? Finding)
+internal readonly record struct PageVerdict(int Slot, ulong Sequence, ulong HighestSequence, bool IsDamaged, bool TwinIsStale,
+    string? Finding)
 {
     /// <summary>The page holds nothing of this generation: every chunk is the origin's.</summary>
     public bool IsEmpty => Slot < 0 && !IsDamaged;

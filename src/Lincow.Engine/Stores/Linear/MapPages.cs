@@ -5,7 +5,8 @@ using Lincow.Linux;
 namespace Lincow.Stores.Linear;
 
 /// <summary>
-/// What the pages of the chunk map are on disk: which of a page's two slots counts, the version that it bears, and whether the other differs.
+/// What the pages of the chunk map are on disk: which of a page's two slots counts, the version that it bears, and whether the other
+/// differs.
 ///
 /// Invariants: the slot that counts is never written; a version is used once, for two images of one version could be torn into something
 /// that looks whole; a page is in the list of stale twins exactly when it is marked so.
@@ -28,7 +29,10 @@ internal sealed unsafe class MapPages : IDisposable
     /// <summary>The slot that counts, 0 or 1; -1 when there is none.</summary>
     public int SlotOf(long page) => _versions[page].Slot;
 
-    /// <summary>Takes over what was found on disk. <paramref name="image"/> is empty for a page without content. False, with nothing changed, for want of memory.</summary>
+    /// <summary>
+    /// Takes over what was found on disk. <paramref name="image"/> is empty for a page without content. False, with nothing changed, for
+    /// want of memory.
+    /// </summary>
     public bool TryLoad(long page, PageVerdict verdict, ReadOnlySpan<byte> image)
     {
         if (!_map.TryLoad(page, verdict.IsDamaged, hasContent: !image.IsEmpty, out var words))
@@ -47,8 +51,8 @@ internal sealed unsafe class MapPages : IDisposable
     }
 
     /// <summary>
-    /// Writes a page's image as the next version, and says which slot it is for: the one that doesn't count. Changes from here on make the page dirty
-    /// again. A version that is never written is never used again.
+    /// Writes a page's image as the next version, and says which slot it is for: the one that doesn't count. Changes from here on make the
+    /// page dirty again. A version that is never written is never used again.
     /// </summary>
     public int Encode(long page, Span<byte> image, Guid overlay, ulong generation)
     {

@@ -10,7 +10,9 @@ internal static class MapScan
     /// <summary>Map pages of the device as it is now, whether written or not.</summary>
     public static long PageCount(Superblock superblock) => MapFormat.PagesFor(superblock.Geometry.ChunkCount);
 
-    /// <summary>Every page that may hold something, with both its slots (the span is good until the next page), or why it can't be read.</summary>
+    /// <summary>
+    /// Every page that may hold something, with both its slots (the span is good until the next page), or why it can't be read.
+    /// </summary>
     public static void ForEach(LinuxFile mapFile, Superblock superblock, PageVisitor visit, Action<long, LinuxException> unreadable)
     {
         var pair = new byte[MapFormat.PairBytes];

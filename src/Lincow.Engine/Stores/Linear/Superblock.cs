@@ -46,7 +46,10 @@ internal sealed record Superblock
     public const int MaxOriginUriBytes = 2048;
     public const int MaxDataPathBytes = 1024;
 
-    /// <summary>Read-only-compatible: a commit is unfinished (<see cref="IsCommitUnfinished"/>). Who doesn't know of it would forget it, and must not write.</summary>
+    /// <summary>
+    /// Read-only-compatible: a commit is unfinished (<see cref="IsCommitUnfinished"/>). Who doesn't know of it would forget it, and must
+    /// not write.
+    /// </summary>
     private const ulong CommitFeature = 1;
 
     private const ulong KnownIncompatible = 0, KnownReadOnlyCompatible = CommitFeature;
@@ -102,18 +105,19 @@ internal sealed record Superblock
     public bool IsCommitUnfinished => CommitGeneration == Generation;
 
     /// <summary>
-    /// The same over an origin that was recognised or accepted. While a commit is unfinished it isn't claimed to be known: were a wrong one accepted and
-    /// recorded, the right one would be refused.
+    /// The same over an origin that was recognised or accepted. While a commit is unfinished it isn't claimed to be known: were a wrong one
+    /// accepted and recorded, the right one would be refused.
     /// </summary>
     public Superblock Over(string uri, OriginIdentity origin) =>
         // mutation: cut-commit-settles-its-origin
         this with { OriginUri = uri, Origin = IsCommitUnfinished ? OriginIdentity.Unsettled(origin, DeviceBytes) : origin };
 
     /// <summary>
-    /// An unfinished commit is given up, and with it what the overlay holds. What the origin is like then, half old, half new, is recorded nowhere, so it is not
-    /// claimed to be settled: the user may put another one in its place.
+    /// An unfinished commit is given up, and with it what the overlay holds. What the origin is like then, half old, half new, is recorded
+    /// nowhere, so it is not claimed to be settled: the user may put another one in its place.
     /// </summary>
-    public Superblock WithoutCommit() => IsCommitUnfinished ? this with { CommitGeneration = 0, Origin = OriginIdentity.Unsettled(Origin, DeviceBytes) } : this;
+    public Superblock WithoutCommit() => IsCommitUnfinished
+        ? this with { CommitGeneration = 0, Origin = OriginIdentity.Unsettled(Origin, DeviceBytes) } : this;
 
     /// <summary>Bytes of all map pages that the maximum size can need, both slots.</summary>
     public long MapBytes => MapFormat.PagesFor(new Geometry(MaxDeviceBytes, ChunkShift).ChunkCount) * MapFormat.PairBytes;
@@ -177,10 +181,12 @@ internal sealed record Superblock
         }
         var version = BinaryPrimitives.ReadUInt32LittleEndian(block[8..]);
         if (version != CurrentVersion)
-            throw new LincowException($"{path}: its format is version {version}, and this lincow knows version {CurrentVersion} only. Use a newer lincow");
+            throw new LincowException($"{path}: its format is version {version}, and this lincow knows version {CurrentVersion} only. Use "
+                + $"a newer lincow");
         var incompatible = BinaryPrimitives.ReadUInt64LittleEndian(block[48..]) & ~KnownIncompatible;
         if (incompatible != 0)
-            throw new LincowException($"{path}: uses the incompatible feature bit {BitOperations.TrailingZeroCount(incompatible)} (word 0x{incompatible:x}), which this lincow doesn't know. Use a newer lincow");
+            throw new LincowException($"{path}: uses the incompatible feature bit {BitOperations.TrailingZeroCount(incompatible)} (word "
+                + $"0x{incompatible:x}), which this lincow doesn't know. Use a newer lincow");
         var result = new Superblock
         {
             Uuid = new Guid(block.Slice(16, 16), bigEndian: true),
@@ -200,7 +206,8 @@ internal sealed record Superblock
             DataPath = ReadString(block[2304..], MaxDataPathBytes),
             Mark = BinaryPrimitives.ReadUInt64LittleEndian(block[3336..]),
         };
-        if (!IsPath(block[192..], MaxOriginUriBytes) || !IsPath(block[2304..], MaxDataPathBytes) || !result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
+        if (!IsPath(block[192..], MaxOriginUriBytes) || !IsPath(block[2304..], MaxDataPathBytes)
+            || !result.IsPlausible(BinaryPrimitives.ReadInt64LittleEndian(block[104..])))
         {
             problem = SlotProblem.Fields;
             return null;
@@ -219,10 +226,12 @@ internal sealed record Superblock
         ChunkShift is >= 9 and <= 26 && Origin.Kind is OriginKind.Zero or OriginKind.File or OriginKind.BlockDevice
         && DeviceBytes is > 0 and <= Geometry.MaxDeviceBytes && DeviceBytes % 512 == 0
         && MaxDeviceBytes >= DeviceBytes && MaxDeviceBytes <= Geometry.MaxDeviceBytes
-        && Generation is > 0 and <= long.MaxValue && CommitGeneration <= Generation && Sequence <= long.MaxValue && mapOffset == MapOffsetBytes
+        && Generation is > 0 and <= long.MaxValue && CommitGeneration <= Generation && Sequence <= long.MaxValue
+            && mapOffset == MapOffsetBytes
         && (Layout == LinearLayout.Front
-            // mutation: data-offset-unchecked
-            ? DataOffset % ShiftUnitBytes == 0 && DataOffset >= ShiftFor(MaxDeviceBytes, ChunkShift) && DataOffset <= Geometry.MaxDeviceBytes
+            // mutation: data-offset-unchecked (2 lines)
+            ? DataOffset % ShiftUnitBytes == 0 && DataOffset >= ShiftFor(MaxDeviceBytes, ChunkShift)
+                && DataOffset <= Geometry.MaxDeviceBytes
             : Layout == LinearLayout.Separate && DataOffset == 0);
 
     private static uint Checksum(ReadOnlySpan<byte> block)
@@ -237,7 +246,8 @@ internal sealed record Superblock
     {
         var length = Encoding.UTF8.GetByteCount(text);
         if (length > maxBytes)
-            throw new LincowException($"the path '{text[..40]}...' has {length} bytes, and an overlay can remember {maxBytes}. Use a shorter path, for example through a symbolic link");
+            throw new LincowException($"the path '{text[..40]}...' has {length} bytes, and an overlay can remember {maxBytes}. Use a "
+                + $"shorter path, for example through a symbolic link");
         BinaryPrimitives.WriteUInt32LittleEndian(field, (uint)length);
         Encoding.UTF8.GetBytes(text, field[4..]);
     }

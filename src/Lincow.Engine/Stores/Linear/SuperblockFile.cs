@@ -56,8 +56,8 @@ internal static unsafe class SuperblockFile
     }
 
     /// <summary>
-    /// Writes both slots of a new overlay. One sync behind it is enough, since no earlier state has to survive: a cut leaves no superblock, one,
-    /// or two that agree.
+    /// Writes both slots of a new overlay. One sync behind it is enough, since no earlier state has to survive: a cut leaves no superblock,
+    /// one, or two that agree.
     /// </summary>
     public static void Create(LinuxFile file, Superblock superblock)
     {
@@ -68,8 +68,8 @@ internal static unsafe class SuperblockFile
     }
 
     /// <summary>
-    /// Writes the next state: one slot, sync, the other slot, sync. The first sync is the moment at which it holds; a cut before it leaves the
-    /// old state in the other slot, and a cut after it is mended at the next open.
+    /// Writes the next state: one slot, sync, the other slot, sync. The first sync is the moment at which it holds; a cut before it leaves
+    /// the old state in the other slot, and a cut after it is mended at the next open.
     /// </summary>
     public static Superblock Update(IBlob blob, Superblock superblock, BufferPool buffers)
     {
@@ -79,7 +79,9 @@ internal static unsafe class SuperblockFile
         return next;
     }
 
-    /// <summary>Makes the slot that isn't current equal to the one that is. Comes before any <see cref="Update"/>, which must find two sound slots.</summary>
+    /// <summary>
+    /// Makes the slot that isn't current equal to the one that is. Comes before any <see cref="Update"/>, which must find two sound slots.
+    /// </summary>
     public static void Repair(IBlob blob, SuperblockReading reading, BufferPool buffers) =>
         // mutation: superblock-repair-of-the-wrong-slot
         WriteSlot(blob, 1 - reading.CurrentSlot, reading.Current!, buffers);

@@ -4,7 +4,9 @@ using Lincow.SystemTests.Harness;
 
 namespace Lincow.SystemTests.Trouble.Failures;
 
-/// <summary>A server without descriptors: those who are connected go on, each listener complains once, and accepts again when there are some.</summary>
+/// <summary>
+/// A server without descriptors: those who are connected go on, each listener complains once, and accepts again when there are some.
+/// </summary>
 public class DescriptorTests
 {
     private const string Complaint = "Too many open files";

@@ -177,8 +177,13 @@ public sealed class UserOriginTests : IDisposable
 
     private Request Begin(OverlaySession session, long byteOffset, int byteLength)
     {
-        var request = new Request { Operation = BlockOperation.Read, ByteOffset = byteOffset, ByteLength = byteLength,
-            Buffer = _buffer.Address + (nint)byteOffset };
+        var request = new Request
+        {
+            Operation = BlockOperation.Read,
+            ByteOffset = byteOffset,
+            ByteLength = byteLength,
+            Buffer = _buffer.Address + (nint)byteOffset
+        };
         session.Device.Submit(request);
         return request;
     }

@@ -146,15 +146,19 @@ public sealed class AcceptorTests : IDisposable
 
         protected override void Poll(int timeoutMilliseconds) => Thread.Sleep(Math.Clamp(timeoutMilliseconds, 0, 10));
 
-        public override void Read(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion) => throw new NotSupportedException();
+        public override void Read(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion) =>
+            throw new NotSupportedException();
 
-        public override void Write(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion) => throw new NotSupportedException();
+        public override void Write(int descriptor, nint buffer, int byteCount, long byteOffset, IoCompletion completion) =>
+            throw new NotSupportedException();
 
         public override void SyncData(int descriptor, IoCompletion completion) => throw new NotSupportedException();
 
-        public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion) => throw new NotSupportedException();
+        public override void Allocate(int descriptor, int mode, long byteOffset, long byteLength, IoCompletion completion) =>
+            throw new NotSupportedException();
 
-        public override void Receive(int descriptor, nint buffer, int byteCount, IoCompletion completion) => throw new NotSupportedException();
+        public override void Receive(int descriptor, nint buffer, int byteCount, IoCompletion completion) =>
+            throw new NotSupportedException();
 
         public override void Send(int descriptor, MessageHeader* message, IoCompletion completion) => throw new NotSupportedException();
 

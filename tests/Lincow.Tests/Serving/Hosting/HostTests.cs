@@ -24,7 +24,7 @@ public sealed class HostTests
             Assert.Equal(1, hosted.Host.ClientsOf(export));
         }
         await hosted.Host.StopAsync();
-        Assert.True(OverlayInfo.Read(hosted["work.cow"], null).Clean);
+        Assert.True(OverlayDescription.Read(hosted["work.cow"], null, stop: TestContext.Current.CancellationToken).Clean);
         await using var next = new Host(new HostOptions { IsRegistered = false });
         await next.AddAsync(hosted.Overlay("work"), Cancellation);
         next.Listen(ListenAddress.AtPath(hosted["next"]));
@@ -50,14 +50,14 @@ public sealed class HostTests
                 await hosted.Host.RemoveAsync(guest);
                 Assert.True(client.IsClosedByPeer());
             }
-            Assert.True(OverlayInfo.Read(hosted["guest.cow"], null).Clean);
+            Assert.True(OverlayDescription.Read(hosted["guest.cow"], null, stop: TestContext.Current.CancellationToken).Clean);
             // Each goes on after it, and none was left out meanwhile.
             await Task.WhenAll(loads.Select((load, index) => load.Reaches(before[index] + 3)));
         }
         foreach (var load in loads)
             await load.EndAsync();
         Assert.Equal(["first", "second"], hosted.Host.Exports.Select(export => export.Name));
-        Assert.Equal(25, OverlayInfo.Read(hosted["guest.cow"], null).Chunks.Data);
+        Assert.Equal(25, OverlayDescription.Read(hosted["guest.cow"], null, stop: TestContext.Current.CancellationToken).Chunks.Data);
         Assert.Equal("", hosted.Messages);
     }
 
@@ -67,13 +67,15 @@ public sealed class HostTests
         await using var hosted = new HostedOverlays();
         await hosted.Host.AddAsync(hosted.Overlay("work"), Cancellation);
         using var client = hosted.Connect("work");
-        var refused = await Assert.ThrowsAsync<LincowException>(() => hosted.Host.AddAsync(hosted.Overlay("other") with { Name = "work" }, Cancellation));
+        var refused = await Assert.ThrowsAsync<LincowException>(() =>
+            hosted.Host.AddAsync(hosted.Overlay("other") with { Name = "work" }, Cancellation));
         Assert.Contains("two exports would be called 'work'", refused.Message);
-        Assert.Throws<LincowException>(() => hosted.Host.AddRange([hosted.Overlay("other"), hosted.Overlay("third") with { Name = "other" }]));
+        Assert.Throws<LincowException>(() =>
+            hosted.Host.AddRange([hosted.Overlay("other"), hosted.Overlay("third") with { Name = "other" }]));
         Assert.Single(hosted.Host.Exports);
         Assert.Equal(0u, client.Write(0, Pattern(3)));
         // It is closed, and free for another name.
-        Assert.True(OverlayInfo.Read(hosted["other.cow"], null).Clean);
+        Assert.True(OverlayDescription.Read(hosted["other.cow"], null, stop: TestContext.Current.CancellationToken).Clean);
         var other = await hosted.Host.AddAsync(hosted.Overlay("other"), Cancellation);
         await hosted.Host.RemoveAsync(other);
         await hosted.Host.AddAsync(hosted.Overlay("third") with { Name = "other" }, Cancellation);
@@ -158,7 +160,8 @@ public sealed class HostTests
         Assert.Equal(0u, keptClient.Write(0, Pattern(5)));
         Assert.Contains("ended it", lost.Counters.FailedBecause);
         Assert.Contains("broken on purpose", hosted.Messages);
-        Assert.Contains("an error of lincow itself", (await Assert.ThrowsAsync<LincowException>(() => hosted.Host.RemoveAsync(lost))).Message);
+        Assert.Contains("an error of lincow itself", (await Assert.ThrowsAsync<LincowException>(() => hosted.Host.RemoveAsync(lost)))
+            .Message);
         Assert.Equal(["kept"], hosted.Host.Exports.Select(export => export.Name));
         // The process still has the lost overlay's lock, as it has its memory; another one takes its name.
         await hosted.Host.AddAsync(HostedOverlays.Transient("lost"), Cancellation);
@@ -188,11 +191,13 @@ public sealed class HostTests
         File.WriteAllBytes(origin, new byte[HostedOverlays.Bytes]);
         string[] names = ["a", "b", "c"];
         foreach (var name in names)
-            OverlayCreator.Create(new CreateOptions { Overlay = hosted[name + ".snap"], Origin = origin, Store = StoreKind.Snapshot });
+            OverlayCreator.Create(new CreateOptions { Overlay = hosted[name + ".snap"], Origin = origin, Store = "snapshot" });
         var exports = await hosted.Host.AddLiveOriginAsync(new LiveOriginOptions
         {
             Origin = origin,
-            Snapshots = [.. names.Select(name => new ExportOptions { Overlay = new SessionOptions { Overlay = hosted[name + ".snap"], Origin = origin, OriginIsLive = true } })],
+            Snapshots = [.. names.Select(name =>
+                new ExportOptions { Overlay = new SessionOptions { Overlay = hosted[name + ".snap"], Origin = origin,
+                    OriginIsLive = true } })],
         }, Cancellation);
         Assert.Equal(["a", "b", "c", "disk"], exports.Select(export => export.Name));
         Assert.Single(exports.Select(export => export.Loop).Distinct());

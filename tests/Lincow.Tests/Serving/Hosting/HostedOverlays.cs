@@ -48,7 +48,8 @@ internal sealed class HostedOverlays : IAsyncDisposable
     public static ExportOptions Transient(string name) => new() { Overlay = new SessionOptions { Origin = $"zero:{Bytes}" }, Name = name };
 
     /// <summary>Connects and gets as far as transmission.</summary>
-    public NbdTestClient Connect(string export) => Connect(this["socket"], export) ?? throw new InvalidOperationException($"'{export}' is not there");
+    public NbdTestClient Connect(string export) =>
+        Connect(this["socket"], export) ?? throw new InvalidOperationException($"'{export}' is not there");
 
     /// <summary>Whether a client that asks for a name finds an export.</summary>
     public bool IsFound(string export)
@@ -60,7 +61,11 @@ internal sealed class HostedOverlays : IAsyncDisposable
     /// <summary>Null when the server has no such export, and closes the connection.</summary>
     public static NbdTestClient? Connect(string path, string export)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 20_000, SendTimeout = 20_000 };
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+        {
+            ReceiveTimeout = 20_000,
+            SendTimeout = 20_000
+        };
         socket.Connect(new UnixDomainSocketEndPoint(path));
         var client = new NbdTestClient(socket, structured: false, extended: false);
         client.ReceiveExactly(new byte[18]);

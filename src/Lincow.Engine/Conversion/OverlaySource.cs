@@ -27,7 +27,7 @@ internal sealed class OverlaySource : IChangeSource
 
     public int GranularityBytes => (int)_reader.Device.Geometry.ChunkBytes;
 
-    public string OriginUri => _reader.Device.Stack.Origin.Uri;
+    public string OriginUri => _reader.Session.Origin.Uri;
 
     public IEnumerable<ChangedRange> Changes()
     {

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Linux;
-using Lincow.Origins;
 using Lincow.Requests;
 
 namespace Lincow.Layers;
@@ -26,12 +25,12 @@ internal sealed class LayerStack
 
     private readonly ExceptionStore _top;
     private readonly ChunkMap _map;
-    private readonly Origin _origin;
+    private readonly ILayer _below;
 
-    public LayerStack(ExceptionStore top, IBlob data, Origin origin)
+    public LayerStack(ExceptionStore top, IBlob data, ILayer below)
     {
-        (_top, _map, _origin, Data, Geometry) = (top, top.Map, origin, data, top.Map.Geometry);
-        AlignmentBytes = Math.Max(data.AlignmentBytes, origin.AlignmentBytes);
+        (_top, _map, _below, Data, Geometry) = (top, top.Map, below, data, top.Map.Geometry);
+        AlignmentBytes = Math.Max(data.AlignmentBytes, below.AlignmentBytes);
     }
 
     public Geometry Geometry { get; }
@@ -51,19 +50,16 @@ internal sealed class LayerStack
     public bool IsPersistent => _top.MetadataBlob is not null;
 
     /// <summary>Nothing is being loaded.</summary>
-    public bool IsIdle => _top.IsIdle && _origin.IsIdle;
+    public bool IsIdle => _top.IsIdle && _below.IsIdle;
 
     /// <summary>The top layer, for the control plane.</summary>
     public ExceptionStore Top => _top;
 
-    /// <summary>The origin's name, for the control plane.</summary>
-    public Origin Origin => _origin;
-
     /// <summary>The device tells how requests are resumed, and what look-ups may cost in a turn.</summary>
     public void Serve(Action<BlockRequest> resume, TurnWork turns)
     {
-        _origin.Resume = _top.Resume = resume;
-        _origin.Turns = _top.Turns = turns;
+        (_top.Resume, _top.Turns) = (resume, turns);
+        _below.Serve(resume, turns);
     }
 
     /// <summary>A turn has begun: resumes those that an earlier one had no units for.</summary>
@@ -94,7 +90,7 @@ internal sealed class LayerStack
             return default;
         if (state == ChunkState.Origin)
         {
-            var below = Below(request, byteOffset, byteOffset + length);
+            var below = _below.Resolve(request, byteOffset, byteOffset + length);
             return new BlockExtent(below.ByteLength, below.Source);
         }
         return new BlockExtent(length, state == ChunkState.Data ? RunSource.Data : RunSource.Zero);
@@ -105,7 +101,7 @@ internal sealed class LayerStack
     {
         var state = StateAt(request, byteOffset, byteEnd, out var length);
         if (state == ChunkState.Origin)
-            return length == 0 ? default : Below(request, byteOffset, byteOffset + length);
+            return length == 0 ? default : _below.Resolve(request, byteOffset, byteOffset + length);
         if (state == ChunkState.Zero)
             return new Run(RunSource.Zero, null, 0, length);
         var place = _top.Locate(request, byteOffset, byteOffset + length);
@@ -126,13 +122,6 @@ internal sealed class LayerStack
         var (state, count) = _map.RunAt(chunk, Geometry.ChunkFrom(byteEnd) - chunk);
         byteLength = Math.Min(byteEnd, Geometry.StartOf(chunk + count)) - byteOffset;
         return state;
-    }
-
-    private Run Below(BlockRequest request, long byteOffset, long byteEnd)
-    {
-        if (!_origin.TryRunAt(request, byteOffset, byteEnd, out var isHole, out var length))
-            return default;
-        return isHole ? new Run(RunSource.OriginHole, null, 0, length) : new Run(RunSource.Origin, _origin.Blob, byteOffset, length);
     }
 
     /// <summary>

@@ -92,9 +92,9 @@ public static class OverlayMap
             case RunSource.Zero:
                 return new MapRange(start, length, 0, true, true, false, null, null);
             case RunSource.Origin:
-                return new MapRange(start, length, 1, true, false, true, start, stack.Origin.Uri);
+                return new MapRange(start, length, 1, true, false, true, start, session.Origin.Uri);
             default:
-                return new MapRange(start, length, 1, start < stack.Origin.SizeBytes, true, false, null, null);
+                return new MapRange(start, length, 1, start < session.Origin.SizeBytes, true, false, null, null);
         }
     }
 }

@@ -15,11 +15,11 @@ public sealed class OverlaySession
 {
     private readonly IoLoop _loop;
     private readonly OpenStore _store;
-    private readonly Origin _origin;
+    private readonly OriginLayer _origin;
     private readonly SessionReset _reset;
     private Reclaimer? _reclaimer;
 
-    internal OverlaySession(IoLoop loop, OpenStore store, Origin origin, bool isReadOnly, string name)
+    internal OverlaySession(IoLoop loop, OpenStore store, OriginLayer origin, bool isReadOnly, string name)
     {
         (_loop, _store, _origin, Name) = (loop, store, origin, name);
         Device = new CowDevice(new LayerStack(store.Exceptions, store.Data, origin), loop.Buffers, isReadOnly);
@@ -29,6 +29,9 @@ public sealed class OverlaySession
     }
 
     public CowDevice Device { get; }
+
+    /// <summary>What lies at the bottom.</summary>
+    internal OriginLayer Origin => _origin;
 
     /// <summary>
     /// A commit was cut off before. The device reads right, but the origin alone isn't whole until the commit has been run again.

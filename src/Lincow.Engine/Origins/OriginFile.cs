@@ -89,7 +89,7 @@ internal sealed class OriginFile : IDisposable
     public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file"))
         .Reopen(writable: true, exclusiveDevice: true);
 
-    public Origin OnLoop(IoLoop loop) =>
+    public OriginLayer OnLoop(IoLoop loop) =>
         new(Uri, Identity, _user is not null ? new UserBlob(_user, loop) : _file is null ? null : new FileBlob(_file, loop));
 
     /// <summary>Reads it in place; beyond its end there are zeroes.</summary>

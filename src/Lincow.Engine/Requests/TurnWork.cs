@@ -104,6 +104,9 @@ internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action g
             Arm();
     }
 
+    /// <summary>Has an operation go on in the loop's next turn.</summary>
+    public void NextTurn(BlobOperation operation) => blob.NextTurn(operation);
+
     private void Arm()
     {
         if (IsArmed)

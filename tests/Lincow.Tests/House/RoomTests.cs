@@ -14,7 +14,6 @@ public partial class RoomTests
     /// </summary>
     private static readonly string[] Exceptions =
     [
-        "Engine/Layers/LayerStack.cs -> Origins",
         // For good: the one list of stores.
         "Engine/Stores/StoreFormats.cs -> Stores/DmSnapshot",
         "Engine/Stores/StoreFormats.cs -> Stores/Linear",

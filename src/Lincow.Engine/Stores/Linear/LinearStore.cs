@@ -24,6 +24,9 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private bool _hasDamage;
     private long _blankStart, _blankEnd, _dataStart, _dataEnd;
     private PageLoad? _searching;
+
+    // Of the one search that is on its way: the hole or data where it began, and what follows.
+    private readonly BlobRuns _found = new(2);
     private List<long> _roundPages = [];
     private int _nextPage;
 
@@ -436,7 +439,6 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// <summary>Looks whether a page was ever written, unless that is known, and reads it.</summary>
     private sealed class PageLoad(LinearStore store) : BlobOperation
     {
-        private readonly BlobRuns _runs = new(2);
         private bool _isSearching;
 
         public RequestQueue Waiters;
@@ -456,7 +458,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
         public void StartSearch(long page)
         {
             (Page, _isSearching) = (page, true);
-            store.MetadataBlob!.FindRuns(PageOffset(page, 0), PageOffset(store.Map.PageCount, 0), _runs, this);
+            store.MetadataBlob!.FindRuns(PageOffset(page, 0), PageOffset(store.Map.PageCount, 0), store._found, this);
         }
 
         public void StartRead(long page)
@@ -468,32 +470,9 @@ internal sealed unsafe class LinearStore : ExceptionStore
         public override void End(int result)
         {
             if (_isSearching)
-                store.Searched(this, _runs, result);
+                store.Searched(this, store._found, result);
             else
                 store.Loaded(this, result);
         }
-    }
-}
-
-/// <summary>Judges a page's two slots and puts the judgement into words.</summary>
-internal static class MapPageJudge
-{
-    public static PageVerdict Judge(ReadOnlySpan<byte> pair, Superblock superblock, long page, bool wasClean) => PageVerdict.Choose(
-        MapFormat.Inspect(pair[..MapFormat.PageBytes], superblock.Uuid, page),
-        MapFormat.Inspect(pair[MapFormat.PageBytes..], superblock.Uuid, page),
-        superblock.Generation, wasClean);
-
-    public static (long Start, long End) DeviceRange(Superblock superblock, long page)
-    {
-        var bytesPerPage = (long)MapFormat.ChunksPerPage << superblock.ChunkShift;
-        return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
-    }
-
-    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
-    {
-        var (start, end) = DeviceRange(superblock, page);
-        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
-        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; "
-            + $"{effect}. Run 'lincow check'";
     }
 }

@@ -36,7 +36,7 @@ internal sealed class NullDevice : IDisposable
     public NullDevice(Func<long> nextOffset, string kind = "linear")
     {
         _nextOffset = nextOffset;
-        var origin = new Origin("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
+        var origin = new OriginLayer("o", new OriginIdentity(OriginKind.File, SizeBytes, 0, 0, 0), _blob);
         _device = new CowDevice(new LayerStack(kind == "linear" ? Linear() : Snapshot(), _blob, origin), _buffers,
             isReadOnly: false);
         for (var i = 0; i < InFlight; i++)

@@ -68,7 +68,8 @@ internal sealed class TestOverlay : TestDevice
         Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = Reports.Add };
         Store.MarkInUse();
         var identity = new OriginIdentity(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
-        _device = new CowDevice(new LayerStack(Store, DataDisk, new Origin("/origin", identity, OriginDisk)), _buffers, isReadOnly: false);
+        _device = new CowDevice(new LayerStack(Store, DataDisk, new OriginLayer("/origin", identity, OriginDisk)), _buffers,
+            isReadOnly: false);
     }
 
     public override int Close()

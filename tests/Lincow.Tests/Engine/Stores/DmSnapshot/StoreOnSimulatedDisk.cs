@@ -33,7 +33,7 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () =>
             bytes, _buffers)
         { Report = Reports.Add };
-        var origin = new Origin("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);
+        var origin = new OriginLayer("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);
         Device = new CowDevice(new LayerStack(Store, Disk, origin), _buffers, isReadOnly: false);
     }
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Lincow.Blobs;
+using Lincow.Layers;
 using Lincow.Requests;
 
 namespace Lincow.Origins;
@@ -9,7 +10,7 @@ namespace Lincow.Origins;
 /// found as requests come to them, some hundred at a time, without holding up the loop, and remembered, since the origin doesn't change
 /// while it is open.
 /// </summary>
-public sealed class Origin : IDisposable
+internal sealed class OriginLayer : ILayer, IDisposable
 {
     /// <summary>Searches on their way at once; who needs another one waits for one of these.</summary>
     private const int MaxSearches = 4;
@@ -24,8 +25,10 @@ public sealed class Origin : IDisposable
     private readonly KnownRuns _known = new();
     private readonly List<Search> _searches = new(MaxSearches);
     private RequestQueue _waiting;
+    private Action<BlockRequest>? _resume;
+    private TurnWork? _turns;
 
-    public Origin(string uri, OriginIdentity identity, IReadableBlob? blob)
+    public OriginLayer(string uri, OriginIdentity identity, IReadableBlob? blob)
     {
         Uri = uri;
         Identity = identity;
@@ -40,8 +43,6 @@ public sealed class Origin : IDisposable
 
     /// <summary>Bytes that can be read from it: 0 for an origin of nothing, whose every byte is beyond the end.</summary>
     public long SizeBytes { get; }
-
-    public IReadableBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
 
     /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
     internal Action<string>? Report
@@ -59,29 +60,21 @@ public sealed class Origin : IDisposable
     public int AlignmentBytes => _blob?.AlignmentBytes ?? 1;
 
     /// <summary>No search is on its way.</summary>
-    internal bool IsIdle => _searches.Count == 0;
+    public bool IsIdle => _searches.Count == 0;
 
-    /// <summary>The device's, to be told what look-ups cost.</summary>
-    internal TurnWork? Turns { get; set; }
+    public void Serve(Action<BlockRequest> resume, TurnWork turns) => (_resume, _turns) = (resume, turns);
 
-    /// <summary>Called when what a request waited for is known.</summary>
-    internal Action<BlockRequest>? Resume { get; set; }
-
-    /// <summary>
-    /// Whether the bytes from an offset on are a hole, and for how long, up to an end. False when the request has to wait for that.
-    /// </summary>
-    internal bool TryRunAt(BlockRequest request, long byteOffset, long byteEnd, out bool isHole, out long byteLength)
+    public Run Resolve(BlockRequest request, long byteOffset, long byteEnd)
     {
-        (isHole, byteLength) = (true, byteEnd - byteOffset);
         if (byteOffset >= SizeBytes)
-            return true;
-        if (_known.TryFind(byteOffset, out isHole, out var end))
+            return new Run(RunSource.OriginHole, null, 0, byteEnd - byteOffset);
+        if (_known.TryFind(byteOffset, out var isHole, out var end))
         {
-            byteLength = Math.Min(end, byteEnd) - byteOffset;
-            return true;
+            var length = Math.Min(end, byteEnd) - byteOffset;
+            return isHole ? new Run(RunSource.OriginHole, null, 0, length) : new Run(RunSource.Origin, _blob, byteOffset, length);
         }
         WaitFor(request, byteOffset / AlignmentBytes * AlignmentBytes);
-        return false;
+        return default;
     }
 
     public void Dispose() => _blob?.Dispose();
@@ -93,7 +86,7 @@ public sealed class Origin : IDisposable
         {
             // Not kept: most origins are known after a few, and there may be a thousand of them.
             _searches.Add(search = new Search(this));
-            Turns?.Spend(TurnWork.UnitsPerCall);
+            _turns?.Spend(TurnWork.UnitsPerCall);
             search.Start(byteOffset);
         }
         // The end of its operations resumes it; by then this may be known.
@@ -125,14 +118,14 @@ public sealed class Origin : IDisposable
         }
         var moved = _known.Add(AlignmentBytes == 1 ? search.Runs : InWholeBlocks(search.Runs));
         Debug.Assert(_known.TryFind(search.ByteOffset, out _, out _), "what was searched is known");
-        Turns?.Spend(TurnWork.UnitsPerCall + (moved / MovedPerUnit) + search.Runs.Count);
+        _turns?.Spend(TurnWork.UnitsPerCall + (moved / MovedPerUnit) + search.Runs.Count);
         _searches.Remove(search);
         var waiters = search.Waiters;
         search.Waiters = default;
         // Those who found no search free: their places may be known now, and if not, one of them starts the next search.
         waiters.TakeAll(ref _waiting);
         while (waiters.Dequeue() is { } waiter)
-            Resume!(waiter);
+            _resume!(waiter);
     }
 
     /// <summary>Reads that must be aligned must not be cut at an unaligned hole: data grows to whole blocks, and holes shrink.</summary>
@@ -155,7 +148,7 @@ public sealed class Origin : IDisposable
     }
 
     /// <summary>A search on its way.</summary>
-    private sealed class Search(Origin origin) : BlobOperation
+    private sealed class Search(OriginLayer origin) : BlobOperation
     {
         public RequestQueue Waiters;
 
@@ -166,7 +159,7 @@ public sealed class Origin : IDisposable
         public void Start(long byteOffset)
         {
             ByteOffset = byteOffset;
-            origin.Blob.FindRuns(byteOffset, origin.SizeBytes, Runs, this);
+            origin._blob!.FindRuns(byteOffset, origin.SizeBytes, Runs, this);
         }
 
         public override void End(int result) => origin.Found(this, result);

@@ -1,0 +1,24 @@
+namespace Lincow.Stores.Linear;
+
+/// <summary>Judges a page's two slots and puts the judgement into words.</summary>
+internal static class MapPageJudge
+{
+    public static PageVerdict Judge(ReadOnlySpan<byte> pair, Superblock superblock, long page, bool wasClean) => PageVerdict.Choose(
+        MapFormat.Inspect(pair[..MapFormat.PageBytes], superblock.Uuid, page),
+        MapFormat.Inspect(pair[MapFormat.PageBytes..], superblock.Uuid, page),
+        superblock.Generation, wasClean);
+
+    public static (long Start, long End) DeviceRange(Superblock superblock, long page)
+    {
+        var bytesPerPage = (long)MapFormat.ChunksPerPage << superblock.ChunkShift;
+        return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
+    }
+
+    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
+    {
+        var (start, end) = DeviceRange(superblock, page);
+        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
+        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; "
+            + $"{effect}. Run 'lincow check'";
+    }
+}

@@ -9,7 +9,7 @@ namespace Lincow.Origins;
 /// found as requests come to them, some hundred at a time, without holding up the loop, and remembered, since the origin doesn't change
 /// while it is open.
 /// </summary>
-public sealed class Origin : IDisposable
+internal sealed class Origin : IDisposable
 {
     /// <summary>Searches on their way at once; who needs another one waits for one of these.</summary>
     private const int MaxSearches = 4;

@@ -1,3 +1,5 @@
+using Lincow.SystemTests.Harness;
+
 namespace Lincow.SystemTests.Guides;
 
 /// <summary>samples/ compile, are short, and do what they say. The decrypting origin has its test where live origins have theirs.</summary>

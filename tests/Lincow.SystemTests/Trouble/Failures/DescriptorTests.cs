@@ -23,7 +23,8 @@ public class DescriptorTests
         using var connected = RawClient.Ready(server.Uri);
         connected.AssertAlive();
         // All numbers that are left are taken. (Far fewer, and poll(2) would refuse what the server waits for.)
-        var used = Directory.GetFileSystemEntries($"/proc/{server.Id}/fd").Select(path => int.Parse(Path.GetFileName(path), CultureInfo.InvariantCulture)).ToHashSet();
+        var used = Directory.GetFileSystemEntries($"/proc/{server.Id}/fd")
+            .Select(path => int.Parse(Path.GetFileName(path), CultureInfo.InvariantCulture)).ToHashSet();
         Limit(server, Enumerable.Range(0, int.MaxValue).First(number => !used.Contains(number)));
         // They connect, and wait in the kernel's queue.
         using var nbd = new RawClient(server.Uri);

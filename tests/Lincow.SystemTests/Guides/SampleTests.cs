@@ -34,7 +34,8 @@ public class SampleTests
         Cli.Ok("create", overlay, "--origin", image);
         var sample = Cli.InRepository("samples/serve.cs");
         Tool.Ok("dotnet", "build", sample);
-        using var server = Surroundings.Start(new System.Diagnostics.ProcessStartInfo("dotnet", ["run", "--no-build", sample, "--", overlay, socket])
+        using var server = Surroundings.Start(new System.Diagnostics.ProcessStartInfo("dotnet",
+            ["run", "--no-build", sample, "--", overlay, socket])
         { RedirectStandardOutput = true });
         try
         {

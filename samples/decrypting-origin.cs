@@ -1,5 +1,4 @@
 #:project ../src/Lincow.Serving/Lincow.Serving.csproj
-#:property AllowUnsafeBlocks=true
 
 // An origin that a program decides on: a golden image that is encrypted at rest, decrypted chunk by chunk as it is read, below an overlay
 // that takes every write. What dm-userspace did for mappings, in C#.
@@ -10,11 +9,9 @@
 // KEY is any text. The cipher is AES-256 in counter mode: enough for a sample, not for your secrets (nothing authenticates the image).
 
 using Lincow;
-using Lincow.Blobs;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
-using Lincow.Operations;
 using Lincow.Serving.Hosting;
 
 switch (args)

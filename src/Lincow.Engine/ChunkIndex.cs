@@ -1,7 +1,7 @@
 namespace Lincow;
 
 /// <summary>The number of a chunk, counted from the device's start. Never a byte offset, never a count.</summary>
-public readonly record struct ChunkIndex(long Value) : IComparable<ChunkIndex>
+internal readonly record struct ChunkIndex(long Value) : IComparable<ChunkIndex>
 {
     public static ChunkIndex operator +(ChunkIndex index, long chunkCount) => new(index.Value + chunkCount);
 
@@ -21,7 +21,7 @@ public readonly record struct ChunkIndex(long Value) : IComparable<ChunkIndex>
 /// <summary>
 /// A device's size and chunk size, and the arithmetic between bytes and chunks. Chunk sizes are powers of two, so it is all shifts.
 /// </summary>
-public readonly record struct Geometry
+internal readonly record struct Geometry
 {
     /// <summary>A sector: nothing in lincow is smaller.</summary>
     public const int MinChunkBytes = 512;

@@ -19,6 +19,7 @@ public sealed record CreateOptions
     /// <summary>The separate map's path; null puts the map in front of the data.</summary>
     public string? Map { get; init; }
 
+    /// <summary>Bytes of a chunk, a power of two from 512 to 64 MiB.</summary>
     public long ChunkBytes { get; init; } = 4096;
 
     /// <summary>The device's size in bytes; null for the origin's.</summary>
@@ -27,7 +28,7 @@ public sealed record CreateOptions
     /// <summary>What the device may grow to later; null for its size.</summary>
     public long? MaxSizeBytes { get; init; }
 
-    /// <summary>How it keeps its chunks, one of <see cref="StoreTraits.All"/> by name.</summary>
+    /// <summary>How it keeps its chunks: <c>linear</c>, lincow's own store, or <c>snapshot</c>, the kernel's dm-snapshot.</summary>
     public string Store { get; init; } = StoreTraits.DefaultName;
 
     /// <summary>For a snapshot store in a file: its size in bytes; null for what keeps every chunk of the device (sparse).</summary>

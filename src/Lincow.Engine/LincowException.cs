@@ -6,7 +6,7 @@ namespace Lincow;
 /// </summary>
 public sealed class LincowException : Exception
 {
-    public LincowException(string message)
+    internal LincowException(string message)
         : base(message)
     {
     }
@@ -17,7 +17,7 @@ public sealed class LincowException : Exception
     /// <summary>Another process holds the overlay: one that serves it, perhaps, and can be asked.</summary>
     public bool IsInUse { get; init; }
 
-    public LincowException(string message, Exception inner)
+    internal LincowException(string message, Exception inner)
         : base(message, inner)
     {
     }

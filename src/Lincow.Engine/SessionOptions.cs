@@ -25,12 +25,14 @@ public sealed record SessionOptions
     /// <summary>For a transient overlay: chunk and device size in bytes.</summary>
     public long ChunkBytes { get; init; } = 4096;
 
+    /// <summary>For a transient overlay: the device's size in bytes; null for the origin's.</summary>
     public long? SizeBytes { get; init; }
 
+    /// <summary>Writes are refused, and others may read the overlay too. Nothing of its files changes.</summary>
     public bool ReadOnly { get; init; }
 
     /// <summary>With ReadOnly: look at the state on disk without a lock, also while somebody serves the overlay.</summary>
-    public bool Peek { get; init; }
+    internal bool Peek { get; init; }
 
     /// <summary>Bypass the page cache (O_DIRECT).</summary>
     public bool Direct { get; init; }
@@ -42,7 +44,7 @@ public sealed record SessionOptions
     public bool AcceptMap { get; init; }
 
     /// <summary>
-    /// For a transient overlay: how its chunks lie, one of <see cref="StoreTraits.All"/> by name. A persistent one is what it is.
+    /// For a transient overlay: how its chunks lie, <c>linear</c> or <c>snapshot</c>. A persistent one is what it is.
     /// </summary>
     public string Store { get; init; } = StoreTraits.DefaultName;
 

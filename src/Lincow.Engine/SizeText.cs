@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Lincow;
 
 /// <summary>Sizes as people write and read them: bytes, or with K M G T P (powers of 1024).</summary>
-public static class SizeText
+internal static class SizeText
 {
     private const string Suffixes = "KMGTPE";
 

@@ -5,7 +5,7 @@ namespace Lincow;
 /// <summary>A way in which overlays keep their chunks (a store), and which options go with it.</summary>
 /// <param name="Name">As <c>--store</c> and <c>--to</c> name it.</param>
 /// <param name="DmTarget">The device-mapper target whose table describes it.</param>
-public sealed record StoreTraits(string Name, string DmTarget)
+internal sealed record StoreTraits(string Name, string DmTarget)
 {
     /// <summary>The store that is meant where none is named.</summary>
     public const string DefaultName = "linear";

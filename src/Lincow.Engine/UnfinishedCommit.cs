@@ -4,7 +4,7 @@ namespace Lincow;
 /// What is said of overlays whose commit was begun and isn't complete. Their origin holds a part of what they held, and nothing but both
 /// together is the device. They are served as ever, and the commit is run again.
 /// </summary>
-public static class UnfinishedCommit
+internal static class UnfinishedCommit
 {
     internal const string Unfinished =
         "its commit was cut off, so the origin is half old, half new, and whole only together with what the overlay still holds";

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Lincow.Linux;
 
 /// <summary>The error numbers that lincow names, as in <c>asm-generic/errno-base.h</c> and <c>errno.h</c>.</summary>
-public static class Errno
+internal static class Errno
 {
     public const int Perm = 1;
     public const int NoEntry = 2;
@@ -46,7 +46,7 @@ public static class Errno
 }
 
 /// <summary>A system call that failed: the call, the file it was about and the error number.</summary>
-public sealed class LinuxException : IOException
+internal sealed class LinuxException : IOException
 {
     public LinuxException(string call, string subject, int errno)
         : base($"{subject}: {call}: {Linux.Errno.Describe(errno)}")

@@ -267,7 +267,7 @@ internal struct FileLock
 
 /// <summary><c>struct iovec</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public struct IoVector
+internal struct IoVector
 {
     public nint Base;
     public nuint Length;
@@ -283,7 +283,7 @@ internal struct SignalAction
 
 /// <summary><c>struct msghdr</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public unsafe struct MessageHeader
+internal unsafe struct MessageHeader
 {
     public nint Name;
     public uint NameLength;

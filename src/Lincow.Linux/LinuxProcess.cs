@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Lincow.Linux;
 
 /// <summary>What .NET's own Process can't do: signals, start times, the way a process runs in the background.</summary>
-public static class LinuxProcess
+internal static class LinuxProcess
 {
     private const int SigTerm = 15;
 

@@ -3,7 +3,7 @@ using Lincow.Linux;
 namespace Lincow.Blobs;
 
 /// <summary>One operation in flight on a storage; owned and reused by whoever starts it.</summary>
-public abstract class BlobOperation : IoCompletion
+internal abstract class BlobOperation : IoCompletion
 {
     internal FileBlob? Blob { get; set; }
     internal FileCall Call { get; set; }

@@ -4,10 +4,10 @@ namespace Lincow.Blobs;
 
 /// <summary>
 /// Which parts of a range may hold data and which are holes: runs that follow each other without gap, of one kind and the other in turn,
-/// from where a search began. Made once and filled again and again (<see cref="IBlob.FindRuns"/>).
+/// from where a search began. Made once and filled again and again (<see cref="IReadableBlob.FindRuns"/>).
 /// </summary>
 /// <param name="capacity">How many runs it takes; a search that would find more covers less.</param>
-public sealed class BlobRuns(int capacity = BlobRuns.UsualCapacity)
+internal sealed class BlobRuns(int capacity = BlobRuns.UsualCapacity)
 {
     /// <summary>2 KiB of memory, and less than a millisecond's search on a file system that has its map in memory.</summary>
     public const int UsualCapacity = 256;

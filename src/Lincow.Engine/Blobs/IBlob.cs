@@ -5,7 +5,7 @@ namespace Lincow.Blobs;
 /// returned; results are 0 or a negative errno, and final: short transfers have been finished inside, and an error that passes has been
 /// tried again for as long as the implementation says.
 /// </summary>
-public interface IReadableBlob : IDisposable
+internal interface IReadableBlob : IDisposable
 {
     /// <summary>The path, for messages.</summary>
     string Name { get; }
@@ -49,7 +49,7 @@ public interface IReadableBlob : IDisposable
 /// holds here, too; and after a sync that failed nothing may be tried again, so the owner is failed. Implementations:
 /// <see cref="FileBlob"/> over a loop (io_uring or plain system calls), and simulated ones in the tests.
 /// </summary>
-public interface IBlob : IReadableBlob
+internal interface IBlob : IReadableBlob
 {
     void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
 

@@ -7,7 +7,7 @@ namespace Lincow.Conversion;
 /// <param name="Start">First byte.</param>
 /// <param name="Length">Bytes.</param>
 /// <param name="IsZero">It reads as zeroes, and nothing is stored for it.</param>
-public readonly record struct ChangedRange(long Start, long Length, bool IsZero)
+internal readonly record struct ChangedRange(long Start, long Length, bool IsZero)
 {
     public long End => Start + Length;
 }
@@ -16,7 +16,7 @@ public readonly record struct ChangedRange(long Start, long Length, bool IsZero)
 /// A format that keeps changes of a device apart from their origin: lincow's own, dm-snapshot's, User-mode Linux's, qcow2. Each reads and
 /// writes what the others do; <see cref="OverlayConverter"/> carries changes from one to another.
 /// </summary>
-public interface IChangeFormat
+internal interface IChangeFormat
 {
     /// <summary>As <c>--to</c> names it.</summary>
     string Name { get; }
@@ -48,7 +48,7 @@ public interface IChangeFormat
 }
 
 /// <summary>What is to be read.</summary>
-public sealed record ChangeSourceOptions
+internal sealed record ChangeSourceOptions
 {
     public required string Path { get; init; }
 
@@ -60,7 +60,7 @@ public sealed record ChangeSourceOptions
 }
 
 /// <summary>The device that a file and its origin make, and which ranges of it the file decides.</summary>
-public interface IChangeSource : IDisposable
+internal interface IChangeSource : IDisposable
 {
     long DeviceBytes { get; }
 

@@ -4,7 +4,7 @@ namespace Lincow.Conversion;
 /// The origin that a file of another format names. Nothing in such a file says who wrote the name, and whoever wrote it may have wanted to
 /// see another file's content, so it is followed no further than the file's own directory (SECURITY.md).
 /// </summary>
-public static class RecordedOrigin
+internal static class RecordedOrigin
 {
     /// <summary>
     /// The origin to use: the user's word, else the recorded name if it is a file beside the source. Throws <see cref="LincowException"/>.

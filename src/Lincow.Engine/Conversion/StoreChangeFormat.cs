@@ -5,7 +5,7 @@ using Lincow.Stores;
 namespace Lincow.Conversion;
 
 /// <summary>A store as a format of changes: what the engine itself opens as a device.</summary>
-public sealed class StoreChangeFormat : IChangeFormat
+internal sealed class StoreChangeFormat : IChangeFormat
 {
     private readonly IStoreFormat _store;
 

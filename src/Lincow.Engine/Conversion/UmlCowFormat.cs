@@ -5,7 +5,7 @@ using Lincow.Stores;
 namespace Lincow.Conversion;
 
 /// <summary>COW files of User-mode Linux, version 3: a bitmap of changed sectors, then the device's own layout at a shift.</summary>
-public sealed class UmlCowFormat : IChangeFormat
+internal sealed class UmlCowFormat : IChangeFormat
 {
     public string Name => "uml";
 

@@ -3,7 +3,7 @@ using Lincow.Requests;
 namespace Lincow.Device;
 
 /// <summary>What front ends serve: a device that takes requests of any alignment, on one loop.</summary>
-public abstract class BlockDevice
+internal abstract class BlockDevice
 {
     /// <summary>Size and chunks.</summary>
     public abstract Geometry Geometry { get; }

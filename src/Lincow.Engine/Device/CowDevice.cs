@@ -28,7 +28,7 @@ namespace Lincow.Device;
 /// (<see cref="FlushRounds"/>); so a cut leaves each unflushed chunk old as a whole, and each chunk already in the overlay old or new by
 /// sector. While a chunk's state may change, its whole range is locked; otherwise only the bytes that are touched.
 /// </summary>
-public sealed class CowDevice : BlockDevice
+internal sealed class CowDevice : BlockDevice
 {
     /// <summary>What a look at a waiter costs: a search or two of a tree.</summary>
     private const int UnitsToWake = 16;

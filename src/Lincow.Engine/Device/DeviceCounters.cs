@@ -6,7 +6,7 @@ namespace Lincow.Device;
 /// What a device has been asked for since it was opened. Its loop counts; anybody may look, and then sees each number as it was a moment
 /// ago.
 /// </summary>
-public sealed class DeviceCounters
+internal sealed class DeviceCounters
 {
     public long Reads { get; private set; }
     public long Writes { get; private set; }

@@ -18,7 +18,7 @@ namespace Lincow.Device;
 /// was when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
 /// Everything runs on one loop: the origin's storage and every snapshot's.
 /// </summary>
-public sealed class OriginDevice : BlockDevice
+internal sealed class OriginDevice : BlockDevice
 {
     /// <summary>Zeroes in one write.</summary>
     private const int ZeroBytes = 1 << 20;

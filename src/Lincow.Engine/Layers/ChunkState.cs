@@ -1,7 +1,7 @@
 namespace Lincow.Layers;
 
 /// <summary>The state of a chunk, as two bits of the chunk map (docs/format.md, "Chunk states").</summary>
-public enum ChunkState
+internal enum ChunkState
 {
     /// <summary>Untouched: the origin's content, zeroes beyond its end.</summary>
     Origin = 0,

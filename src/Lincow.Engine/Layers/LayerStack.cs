@@ -10,7 +10,7 @@ namespace Lincow.Layers;
 /// and says what it has written; it sees no map, no store and no chunk's state.
 ///
 ///     top       the overlay's exception store: a chunk is data (where the store says), zero, or not the top's
-///     frozen    overlays below it, if any, looked up in one index whatever their number (<see cref="FrozenLayers"/>)
+///     frozen    overlays below it, if any, looked up in one index whatever their number (FrozenLayers)
 ///     origin    everything else, at the same offset; zeroes in its holes and beyond its end
 ///
 /// Where an answer has to be read first, a method returns nothing or false, and the request is resumed when it may be there. A request asks

@@ -10,7 +10,7 @@ namespace Lincow.Operations;
 /// An origin that is itself served for writing, with snapshots of it (dm's snapshot-origin). Claimed first, then the snapshots' sessions
 /// are opened with <see cref="SessionOptions.OriginIsLive"/>, all on one loop, then the device is made.
 /// </summary>
-public sealed class LiveOrigin : IDisposable
+internal sealed class LiveOrigin : IDisposable
 {
     private readonly OriginClaim _claim;
     private FileBlob? _blob;

@@ -3,7 +3,7 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>Examines all of an overlay's metadata, and repairs what can be repaired.</summary>
-public static class OverlayCheck
+internal static class OverlayCheck
 {
     /// <summary>Checks an overlay that nobody is writing. Throws <see cref="LincowException"/> when it can't be opened at all.</summary>
     /// <param name="overlay">The overlay.</param>

@@ -4,13 +4,6 @@ using Lincow.Stores;
 
 namespace Lincow.Operations;
 
-/// <summary>What a commit did.</summary>
-/// <param name="Overlay">The overlay.</param>
-/// <param name="Origin">What was written to.</param>
-/// <param name="Chunks">Chunks that were written back.</param>
-/// <param name="Bytes">Bytes that were written back, zeroes among them.</param>
-public sealed record CommitReport(string Overlay, string Origin, long Chunks, long Bytes);
-
 /// <summary>
 /// Writes what an overlay holds back into its origin. A batch of chunks is copied, the origin synced, then the overlay forgets the batch.
 /// So at any moment the device reads the same: what the overlay still holds comes from there, what it doesn't is in the origin. A commit
@@ -21,7 +14,7 @@ public sealed record CommitReport(string Overlay, string Origin, long Chunks, lo
 /// content isn't known meanwhile (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has
 /// changed nothing.
 /// </summary>
-public static class OverlayCommit
+internal static class OverlayCommit
 {
     private const int CopyBytes = 4 << 20;
 

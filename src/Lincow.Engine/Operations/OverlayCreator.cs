@@ -7,7 +7,7 @@ namespace Lincow.Operations;
 /// <summary>
 /// Makes overlays. What makes a file an overlay is written last, so a creation that is cut off leaves something that isn't one.
 /// </summary>
-public static class OverlayCreator
+internal static class OverlayCreator
 {
     /// <summary>Makes the overlay, and says what it is. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
     public static OverlayInfo Create(CreateOptions options)

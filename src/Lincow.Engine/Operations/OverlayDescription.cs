@@ -3,7 +3,7 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>Says what an overlay is: the answer of <c>lincow info</c>.</summary>
-public static class OverlayDescription
+internal static class OverlayDescription
 {
     /// <summary>
     /// Reads it from the overlay's files, also while it is served (then as of the last flush). Throws <see cref="LincowException"/>.

@@ -8,7 +8,7 @@ namespace Lincow.Operations;
 /// An overlay whose files have been found, opened, locked and checked, and which has no loop yet. What may take long is over then, and
 /// <see cref="Places"/> tells which overlays may share a loop.
 /// </summary>
-public sealed class OverlayOpening : IDisposable
+internal sealed class OverlayOpening : IDisposable
 {
     private readonly Func<IoLoop, OverlaySession> _begin;
     private readonly IDisposable[] _files;

@@ -4,7 +4,7 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>Under which paths an overlay can be meant: its data, its map, whichever of the two is named.</summary>
-public static class OverlayPaths
+internal static class OverlayPaths
 {
     /// <summary>The paths that are given, and those of the other half, as far as it is found. Never throws.</summary>
     /// <param name="overlay">The overlay, or its separate map; absolute or not.</param>

@@ -4,7 +4,7 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>Takes an overlay back to its origin.</summary>
-public static class OverlayReset
+internal static class OverlayReset
 {
     /// <summary>
     /// Resets an overlay that nobody serves. Returns whether all space has been given back already. Throws <see cref="LincowException"/>.

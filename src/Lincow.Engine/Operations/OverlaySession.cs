@@ -9,9 +9,9 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>
-/// An open overlay with its device, on one loop. Everything here runs on the loop's thread: <see cref="Open"/>, <see cref="Close"/>.
+/// An open overlay with its device, on one loop. Everything here runs on the loop's thread: <see cref="Open(SessionOptions, IoLoop)"/>, <see cref="Close"/>.
 /// </summary>
-public sealed class OverlaySession
+internal sealed class OverlaySession
 {
     private readonly IoLoop _loop;
     private readonly OpenStore _store;
@@ -66,7 +66,7 @@ public sealed class OverlaySession
     public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
 
     /// <summary>
-    /// The part of <see cref="Open"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.
+    /// The part of <see cref="Open(SessionOptions, IoLoop)"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.
     /// </summary>
     public static OverlayOpening Prepare(SessionOptions options) =>
         Operation.Guard(() => options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options));

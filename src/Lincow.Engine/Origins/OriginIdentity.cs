@@ -6,7 +6,7 @@ using Lincow.Linux;
 
 namespace Lincow.Origins;
 
-public enum OriginKind
+internal enum OriginKind
 {
     /// <summary>An origin of nothing: reads zeroes.</summary>
     Zero = 0,
@@ -23,7 +23,7 @@ public enum OriginKind
 /// <param name="ModifiedSeconds">Modification time, seconds since 1970; 0 for a device.</param>
 /// <param name="ModifiedNanoseconds">The rest of the modification time.</param>
 /// <param name="SampleHash">XXH3-128 over up to 64 samples of 4096 bytes.</param>
-public readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, long ModifiedSeconds, uint ModifiedNanoseconds,
+internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, long ModifiedSeconds, uint ModifiedNanoseconds,
     UInt128 SampleHash)
 {
     /// <summary>Its length in the superblock.</summary>

@@ -1,7 +1,7 @@
 namespace Lincow.Origins;
 
 /// <summary>What kind of thing an origin's name means.</summary>
-public enum OriginReferenceKind
+internal enum OriginReferenceKind
 {
     /// <summary>A regular file or a block device, by its path.</summary>
     File,
@@ -21,7 +21,7 @@ public enum OriginReferenceKind
 /// </summary>
 /// <param name="Kind">What it means.</param>
 /// <param name="Text">zero:SIZE as it was written; an absolute path, in which links are kept; user:NAME; a URI.</param>
-public readonly record struct OriginReference(OriginReferenceKind Kind, string Text)
+internal readonly record struct OriginReference(OriginReferenceKind Kind, string Text)
 {
     private const string ZeroPrefix = "zero:", ProgramPrefix = "user:", SchemeEnd = "://";
 

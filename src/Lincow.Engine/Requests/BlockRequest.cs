@@ -3,7 +3,7 @@ using Lincow.Linux;
 
 namespace Lincow.Requests;
 
-public enum BlockOperation
+internal enum BlockOperation
 {
     Read,
     Write,
@@ -32,7 +32,7 @@ public enum BlockOperation
 }
 
 [Flags]
-public enum BlockFlags
+internal enum BlockFlags
 {
     None = 0,
 
@@ -46,10 +46,10 @@ public enum BlockFlags
 /// <summary>One run of the device as <see cref="BlockOperation.Extents"/> reports it.</summary>
 /// <param name="ByteLength">Length in bytes, at least 1.</param>
 /// <param name="Source">Where the run's content comes from.</param>
-public readonly record struct BlockExtent(long ByteLength, RunSource Source);
+internal readonly record struct BlockExtent(long ByteLength, RunSource Source);
 
 /// <summary>Where a run of bytes comes from.</summary>
-public enum RunSource
+internal enum RunSource
 {
     /// <summary>The overlay holds it, at byte offset + shift.</summary>
     Data,
@@ -69,7 +69,7 @@ public enum RunSource
 /// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit
 /// returns.
 /// </summary>
-public abstract class BlockRequest
+internal abstract class BlockRequest
 {
     public BlockOperation Operation { get; set; }
     public BlockFlags Flags { get; set; }

@@ -5,7 +5,7 @@ namespace Lincow.Stores;
 /// <summary>
 /// What is to be written. The file is open, locked, empty or to be overwritten, and bears another name until it is complete.
 /// </summary>
-public sealed record ChangeSinkOptions
+internal sealed record ChangeSinkOptions
 {
     public required LinuxFile File { get; init; }
 
@@ -18,7 +18,7 @@ public sealed record ChangeSinkOptions
 }
 
 /// <summary>Takes changes in the device's order, in whole chunks (the device's last one may be short).</summary>
-public interface IChangeSink : IDisposable
+internal interface IChangeSink : IDisposable
 {
     /// <summary>Nothing stands against it: what is there goes.</summary>
     void Begin();

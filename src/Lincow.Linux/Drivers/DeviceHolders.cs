@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Lincow.Linux;
 
 /// <summary>Who keeps a block device, or a file, from being taken away: mounts, swap, devices on top, open descriptors.</summary>
-public static class DeviceHolders
+internal static class DeviceHolders
 {
     /// <summary>A holder of whom nothing is to be found out: a process of another namespace, or the kernel.</summary>
     public const string Unseen = "somebody that can't be seen from here";

@@ -9,7 +9,7 @@ namespace Lincow.Linux;
 /// A connection to the kernel's FUSE: /dev/fuse, mounted over a regular file, by mount(2) for root and by the setuid helper fusermount3 for
 /// anybody else. What is said over it is the owner's matter.
 /// </summary>
-public sealed unsafe class FuseConnection
+internal sealed unsafe class FuseConnection
 {
     private const string Device = "/dev/fuse", Helper = "fusermount3";
     private const nuint ReadOnlyMount = 1, NoSetUserId = 2, NoDevices = 4;
@@ -164,10 +164,10 @@ public sealed unsafe class FuseConnection
 }
 
 /// <summary>A line of /proc/PID/mountinfo.</summary>
-public sealed record MountEntry(string Device, string Path, string Type, string Source);
+internal sealed record MountEntry(string Device, string Path, string Type, string Source);
 
 /// <summary>Reads mount tables (proc_pid_mountinfo(5)).</summary>
-public static class MountTable
+internal static class MountTable
 {
     public static List<MountEntry> Read(string file)
     {

@@ -1,7 +1,7 @@
 namespace Lincow.Linux;
 
 /// <summary>What can be asked of any block device.</summary>
-public static unsafe class LinuxBlockDevice
+internal static unsafe class LinuxBlockDevice
 {
     private const nuint FlushBuffers = 0x1261;
 

@@ -5,7 +5,7 @@ using System.Text;
 namespace Lincow.Linux;
 
 /// <summary>Block devices of the kernel's loop driver over a file (linux/loop.h).</summary>
-public static unsafe class LoopBlockDevice
+internal static unsafe class LoopBlockDevice
 {
     private const string Control = "/dev/loop-control";
     private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, GetStatus = 0x4c05, Configure = 0x4c0a;
@@ -168,7 +168,7 @@ public static unsafe class LoopBlockDevice
 /// <param name="Device">The file system on which the file, or the node of a block device, lies.</param>
 /// <param name="Inode">Its number there.</param>
 /// <param name="BlockDevice">The numbers of a block device; zeroes when it is a file.</param>
-public readonly record struct LoopFile(string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode,
+internal readonly record struct LoopFile(string Path, string LoopDevice, (uint Major, uint Minor) Device, ulong Inode,
     (uint Major, uint Minor) BlockDevice)
 {
     /// <summary>Whether it is that file, or that block device.</summary>

@@ -7,7 +7,7 @@ namespace Lincow.Linux;
 /// Block devices of the kernel's NBD client, set up by netlink (linux/nbd-netlink.h): the kernel gets one end of connected sockets whose
 /// other ends are served. A device outlives its server: while no socket is alive requests wait, and new sockets take over.
 /// </summary>
-public static class NbdBlockDevice
+internal static class NbdBlockDevice
 {
     private const string Family = "nbd";
     private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;

@@ -82,7 +82,7 @@ internal struct UblkQueueCommand
 
 /// <summary><c>struct ublksrv_io_desc</c>, 24 bytes: what the kernel asks for.</summary>
 [StructLayout(LayoutKind.Sequential)]
-public struct UblkDescriptor
+internal struct UblkDescriptor
 {
     public uint OperationAndFlags, Sectors;
     public ulong StartSector, Address;
@@ -100,7 +100,7 @@ public struct UblkDescriptor
 }
 
 /// <summary>UBLK_IO_OP_*.</summary>
-public enum UblkOperation : byte
+internal enum UblkOperation : byte
 {
     Read = 0,
     Write = 1,

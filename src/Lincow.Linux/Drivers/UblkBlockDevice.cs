@@ -12,10 +12,10 @@ namespace Lincow.Linux;
 /// <param name="CanDiscard">Whether there is a discard.</param>
 /// <param name="IsReadOnly">Whether writes are refused.</param>
 /// <param name="CanRecover">Whether it waits for another server when this one dies; if not, it goes, and its requests fail.</param>
-public sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover);
+internal sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover);
 
 /// <summary>The one queue of a ublk device, as its server uses it.</summary>
-public interface IUblkQueue : IDisposable
+internal interface IUblkQueue : IDisposable
 {
     /// <summary>The block device.</summary>
     string Path { get; }
@@ -45,7 +45,7 @@ public interface IUblkQueue : IDisposable
 /// shared with the kernel; the queue is served by whoever owns the loop. With recovery, a device outlives its server: requests wait for the
 /// next one, and those that the dead one had taken are given out again.
 /// </summary>
-public sealed unsafe class UblkBlockDevice : IUblkQueue
+internal sealed unsafe class UblkBlockDevice : IUblkQueue
 {
     /// <summary>
     /// Requests at once, as many as a loop device has. One queue: one thread serves it, so more would only be more of the same.

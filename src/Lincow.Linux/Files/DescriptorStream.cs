@@ -4,7 +4,7 @@ namespace Lincow.Linux;
 /// Writes to a descriptor by its number, whatever that leads to at the moment: .NET's own streams of standard output and error keep a
 /// duplicate of what it led to at first.
 /// </summary>
-public sealed unsafe class DescriptorStream(int descriptor) : Stream
+internal sealed unsafe class DescriptorStream(int descriptor) : Stream
 {
     public override bool CanRead => false;
     public override bool CanSeek => false;

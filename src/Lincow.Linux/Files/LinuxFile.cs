@@ -3,7 +3,7 @@ using System.Text;
 namespace Lincow.Linux;
 
 /// <summary>What a path turned out to be.</summary>
-public enum FileKind
+internal enum FileKind
 {
     Regular,
     BlockDevice,
@@ -22,7 +22,7 @@ public enum FileKind
 /// <param name="ModifiedNanoseconds">Modification time, the rest in nanoseconds.</param>
 /// <param name="Device">Major and minor number: of the file system for a file, its own for a block device.</param>
 /// <param name="Inode">Inode number.</param>
-public readonly record struct FileFacts(
+internal readonly record struct FileFacts(
     FileKind Kind, long SizeBytes, long AllocatedBytes, long ModifiedSeconds, uint ModifiedNanoseconds, (uint Major, uint Minor) Device,
         ulong Inode)
 {
@@ -35,7 +35,7 @@ public readonly record struct FileFacts(
 /// locks and extended attributes. The control plane calls it directly; the data path hands <see cref="Descriptor"/> to an
 /// <see cref="IoLoop"/>. What it does to a file is virtual, so that a simulated disk can stand in for the kernel's.
 /// </summary>
-public unsafe class LinuxFile : IDisposable
+internal unsafe class LinuxFile : IDisposable
 {
     private int _descriptor;
 

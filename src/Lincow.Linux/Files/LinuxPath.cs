@@ -3,7 +3,7 @@ using System.Text;
 namespace Lincow.Linux;
 
 /// <summary>Questions about paths that .NET doesn't answer.</summary>
-public static unsafe class LinuxPath
+internal static unsafe class LinuxPath
 {
     private const int CurrentDirectory = -100, NoFollow = 0x100;
 

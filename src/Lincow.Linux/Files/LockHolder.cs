@@ -5,7 +5,7 @@ namespace Lincow.Linux;
 /// <summary>
 /// Finds out which process holds a file: OFD locks have no owner in the kernel's answer, but /proc shows whose descriptor carries one.
 /// </summary>
-public static class LockHolder
+internal static class LockHolder
 {
     /// <summary>Longer than the kernel takes to end the requests of a process that was killed.</summary>
     private const int PatienceMilliseconds = 1000;

@@ -7,7 +7,7 @@ namespace Lincow.Linux;
 /// What happens when an operation ends. The caller owns the object and may reuse it for the next operation once it has been completed; one
 /// object carries one operation at a time. The memory that an operation reads or writes stays untouched until then.
 /// </summary>
-public abstract class IoCompletion
+internal abstract class IoCompletion
 {
     /// <summary>Called on the loop's thread. <paramref name="result"/> is the byte count or descriptor, or a negative errno.</summary>
     public abstract void Complete(int result);
@@ -18,7 +18,7 @@ public abstract class IoCompletion
 /// <see cref="UringLoop"/> is the real one; <see cref="PosixLoop"/> serves where io_uring is refused. No operation completes before the
 /// call that started it has returned, so a caller never meets its own completion half way.
 /// </summary>
-public abstract unsafe class IoLoop : IDisposable
+internal abstract unsafe class IoLoop : IDisposable
 {
     /// <summary>
     /// What is ready may make more ready: all of it goes before the next system call, up to this depth, so that nobody starves.

@@ -4,7 +4,7 @@ namespace Lincow.Linux;
 /// A thread that runs one loop. An exception on it ends the loop, for half a turn's state can't be trusted, and what is on disk can:
 /// whoever started the thread decides whether the process goes on without it, and by default it doesn't.
 /// </summary>
-public sealed class LoopThread
+internal sealed class LoopThread
 {
     private readonly Thread _thread;
 

@@ -6,7 +6,7 @@ namespace Lincow.Linux;
 ///
 ///     RunElsewhere --a thread of the pool--> Begin --that thread or any other, then or later--> End --the loop's thread--> the completion
 /// </summary>
-public abstract class LoopWork : IThreadPoolWorkItem
+internal abstract class LoopWork : IThreadPoolWorkItem
 {
     private readonly Action _comeBack;
     private IoLoop? _loop;

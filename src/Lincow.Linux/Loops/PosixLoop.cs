@@ -4,7 +4,7 @@ namespace Lincow.Linux;
 /// The loop without io_uring: file operations are plain blocking system calls whose results are handed over on the next turn; sockets are
 /// tried without blocking and otherwise wait in <c>poll</c>. For containers that refuse io_uring, and for one-shot commands.
 /// </summary>
-public sealed unsafe class PosixLoop : IoLoop
+internal sealed unsafe class PosixLoop : IoLoop
 {
     private readonly List<Waiting> _waiting = new(64);
     private PollDescriptor[] _descriptors = new PollDescriptor[64];

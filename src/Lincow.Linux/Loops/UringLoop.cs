@@ -6,7 +6,7 @@ namespace Lincow.Linux;
 /// The loop on an io_uring: one ring, one thread, one system call a turn. An operation takes a slot in a table whose index is its
 /// user_data; completions are copied out of the ring before they are called back, so that callbacks may submit freely.
 /// </summary>
-public sealed unsafe class UringLoop : IoLoop
+internal sealed unsafe class UringLoop : IoLoop
 {
     /// <summary>Submissions between two system calls; a full queue is submitted early, so it only bounds the batch.</summary>
     private const uint SubmissionEntries = 512;

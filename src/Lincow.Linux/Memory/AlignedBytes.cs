@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Lincow.Linux;
 
 /// <summary>Zeroed bytes that direct I/O accepts, for the control plane.</summary>
-public sealed unsafe class AlignedBytes : IDisposable
+internal sealed unsafe class AlignedBytes : IDisposable
 {
     private readonly int _length;
     private void* _address;

@@ -5,7 +5,7 @@ namespace Lincow.Linux;
 /// <summary>A piece of native memory: page-aligned, so it also serves direct I/O.</summary>
 /// <param name="Address">First byte; 0 when there is none.</param>
 /// <param name="SizeBytes">A power of two.</param>
-public readonly record struct NativeBuffer(nint Address, long SizeBytes)
+internal readonly record struct NativeBuffer(nint Address, long SizeBytes)
 {
     public bool IsEmpty => Address == 0;
 }
@@ -15,7 +15,7 @@ public readonly record struct NativeBuffer(nint Address, long SizeBytes)
 /// Large buffers beyond a bound go back to the system at once. A data path asks with <see cref="TryRent"/>: that the system has no memory
 /// left is the business of the request that needed it, and of nobody else.
 /// </summary>
-public sealed class BufferPool : IDisposable
+internal sealed class BufferPool : IDisposable
 {
     private const int SmallestShift = 12;
 

@@ -13,7 +13,7 @@ namespace Lincow.Linux;
 /// <see cref="Copy"/> and <see cref="Clear"/>, which are calls to the C library with the runtime's full transition. Never touch it through
 /// a pointer or a span.
 /// </summary>
-public static unsafe class GuardedMemory
+internal static unsafe class GuardedMemory
 {
     /// <summary>Mappings of a process together: what the handler has to look through.</summary>
     private const int MaxMappings = 4096;

@@ -1,7 +1,7 @@
 namespace Lincow.Linux;
 
 /// <summary>Zero-filled address space that takes memory only where it is touched (mmap, MAP_NORESERVE).</summary>
-public static unsafe class NativePages
+internal static unsafe class NativePages
 {
     public static nint Reserve(nuint byteCount) =>
         TryReserve(byteCount) is var address and not 0

@@ -13,7 +13,7 @@ namespace Lincow.Linux;
 /// <param name="descriptor">The listening socket. It is closed here in the end.</param>
 /// <param name="take">Takes a connection's socket over. False: no other is accepted before <see cref="Resume"/>.</param>
 /// <param name="log">Told once that connections can't be accepted, and why; again when that has ended and begins anew.</param>
-public sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, Action<string> log) : IoCompletion
+internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, Action<string> log) : IoCompletion
 {
     /// <summary>
     /// Out of descriptors or memory: others have to leave first, and to ask in vain again and again costs those who are served.

@@ -6,7 +6,7 @@ namespace Lincow.Linux;
 /// Unix stream sockets that carry descriptors (SCM_RIGHTS, unix(7)), and what is asked of a descriptor that a stranger sent. Nothing here
 /// waits.
 /// </summary>
-public static unsafe class DescriptorSocket
+internal static unsafe class DescriptorSocket
 {
     /// <summary>More in one message are a mistake of the sender; they are closed by the kernel and the message is refused.</summary>
     public const int MaxDescriptors = 32;

@@ -6,7 +6,7 @@ using System.Text;
 namespace Lincow.Linux;
 
 /// <summary>The stream sockets that the loop's servers listen on: Unix-domain and TCP, as descriptors.</summary>
-public static unsafe class LinuxSocket
+internal static unsafe class LinuxSocket
 {
     public const int DontWait = 0x40, NoSignal = 0x4000;
 

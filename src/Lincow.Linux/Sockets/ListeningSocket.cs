@@ -3,7 +3,7 @@ namespace Lincow.Linux;
 /// <summary>
 /// A Unix socket that this process listens on, with the file that leads to it: what is at the path later may be somebody else's.
 /// </summary>
-public sealed class ListeningSocket
+internal sealed class ListeningSocket
 {
     private readonly string _path;
     private readonly FileIdentity? _file;

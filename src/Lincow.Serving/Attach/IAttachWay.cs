@@ -15,11 +15,11 @@ namespace Lincow.Serving.Attach;
 /// crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
-public sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions,
+internal sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions,
     Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
-public interface IAttachWay
+internal interface IAttachWay
 {
     /// <summary>As in --via, and in the record.</summary>
     string Name { get; }
@@ -43,7 +43,7 @@ public interface IAttachWay
 }
 
 /// <summary>An attached device.</summary>
-public interface IAttachment
+internal interface IAttachment
 {
     /// <summary>The block device, where there is one.</summary>
     string? Device { get; }
@@ -65,7 +65,7 @@ public interface IAttachment
 }
 
 /// <summary>The ways there are, the best one first.</summary>
-public static class AttachWays
+internal static class AttachWays
 {
     public static IReadOnlyList<IAttachWay> All { get; } = [new UblkAttachWay(), new NbdAttachWay(), new FuseAttachWay()];
 

@@ -8,7 +8,7 @@ namespace Lincow.Serving.Attach;
 /// Devices whose server died and which wait for another one: what was asked of them meanwhile is in the kernel. Whoever changed the overlay
 /// in another way now would change it under a file system that knows nothing of it.
 /// </summary>
-public static class WaitingDevice
+internal static class WaitingDevice
 {
     /// <summary>
     /// The device of an overlay that waits, whichever of its files is named; null when there is none. Only root has such devices.

@@ -4,7 +4,7 @@ using System.Text.Json;
 namespace Lincow.Serving.Control;
 
 /// <summary>Asks a serving process something over its control socket.</summary>
-public static class ControlClient
+internal static class ControlClient
 {
     /// <summary>Sends a request and waits for the reply. Null when nobody answers: the server ended, or stands still.</summary>
     public static ControlReply? Ask(ServingRecord server, ControlRequest request, TimeSpan patience)

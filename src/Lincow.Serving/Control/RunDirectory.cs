@@ -6,13 +6,13 @@ namespace Lincow.Serving.Control;
 /// <summary>A server that the run directory knows of.</summary>
 /// <param name="Record">What it wrote down.</param>
 /// <param name="IsAlive">Whether that process still runs; if not, what it left behind is stale.</param>
-public sealed record KnownServer(ServingRecord Record, bool IsAlive);
+internal sealed record KnownServer(ServingRecord Record, bool IsAlive);
 
 /// <summary>
 /// The directory in which every process that serves overlays leaves a record (ID.json) and its control socket (ID.sock): $LINCOW_RUN_DIR, else
 /// /run/lincow for root, else $XDG_RUNTIME_DIR/lincow. It belongs to one user alone (mode 0700), because who may write there may steer servers.
 /// </summary>
-public sealed class RunDirectory
+internal sealed class RunDirectory
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 

@@ -5,14 +5,14 @@ namespace Lincow.Serving.Control;
 /// <summary>An export of a server that the run directory knows of.</summary>
 /// <param name="Server">The server.</param>
 /// <param name="Index">Which of its exports it is, in the record's order.</param>
-public sealed record FoundExport(KnownServer Server, int Index)
+internal sealed record FoundExport(KnownServer Server, int Index)
 {
     /// <summary>What its server wrote down of it.</summary>
     public ExportRecord Export => Server.Record.Exports[Index];
 }
 
 /// <summary>Finds servers and asks them.</summary>
-public static class Servers
+internal static class Servers
 {
     /// <summary>A server on a busy machine takes its time; one that stands still never answers.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);

@@ -10,7 +10,7 @@ namespace Lincow.Serving.Control;
 /// <param name="Since">When it began to serve.</param>
 /// <param name="Exports">What it serves.</param>
 /// <param name="Host">Which of the process's hosts it is; 0 the first.</param>
-public sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports, int Host = 0)
+internal sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports, int Host = 0)
 {
     /// <summary>The name of its files in the run directory, without an ending.</summary>
     [JsonIgnore]
@@ -18,7 +18,7 @@ public sealed record ServingRecord(int Pid, long StartTime, string Command, Date
 }
 
 /// <summary>What is written down of one device that is served.</summary>
-public sealed record ExportRecord
+internal sealed record ExportRecord
 {
     /// <summary>What the control socket knows it by: no other of the same host has, or had, it. Null in records of older servers: its index.</summary>
     public int? Id { get; init; }
@@ -72,7 +72,7 @@ public sealed record ExportRecord
 /// <param name="Export">The export's <see cref="ExportRecord.Id"/>, for reset.</param>
 /// <param name="WaitSeconds">For detach: how long those who hold the device may take to let go of it.</param>
 /// <param name="Force">For reset: also after a commit that was cut off, and although somebody uses the device.</param>
-public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0, bool Force = false)
+internal sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0, bool Force = false)
 {
     public const string Status = "status", Reset = "reset", Detach = "detach";
 }
@@ -82,7 +82,7 @@ public sealed record ControlRequest(string Verb, int Export = 0, double WaitSeco
 /// <param name="Counters">For status: of each export, in the order of <see cref="Exports"/>.</param>
 /// <param name="Holder">For reset, with an error: who uses the device, so that nothing was done.</param>
 /// <param name="Clients">For reset: NBD clients that are connected, and may remember what was before.</param>
-public sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0)
+internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0)
 {
     /// <summary>For status: the exports' <see cref="ExportRecord.Id"/>.</summary>
     public IReadOnlyList<int>? Exports { get; init; }

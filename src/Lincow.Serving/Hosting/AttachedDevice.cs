@@ -7,7 +7,7 @@ using Lincow.Serving.Exports;
 namespace Lincow.Serving.Hosting;
 
 /// <summary>An export of a <see cref="Host"/> that is attached to this machine, the only one of its process, and what asks it to go: signals and <c>lincow detach</c>.</summary>
-public sealed class AttachedDevice
+internal sealed class AttachedDevice
 {
     /// <summary>How long to wait before looking again whether somebody holds it: doubled each time, for a detach mostly succeeds at once.</summary>
     private const int FirstRetryMilliseconds = 10, LastRetryMilliseconds = 1000;

@@ -209,7 +209,7 @@ public sealed partial class Host
     }
 
     /// <summary>Standard output and error of the process go to a file next to the record from here on.</summary>
-    public void RedirectToLog() => _registration?.RedirectToLog();
+    internal void RedirectToLog() => _registration?.RedirectToLog();
 
     private void ThrowIfStopped() => ObjectDisposedException.ThrowIf(_stopped is not null, this);
 }

@@ -27,10 +27,10 @@ public sealed record HostOptions
     public bool IsRegistered { get; init; } = true;
 
     /// <summary>Whether a kernel's device that waits for its server doesn't keep an overlay from being opened: for whoever goes on with the device.</summary>
-    public bool TakesOverDevices { get; init; }
+    internal bool TakesOverDevices { get; init; }
 
     /// <summary>The default of <see cref="StopTimeout"/>, in seconds.</summary>
-    public const int DefaultStopSeconds = 30;
+    internal const int DefaultStopSeconds = 30;
 }
 
 /// <summary>

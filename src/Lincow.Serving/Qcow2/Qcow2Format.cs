@@ -7,7 +7,7 @@ using Lincow.Stores;
 namespace Lincow.Serving.Qcow2;
 
 /// <summary>qcow2 overlays, through qemu's own programs: qemu-img says what has changed, qemu-nbd reads and writes it.</summary>
-public sealed class Qcow2Format : IChangeFormat
+internal sealed class Qcow2Format : IChangeFormat
 {
     private const int MinCluster = 512, UsualMinCluster = 4096, MaxCluster = 2 << 20;
 

@@ -9,7 +9,7 @@ namespace Lincow.Blobs;
 /// <see cref="FileWrites"/>,
 /// <see cref="FileSyncs"/>, <see cref="FileSearches"/>, <see cref="WorkerShare"/>.
 /// </summary>
-public sealed class FileBlob : IBlob
+internal sealed class FileBlob : IBlob
 {
     /// <summary>Reads up to this size are copied from the page cache on the loop's own thread; larger ones on another core.</summary>
     private const int MaxInlineBytes = 128 << 10;

@@ -5,7 +5,7 @@ using Lincow.Requests;
 namespace Lincow.Serving.Frontends.Fuse;
 
 /// <summary>Whose the file is.</summary>
-public sealed record FuseOwner(uint User, uint Group);
+internal sealed record FuseOwner(uint User, uint Group);
 
 /// <summary>
 /// The file system that the kernel sees: its root is the one file, and the file's content is the device. Judges each request, once, and

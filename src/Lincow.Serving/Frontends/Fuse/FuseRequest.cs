@@ -84,7 +84,7 @@ internal abstract unsafe class FuseRequest : BlockRequest
         ReplyBytes = 0;
     }
 
-    protected override void OnCompleted(int result) => _file.Completed(this, result);
+    protected internal override void OnCompleted(int result) => _file.Completed(this, result);
 
     private sealed class Continuation(FuseRequest request) : IoCompletion
     {

@@ -74,13 +74,13 @@ internal sealed unsafe class FuseRing
         private readonly FuseRing _ring;
         private readonly nint _room;
         private readonly ushort _queue;
-        private readonly Arrival _arrival;
+        private readonly Receipt _receipt;
 
         public Entry(FuseRing ring, int queue, nint room)
             : base(ring._file)
         {
             (_ring, _queue, _room) = (ring, (ushort)queue, room);
-            _arrival = new Arrival(this);
+            _receipt = new Receipt(this);
             Lay(room, room + FuseAbi.RingArgumentsAt, room, Payload);
         }
 
@@ -117,7 +117,7 @@ internal sealed unsafe class FuseRing
         {
             var command = new FuseRingCommand { CommitId = commitId, Queue = _queue };
             _ring._loop.Command(_ring._descriptor, operation, address, length,
-                MemoryMarshal.AsBytes(new ReadOnlySpan<FuseRingCommand>(in command)), _arrival);
+                MemoryMarshal.AsBytes(new ReadOnlySpan<FuseRingCommand>(in command)), _receipt);
         }
 
         private void Arrive(int result)
@@ -133,7 +133,7 @@ internal sealed unsafe class FuseRing
                 Answer(-Errno.NoSystemCall);
         }
 
-        private sealed class Arrival(Entry entry) : IoCompletion
+        private sealed class Receipt(Entry entry) : IoCompletion
         {
             public override void Complete(int result) => entry.Arrive(result);
         }

@@ -14,7 +14,7 @@ namespace Lincow.Serving.Frontends.Fuse;
 /// else leaves it. Invariants: at most <see cref="MaxInFlight"/> requests; every request is answered once, but for those that take no
 /// reply; the descriptor is closed when the kernel has ended the connection and the last reply is gone.
 /// </summary>
-public sealed class FuseServer : IoCompletion
+internal sealed class FuseServer : IoCompletion
 {
     /// <summary>The longest read and write: what the kernel sends at most with its usual limit of pages.</summary>
     public const int MaxTransferBytes = 1 << 20;

@@ -72,13 +72,13 @@ internal sealed unsafe class NbdRequest : BlockRequest
         (Memory, Pages, Buffer) = (default, 0, 0);
     }
 
-    protected override void OnCompleted(int result)
+    protected internal override void OnCompleted(int result)
     {
         Result = result;
         _owner!.Answer(this);
     }
 
-    protected override bool TryTakeZeroes(long byteOffset, long byteLength)
+    protected internal override bool TryTakeZeroes(long byteOffset, long byteLength)
     {
         if (!_owner!.StructuredReplies || (CommandFlags & NbdProtocol.FlagDf) != 0)
             return false;

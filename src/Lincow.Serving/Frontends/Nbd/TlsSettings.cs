@@ -69,7 +69,7 @@ public sealed class TlsSettings
     }
 
     /// <summary>Waits until the last replies of closed connections have left, a bounded time.</summary>
-    public void WaitForPumps()
+    internal void WaitForPumps()
     {
         var clock = System.Diagnostics.Stopwatch.StartNew();
         while (Volatile.Read(ref _pumps) > 0 && clock.ElapsedMilliseconds < NbdProtocol.GraceMilliseconds + HangUpMilliseconds)

@@ -19,7 +19,7 @@ internal sealed class UblkRequest : BlockRequest
 
     public void Fetch() => _server.Block.Fetch(_server.Loop, _tag, _fetched);
 
-    protected override void OnCompleted(int result)
+    protected internal override void OnCompleted(int result)
     {
         if (result >= 0 && Operation == BlockOperation.Read)
             result = _server.Block.TrySend(_tag, Buffer, (int)ByteLength);

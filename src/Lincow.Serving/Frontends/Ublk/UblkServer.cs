@@ -12,7 +12,7 @@ namespace Lincow.Serving.Frontends.Ublk;
 /// Invariants: a tag is in the kernel's hands or in the device's, never in both; its buffer is there only while it is in the device's; the
 /// device is let go when the kernel has ended every tag.
 /// </summary>
-public sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue block, Action<string> log)
+internal sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue block, Action<string> log)
 {
     private Action? _ended;
     private int _live;

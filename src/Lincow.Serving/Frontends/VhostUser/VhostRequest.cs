@@ -54,7 +54,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
                 _dataBytes = Math.Min(_writable - 1, VhostProtocol.IdBytes);
                 fixed (byte* id = _session.Id)
                     chain.Write(0, (nint)id, _dataBytes);
-                End(VhostProtocol.StatusOk);
+                Answer(VhostProtocol.StatusOk);
                 break;
             case VirtioBlkType.Discard when !_session.Device.IsReadOnly && _session.Device.CanDiscard:
             case VirtioBlkType.WriteZeroes when !_session.Device.IsReadOnly:
@@ -62,13 +62,13 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
                 break;
             default:
                 // Of a read-only disk, what would change it fails; what nobody offered is unknown.
-                End(_session.Device.IsReadOnly && type is VirtioBlkType.Out or VirtioBlkType.Discard or VirtioBlkType.WriteZeroes
+                Answer(_session.Device.IsReadOnly && type is VirtioBlkType.Out or VirtioBlkType.Discard or VirtioBlkType.WriteZeroes
                     ? VhostProtocol.StatusIoError : VhostProtocol.StatusUnsupported);
                 break;
         }
     }
 
-    protected override void OnCompleted(int result)
+    protected internal override void OnCompleted(int result)
     {
         _result = result;
         // Also a write that failed may have changed something. One that left no trace in the map outlives this process in the page cache.
@@ -93,13 +93,13 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
         if (byteCount % (1 << VhostProtocol.SectorShift) != 0 || byteCount > VhostProtocol.MaxDataBytes
             || !IsWithin(sector, (ulong)byteCount >> VhostProtocol.SectorShift))
         {
-            End(VhostProtocol.StatusIoError);
+            Answer(VhostProtocol.StatusIoError);
             return;
         }
         (Operation, ByteOffset, ByteLength, _dataBytes) = (operation, (long)sector << VhostProtocol.SectorShift, byteCount, byteCount);
         if (byteCount == 0)
         {
-            End(VhostProtocol.StatusOk);
+            Answer(VhostProtocol.StatusOk);
             return;
         }
         var isRead = operation == BlockOperation.Read;
@@ -110,7 +110,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             if (!_session.TryTakeBuffer(byteCount, out _bounce)
                 || (isRead && !_session.TryTakeBuffer((long)chain.WritableSegments * sizeof(Segment), out _pieces)))
             {
-                End(VhostProtocol.StatusIoError);
+                Answer(VhostProtocol.StatusIoError);
                 return;
             }
             Buffer = _bounce.Address;
@@ -133,13 +133,13 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
         if (byteCount == 0 || byteCount % VhostProtocol.ZeroRangeBytes != 0
             || byteCount > VhostProtocol.MaxZeroRanges * VhostProtocol.ZeroRangeBytes)
         {
-            End(VhostProtocol.StatusIoError);
+            Answer(VhostProtocol.StatusIoError);
             return;
         }
         // A copy: what has been judged can't change any more.
         if (!_session.TryTakeBuffer(byteCount, out _bounce))
         {
-            End(VhostProtocol.StatusIoError);
+            Answer(VhostProtocol.StatusIoError);
             return;
         }
         chain.Read(VhostProtocol.RequestHeaderBytes, _bounce.Address, byteCount);
@@ -150,12 +150,12 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             // A discard has no flags, and write zeroes has one (virtio 1.2, section 5.2.6.2).
             if (flags > (type == VirtioBlkType.Discard ? 0 : VhostProtocol.ZeroUnmap))
             {
-                End(VhostProtocol.StatusUnsupported);
+                Answer(VhostProtocol.StatusUnsupported);
                 return;
             }
             if (!IsWithin(sector, count) || count > _session.Config.MaxZeroSectors)
             {
-                End(VhostProtocol.StatusIoError);
+                Answer(VhostProtocol.StatusIoError);
                 return;
             }
         }
@@ -199,10 +199,10 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             if (TrySubmit())
                 return;
         }
-        End(_result == 0 ? VhostProtocol.StatusOk : VhostProtocol.StatusIoError);
+        Answer(_result == 0 ? VhostProtocol.StatusOk : VhostProtocol.StatusIoError);
     }
 
-    private void End(byte status)
+    private void Answer(byte status)
     {
         var isIn = status == VhostProtocol.StatusOk && _writable > 1;
         if (isIn && _pieceCount > 0)

@@ -371,7 +371,7 @@ internal sealed unsafe class VhostSession : IDisposable
             session.Device.Submit(this);
         }
 
-        protected override void OnCompleted(int result)
+        protected internal override void OnCompleted(int result)
         {
             session._isFlushing = false;
             if (result == 0)

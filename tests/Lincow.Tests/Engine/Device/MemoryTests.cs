@@ -51,10 +51,11 @@ public class MemoryTests
 
     /// <summary>A write or copy-up that a list records in pieces has the memory for each of them before it writes anything.</summary>
     [Theory]
-    [InlineData(BlockOperation.Write)]
-    [InlineData(BlockOperation.CopyUp)]
-    public void A_list_of_many_chunks_finds_out_before_it_writes(BlockOperation operation)
+    [InlineData(nameof(BlockOperation.Write))]
+    [InlineData(nameof(BlockOperation.CopyUp))]
+    public void A_list_of_many_chunks_finds_out_before_it_writes(string name)
     {
+        var operation = Enum.Parse<BlockOperation>(name);
         const int chunks = 3 * MapFormat.ChunksPerPage / 2;
         using var store = new StoreOnSimulatedDisk(chunks * 512, 512);
         var before = store.Read(0, chunks * 512);

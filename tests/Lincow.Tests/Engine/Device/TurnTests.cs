@@ -101,13 +101,14 @@ public class TurnTests
     }
 
     [Theory]
-    [InlineData(BlockOperation.Read)]
-    [InlineData(BlockOperation.Write)]
-    [InlineData(BlockOperation.CopyUp)]
-    [InlineData(BlockOperation.Discard)]
-    [InlineData(BlockOperation.WriteZeroes)]
-    public void A_request_over_many_runs(BlockOperation operation)
+    [InlineData(nameof(BlockOperation.Read))]
+    [InlineData(nameof(BlockOperation.Write))]
+    [InlineData(nameof(BlockOperation.CopyUp))]
+    [InlineData(nameof(BlockOperation.Discard))]
+    [InlineData(nameof(BlockOperation.WriteZeroes))]
+    public void A_request_over_many_runs(string name)
     {
+        var operation = Enum.Parse<BlockOperation>(name);
         using var overlay = Overlay();
         Alternate(overlay, ChunkState.Zero);
         using var request = new TestRequest { Operation = operation, ByteLength = DeviceBytes - 1024 };
@@ -120,11 +121,12 @@ public class TurnTests
     }
 
     [Theory]
-    [InlineData(BlockOperation.Read)]
-    [InlineData(BlockOperation.Write)]
-    [InlineData(BlockOperation.WriteZeroes)]
-    public void A_request_of_a_snapshot_store_over_many_runs(BlockOperation operation)
+    [InlineData(nameof(BlockOperation.Read))]
+    [InlineData(nameof(BlockOperation.Write))]
+    [InlineData(nameof(BlockOperation.WriteZeroes))]
+    public void A_request_of_a_snapshot_store_over_many_runs(string name)
     {
+        var operation = Enum.Parse<BlockOperation>(name);
         using var store = new TestStore(DeviceBytes, 512);
         var (device, content) = (store.Device, new byte[512]);
         for (var at = 0L; at < DeviceBytes / 8; at += 1024)

@@ -1,18 +1,18 @@
-using Lincow.Linux;
-
-namespace Lincow.Serving.Hosting;
+namespace Lincow.Linux;
 
 /// <summary>
-/// The threads of a host. Devices share a loop only if their files, the origin's included, lie on the same file systems and block devices: when one of
-/// these stands still, it does so for each of them anyway, and everybody else is on another loop. Clients are accepted and greeted, and questions
-/// answered, on a loop in front that touches no file.
+/// The threads of a host. Devices share a loop only if their files, the origin's included, lie on the same file systems and block devices:
+/// when one of these stands still, it does so for each of them anyway, and everybody else is on another loop. Clients are accepted and
+/// greeted, and questions answered, on a loop in front that touches no file.
 ///
-/// Of each such group there are as many loops as processors; a newcomer comes onto the one with the fewest devices. A loop ends with its last device. Any
-/// thread may call.
+/// Of each such group there are as many loops as processors; a newcomer comes onto the one with the fewest devices. A loop ends with its
+/// last device. Any thread may call.
 /// </summary>
 internal sealed class LoopPool(Action<LoopThread, Exception>? faulted, Action<string> log) : IDisposable
 {
-    /// <summary>Loops for devices at most; a ring and a thread take some 300 KiB. Beyond it, devices on different file systems share after all.</summary>
+    /// <summary>
+    /// Loops for devices at most; a ring and a thread take some 300 KiB. Beyond it, devices on different file systems share after all.
+    /// </summary>
     private const int MaxLoops = 256;
 
     private readonly Lock _gate = new();
@@ -42,7 +42,7 @@ internal sealed class LoopPool(Action<LoopThread, Exception>? faulted, Action<st
     }
 
     /// <summary>The loop for devices that come.</summary>
-    /// <param name="places">Where their files lie (<see cref="Operations.OverlayOpening.Places"/>).</param>
+    /// <param name="places">Where their files lie , as one text.</param>
     /// <param name="deviceCount">How many they are; they are given back by <see cref="Release"/>.</param>
     public LoopThread Take(string places, int deviceCount = 1)
     {
@@ -61,7 +61,9 @@ internal sealed class LoopPool(Action<LoopThread, Exception>? faulted, Action<st
         }
     }
 
-    /// <summary>Devices of a loop are closed. True when there are none left on it: nobody is put on it any more, and the caller stops it.</summary>
+    /// <summary>
+    /// Devices of a loop are closed. True when there are none left on it: nobody is put on it any more, and the caller stops it.
+    /// </summary>
     public bool Release(LoopThread thread, int deviceCount = 1)
     {
         lock (_gate)

@@ -57,17 +57,6 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
         })).ContinueWith(_ => failure, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
     }
 
-    private void CloseOrigin(Action<LincowException?> done)
-    {
-        LincowException? failure = null;
-        try
-        {
-            origin!.Close([.. Overlays.Select(export => export.Session!)], thread.Loop);
-        }
-        catch (LincowException e)
-        {
-            failure = e;
-        }
-        done(failure);
-    }
+    private void CloseOrigin(Action<LincowException?> done) =>
+        origin!.Close([.. Overlays.Select(export => export.Session!)], thread.Loop, done);
 }

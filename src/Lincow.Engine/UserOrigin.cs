@@ -76,13 +76,4 @@ public abstract class UserOrigin : IDisposable
     protected virtual void Dispose(bool disposing)
     {
     }
-
-    /// <summary>For whoever may wait: reads one range, however the origin is read.</summary>
-    internal void ReadAndWait(long byteOffset, byte[] target, int byteCount)
-    {
-        if (IsQuick)
-            Read(byteOffset, target.AsSpan(0, byteCount));
-        else
-            ReadAsync(byteOffset, target.AsMemory(0, byteCount), CancellationToken.None).AsTask().GetAwaiter().GetResult();
-    }
 }

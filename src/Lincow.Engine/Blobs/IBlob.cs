@@ -26,12 +26,6 @@ internal interface IReadableBlob : IDisposable
     void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation);
 
     /// <summary>
-    /// The next range that may hold data at or after an offset and before an end; false when only holes follow. It may wait for the disk,
-    /// so it is for the control plane; on a loop that serves others there is <see cref="FindRuns"/>.
-    /// </summary>
-    bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd);
-
-    /// <summary>
     /// Nobody waits for reads and searches any longer, and none will be started: those in flight end as soon as they can, at the latest
     /// after a time that the implementation names. What can't wait for long has nothing to do here.
     /// </summary>

@@ -205,7 +205,7 @@ internal sealed class UmlCowSink : IChangeSink
         _header = new UmlCowHeader
         {
             DeviceBytes = origin.Identity.SizeBytes,
-            ModifiedSeconds = (uint)(origin.Facts?.ModifiedSeconds ?? 0),
+            ModifiedSeconds = (uint)origin.Facts.ModifiedSeconds,
             BackingPath = origin.Uri
         };
         if (_header.SectorCount * UmlCowHeader.SectorBytes != options.DeviceBytes)

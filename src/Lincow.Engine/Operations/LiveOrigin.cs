@@ -33,9 +33,10 @@ internal sealed class LiveOrigin : IDisposable
         try
         {
             // Shared from here on, with its own snapshots; those of others see the other byte.
-            if (!file.TryLock(OriginFile.LiveByte, exclusive: true) || !file.TryLock(OriginFile.LockByte, exclusive: false))
-                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that "
-                    + $"process first");
+            var control = new FileControl(file);
+            if ((control.LockAsync(BlobLock.Live, exclusive: true).Now() ?? control.LockAsync(BlobLock.Content, exclusive: false).Now())
+                is { } holder)
+                throw new LincowException($"{path}: is in use by {holder}; stop that process first");
             if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
                 throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
             return new LiveOrigin(claim);
@@ -58,28 +59,13 @@ internal sealed class LiveOrigin : IDisposable
 
     /// <summary>
     /// Ends it, on its loop, before the snapshots: waits for what is in flight, syncs, and has the snapshots remember what the origin is
-    /// like from now on, which they didn't know while it was written to. Throws <see cref="LincowException"/>.
+    /// like from now on, which they didn't know while it was written to. Calls back on the loop's thread with null, or what went wrong.
     /// </summary>
-    public void Close(IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
+    public void Close(IReadOnlyList<OverlaySession> snapshots, IoLoop loop, Action<LincowException?> closed)
     {
         while (Device is { IsIdle: false })
             loop.RunOnce();
-        try
-        {
-            Origin.Sync();
-            var identity = OriginIdentity.Of(Origin);
-            foreach (var snapshot in snapshots)
-                // mutation: live-origin-stays-unsettled
-                snapshot.NoteOrigin(identity);
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException($"{e.Message}. Writes since the last flush may be lost", e);
-        }
-        finally
-        {
-            Dispose();
-        }
+        _ = SettleAsync(snapshots, loop, closed);
     }
 
     public void Dispose()
@@ -87,4 +73,48 @@ internal sealed class LiveOrigin : IDisposable
         _blob?.Dispose();
         _claim.Dispose();
     }
+
+    // To sync and to read samples is to wait for the disk, so neither is done on the loop, on which others may be served.
+    private async Task SettleAsync(IReadOnlyList<OverlaySession> snapshots, IoLoop loop, Action<LincowException?> closed)
+    {
+        LincowException? failure = null;
+        OriginIdentity identity = default;
+        try
+        {
+            var control = new FileControl(Origin);
+            await control.SyncAsync().ConfigureAwait(false);
+            identity = await OriginIdentity.OfAsync(control).ConfigureAwait(false);
+        }
+        catch (LinuxException e)
+        {
+            failure = Lost(e);
+        }
+        loop.Post(() =>
+        {
+            failure ??= Note(identity, snapshots);
+            Dispose();
+            closed(failure);
+        });
+    }
+
+    private static LincowException? Note(OriginIdentity identity, IReadOnlyList<OverlaySession> snapshots)
+    {
+        try
+        {
+            foreach (var snapshot in snapshots)
+                // mutation: live-origin-stays-unsettled
+                snapshot.NoteOrigin(identity);
+            return null;
+        }
+        catch (LinuxException e)
+        {
+            return Lost(e);
+        }
+        catch (LincowException e)
+        {
+            return e;
+        }
+    }
+
+    private static LincowException Lost(LinuxException e) => new($"{e.Message}. Writes since the last flush may be lost", e);
 }

@@ -113,7 +113,7 @@ internal static class OverlayCommit
     /// <summary>Claims the origin. Throws <see cref="LincowException"/> when it is an origin of nothing, or in use.</summary>
     private static OriginClaim Claim(OriginFile seen)
     {
-        if (seen.Facts is null)
+        if (!seen.IsFile)
             throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
         return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Origins;
 using Lincow.Stores;
@@ -18,7 +19,7 @@ internal static class OverlayCreator
         var chunkShift = DeviceSize.ChunkShift(options.ChunkBytes);
         StorePath.FullPath(options.Overlay, "overlay");
         StorePath.FullPath(options.Map ?? options.Overlay, "map");
-        using var origin = StoreOrigin.Open(options.UserOrigin, options.Origin);
+        using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin).Now();
         var size = SizeOf(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)
@@ -109,7 +110,7 @@ internal static class OverlayCreator
         {
             file = LinuxFile.CreateNew(path);
             made.Add(path);
-            file.TryLock(OriginFile.LockByte, exclusive: true);
+            new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now();
             return file;
         }
         catch (LinuxException e) when (e.Errno == Errno.Exists)
@@ -124,9 +125,8 @@ internal static class OverlayCreator
             RequireFree(look, origin, force);
             file = StorePath.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
-        if (!file.TryLock(OriginFile.LockByte, exclusive: true))
+        if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
         {
-            var holder = LockHolder.Find(file.Facts) ?? "another process";
             file.Dispose();
             throw new LincowException($"{path}: is in use by {holder}; stop that process first");
         }
@@ -146,14 +146,15 @@ internal static class OverlayCreator
     // The last of all checks has been made.
     private static void Clear(LinuxFile file)
     {
-        if (file.Facts.Kind != FileKind.Regular)
+        var blob = new FileControl(file);
+        if (blob.Facts.Kind != BlobKind.File)
             return;
-        file.SetLength(0);
+        blob.ResizeAsync(0).Now();
         // They say something of the overlay that was here before.
         foreach (var format in StoreFormats.All)
         {
             foreach (var attribute in format.Attributes)
-                file.RemoveAttribute(attribute);
+                blob.RemoveLabelAsync(attribute).Now();
         }
     }
 
@@ -161,7 +162,7 @@ internal static class OverlayCreator
     {
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
             throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
-        if (origin.Facts is { } facts && facts.IsSameFile(file.Facts))
+        if (origin.Facts.IsSame(BlobFacts.Of(file.Facts)))
             throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
         // mutation: create-over-a-cut-commit
         CutCommit.RefuseToReplace(file);

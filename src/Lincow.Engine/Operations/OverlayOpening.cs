@@ -1,4 +1,4 @@
-using System.Globalization;
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Origins;
 
@@ -19,9 +19,9 @@ internal sealed class OverlayOpening : IDisposable
         (_begin, _files) = (begin, [overlay, origin]);
         var places = new SortedSet<string>(StringComparer.Ordinal);
         foreach (var fact in facts)
-            places.Add(Place(fact));
-        if (origin.Facts is { } below)
-            places.Add(Place(below));
+            places.Add(BlobFacts.PlaceOf(fact));
+        if (origin.Facts.Place is { Length: > 0 } below)
+            places.Add(below);
         Places = string.Join(' ', places);
     }
 
@@ -77,7 +77,4 @@ internal sealed class OverlayOpening : IDisposable
         foreach (var file in _files)
             file.Dispose();
     }
-
-    private static string Place(FileFacts facts) =>
-        string.Create(CultureInfo.InvariantCulture, $"{facts.Device.Major}:{facts.Device.Minor}");
 }

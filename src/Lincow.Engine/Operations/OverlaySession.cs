@@ -68,14 +68,30 @@ internal sealed class OverlaySession
     /// <summary>
     /// The part of <see cref="Open(SessionOptions, IoLoop)"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.
     /// </summary>
-    public static OverlayOpening Prepare(SessionOptions options) =>
-        Operation.Guard(() => options.Overlay is { } overlay ? PreparePersistent(options, overlay) : PrepareTransient(options));
+    public static OverlayOpening Prepare(SessionOptions options) => PrepareHereAsync(options).Now();
 
     /// <inheritdoc cref="Prepare"/>
     /// <param name="options">What is opened, and how.</param>
-    /// <param name="stop">Has it not begin.</param>
-    public static Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) =>
-        Operation.Start(() => Prepare(options), stop);
+    /// <param name="stop">Has it not begin, or not wait for a program's origin any longer.</param>
+    public static async Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) =>
+        await (await Operation.Start(() => PrepareHereAsync(options, stop).AsTask(), stop).ConfigureAwait(false)).ConfigureAwait(false);
+
+    /// <summary>
+    /// As <see cref="PrepareAsync"/>, with the files being opened on the caller's thread, which may wait. What a program's origin takes its
+    /// time for is waited for without a thread.
+    /// </summary>
+    public static async ValueTask<OverlayOpening> PrepareHereAsync(SessionOptions options, CancellationToken stop = default)
+    {
+        try
+        {
+            return options.Overlay is { } overlay ? await PreparePersistentAsync(options, overlay, stop).ConfigureAwait(false)
+                : await PrepareTransientAsync(options, stop).ConfigureAwait(false);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException(e.Message, e);
+        }
+    }
 
     /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
     public void StartReclaiming() => _reclaimer?.Start();
@@ -208,14 +224,14 @@ internal sealed class OverlaySession
             throw failure;
     }
 
-    private static OverlayOpening PreparePersistent(SessionOptions options, string overlay)
+    private static async ValueTask<OverlayOpening> PreparePersistentAsync(SessionOptions options, string overlay, CancellationToken stop)
     {
         var format = StoreFormats.Of(overlay, options.Map);
         format.RequireUsable(options);
         var files = format.Open(options, options.Peek ? OverlayAccess.Peek : options.ReadOnly ? OverlayAccess.Read : OverlayAccess.Write);
         try
         {
-            var origin = StoreOrigin.Open(files, options);
+            var origin = await StoreOrigin.OpenAsync(files, options, stop).ConfigureAwait(false);
             return new OverlayOpening(loop => Open(files, origin, options, loop), origin, files, files.Facts);
         }
         catch
@@ -233,10 +249,10 @@ internal sealed class OverlaySession
         return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), loop);
     }
 
-    private static OverlayOpening PrepareTransient(SessionOptions options)
+    private static async ValueTask<OverlayOpening> PrepareTransientAsync(SessionOptions options, CancellationToken stop)
     {
         var format = StoreFormats.Named(options.Store);
-        var origin = StoreOrigin.OpenTransient(options);
+        var origin = await StoreOrigin.OpenTransientAsync(options, stop).ConfigureAwait(false);
         LinuxFile? opened = null;
         try
         {

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 
 namespace Lincow.Origins;
@@ -70,9 +71,8 @@ internal sealed class OriginClaim : IDisposable
 
     private void Lock(LinuxFile file, string shown)
     {
-        if (!file.TryLock(OriginFile.LockByte, exclusive: true))
-            throw new LincowException($"{shown} is in use by {LockHolder.Find(file.Facts) ?? "another process"}. {_because}; stop that "
-                + $"process first");
+        if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
+            throw new LincowException($"{shown} is in use by {holder}. {_because}; stop that process first");
     }
 
     private void HoldDevicesOver(FileFacts file, string? except = null)

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Lincow.Blobs;
 using Lincow.Linux;
 
@@ -6,29 +7,19 @@ namespace Lincow.Origins;
 /// <summary>An origin that is open. Opened read-only; a shared lock keeps overlays that are being written from serving as one.</summary>
 internal sealed class OriginFile : IDisposable
 {
-    /// <summary>
-    /// The byte that origins are locked on, shared, and overlays exclusively: "LINCOW" as a number, beyond anyone's content.
-    /// </summary>
-    public const long LockByte = 0x4c494e434f57;
+    /// <inheritdoc cref="FileControl.ContentByte"/>
+    public const long LockByte = FileControl.ContentByte;
 
-    /// <summary>The byte that a process holds exclusively while it serves the origin itself, for writing, with snapshots of it.</summary>
-    public const long LiveByte = LockByte + 1;
+    private readonly IBlobControl _blob;
 
-    private readonly LinuxFile? _file;
-    private readonly UserOrigin? _user;
-
-    internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file) : this(OriginReference.Parse(uri), identity, file)
+    /// <summary>As it was recognised before; null for an origin that isn't read.</summary>
+    internal OriginFile(string uri, OriginIdentity identity, LinuxFile? file)
+        : this(OriginReference.Parse(uri), identity, file is null ? new NothingControl(uri, identity.SizeBytes) : new FileControl(file))
     {
     }
 
-    private OriginFile(OriginReference reference, OriginIdentity identity, LinuxFile? file) =>
-        (Reference, Identity, _file) = (reference, identity, file);
-
-    private OriginFile(UserOrigin user)
-    {
-        DeviceSize.Require(user.SizeBytes, user.Name);
-        (Reference, Identity, _user) = (OriginReference.Program(user.Name), OriginIdentity.Of(user), user);
-    }
+    private OriginFile(OriginReference reference, OriginIdentity identity, IBlobControl blob) =>
+        (Reference, Identity, _blob) = (reference, identity, blob);
 
     public OriginReference Reference { get; }
 
@@ -37,102 +28,71 @@ internal sealed class OriginFile : IDisposable
 
     public OriginIdentity Identity { get; }
 
-    public int AlignmentBytes => _file is { IsDirect: true } ? _file.LogicalBlockBytes : 1;
+    public int AlignmentBytes => _blob.AlignmentBytes;
 
-    public FileFacts? Facts => _file?.Facts;
+    public BlobFacts Facts => _blob.Facts;
 
-    /// <summary>Opens it. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.</summary>
+    /// <summary>It is a file or block device of this machine, which can be claimed and written to.</summary>
+    public bool IsFile => _blob is FileControl;
+
+    /// <summary>
+    /// Opens it and looks at it. Waits for what it lies on, never on a loop's thread. Throws <see cref="LincowException"/> with a sentence
+    /// for everything that can't be an origin.
+    /// </summary>
     /// <param name="reference">What the user named, or an overlay remembers.</param>
-    /// <param name="refuse">Told of the open file; throws when this one can't be an origin, for it is an overlay's.</param>
+    /// <param name="refuse">Told of what was opened; throws when this one can't be an origin, for it is an overlay's.</param>
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
-    public static OriginFile Open(OriginReference reference, Action<LinuxFile> refuse, bool direct = false, bool isLive = false)
+    /// <param name="stop">Nobody waits for it any longer.</param>
+    public static async ValueTask<OriginFile> OpenAsync(OriginReference reference, Func<IBlobControl, CancellationToken, ValueTask> refuse,
+        bool direct = false, bool isLive = false, CancellationToken stop = default)
     {
-        if (reference.IsNothing)
-            return new OriginFile(reference, new OriginIdentity(OriginKind.Zero, reference.ParseSizeBytes(), 0, 0, 0), null);
-        if (reference.Text.Length == 0)
-            throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
-        if (reference.Kind == OriginReferenceKind.Remote)
-            throw new LincowException($"{reference}: origins of the kind '{reference.Scheme}' are not there yet. Give a file, a block "
-                + $"device or zero:SIZE");
-        var path = reference.Text;
-        var file = OpenPath(path);
+        var blob = await reference.Scheme.OpenAsync(reference.Text, stop).ConfigureAwait(false);
         try
         {
-            Require(file);
-            var identity = OriginIdentity.Of(file);
-            if (direct && identity.SizeBytes % file.LogicalBlockBytes == 0)
-            {
-                using var buffered = file;
-                file = file.Reopen(writable: false, direct: true);
-            }
-            if (!file.TryLock(LockByte, exclusive: false))
-                throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so "
-                    + $"it can't be an origin now. Stop that process first");
-            if (!isLive && file.IsLockedElsewhere(LiveByte))
-                throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves "
-                    + $"it with snapshots of it. Serve this overlay there, too, or stop that process first");
-            refuse(file);
-            return new OriginFile(reference, identity, file);
+            var identity = await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false);
+            if (direct)
+                blob = await blob.WithoutCacheAsync().ConfigureAwait(false);
+            if (await blob.LockAsync(BlobLock.Content, exclusive: false).ConfigureAwait(false) is { } writer)
+                throw new LincowException($"{blob.Name}: is an overlay that {writer} is writing, so it can't be an origin now. Stop that "
+                    + $"process first");
+            if (!isLive && await blob.FindHolderAsync(BlobLock.Live).ConfigureAwait(false) is { } server)
+                throw new LincowException($"{blob.Name}: is being written by {server}, which serves it with snapshots of it. Serve this "
+                    + $"overlay there, too, or stop that process first");
+            await refuse(blob, stop).ConfigureAwait(false);
+            return new OriginFile(reference, identity, blob);
         }
         catch
         {
-            file.Dispose();
+            blob.Dispose();
             throw;
         }
     }
 
-    /// <summary>The origin that a program gives.</summary>
-    public static OriginFile Of(UserOrigin user) => new(user);
+    /// <summary>The origin that a program gives; it is the origin's own affair to close it when this fails.</summary>
+    public static async ValueTask<OriginFile> OfAsync(UserOrigin user, CancellationToken stop = default)
+    {
+        DeviceSize.Require(user.SizeBytes, user.Name);
+        var blob = new UserControl(user);
+        return new OriginFile(OriginReference.Program(user.Name), await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false), blob);
+    }
 
     /// <summary>The very same file or block device, for writing; a block device is claimed. Throws <see cref="LinuxException"/>.</summary>
-    public LinuxFile Reopen() => (_file ?? throw new InvalidOperationException("an origin of nothing has no file"))
+    public LinuxFile Reopen() => (_blob as FileControl ?? throw new InvalidOperationException($"{Uri} is no file")).File
         .Reopen(writable: true, exclusiveDevice: true);
 
-    public OriginLayer OnLoop(IoLoop loop) =>
-        new(Uri, Identity, _user is not null ? new UserBlob(_user, loop) : _file is null ? null : new FileBlob(_file, loop));
+    public OriginLayer OnLoop(IoLoop loop) => new(Uri, Identity, _blob.OnLoop(loop));
 
-    /// <summary>Reads it in place; beyond its end there are zeroes.</summary>
+    /// <summary>Reads it in place; beyond its end there are zeroes. For callers with a thread to spare.</summary>
     public void Read(Span<byte> buffer, long byteOffset)
     {
-        var read = _file is null || byteOffset >= Identity.SizeBytes ? 0 : _file.Read(buffer, byteOffset);
+        var byteCount = (int)Math.Clamp(Identity.SizeBytes - byteOffset, 0, buffer.Length);
+        var bytes = ArrayPool<byte>.Shared.Rent(byteCount);
+        var read = byteCount == 0 ? 0 : _blob.ReadAsync(byteOffset, bytes.AsMemory(0, byteCount)).Now();
+        bytes.AsSpan(0, read).CopyTo(buffer);
+        ArrayPool<byte>.Shared.Return(bytes);
         buffer[read..].Clear();
     }
 
-    public void Dispose()
-    {
-        _file?.Dispose();
-        _user?.Dispose();
-    }
-
-    private static void Require(LinuxFile file)
-    {
-        var kind = file.Facts.Kind switch
-        {
-            FileKind.Regular or FileKind.BlockDevice => null,
-            FileKind.Directory => "a directory",
-            FileKind.CharacterDevice => "a character device",
-            FileKind.Pipe => "a pipe",
-            FileKind.Socket => "a socket",
-            _ => "not a file",
-        };
-        if (kind is not null)
-            throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
-    }
-
-    private static LinuxFile OpenPath(string path)
-    {
-        try
-        {
-            return LinuxFile.Open(path, writable: false);
-        }
-        catch (LinuxException e) when (e.Errno == Errno.NoEntry)
-        {
-            throw new LincowException($"{path}: the origin does not exist. If it was moved, give its new place with --origin", e);
-        }
-        catch (LinuxException e)
-        {
-            throw new LincowException($"{path}: the origin can't be opened: {e.Reason}", e);
-        }
-    }
+    public void Dispose() => _blob.Dispose();
 }

@@ -31,29 +31,19 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
 
     private const int SampleCount = 64, SampleBytes = 4096;
 
-    /// <summary>Looks at an open origin.</summary>
-    internal static OriginIdentity Of(LinuxFile file)
+    /// <summary>Looks at an open origin. What it lies on is waited for, though not on a loop's thread.</summary>
+    internal static async ValueTask<OriginIdentity> OfAsync(IBlobControl blob, CancellationToken stop = default)
     {
-        var facts = file.ReadFacts();
-        var isFile = facts.Kind == FileKind.Regular;
-        return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes,
-            isFile ? facts.ModifiedSeconds : 0, isFile ? facts.ModifiedNanoseconds : 0,
-                HashSamples(facts.SizeBytes, (sample, offset) => file.Read(sample, offset)));
+        var facts = await blob.ReadFactsAsync(stop).ConfigureAwait(false);
+        if (facts.Kind == BlobKind.Nothing)
+            return new OriginIdentity(OriginKind.Zero, facts.SizeBytes, 0, 0, 0);
+        var isFile = facts.Kind == BlobKind.File;
+        return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes, isFile ? facts.ModifiedSeconds : 0,
+            isFile ? facts.ModifiedNanoseconds : 0, await HashSamplesAsync(blob, facts.SizeBytes, stop).ConfigureAwait(false));
     }
 
-    /// <summary>Looks at what a program makes.</summary>
-    internal static OriginIdentity Of(UserOrigin origin)
-    {
-        var bytes = new byte[SampleBytes];
-        return new OriginIdentity(OriginKind.File, origin.SizeBytes, 0, 0, HashSamples(origin.SizeBytes, (sample, offset) =>
-        {
-            origin.ReadAndWait(offset, bytes, sample.Length);
-            bytes.AsSpan(0, sample.Length).CopyTo(sample);
-            return sample.Length;
-        }));
-    }
-
-    private delegate int SampleReader(Span<byte> sample, long byteOffset);
+    /// <summary>As <see cref="OfAsync"/>, for callers with a thread to spare.</summary>
+    internal static OriginIdentity Of(LinuxFile file) => OfAsync(new FileControl(file)).Now();
 
     /// <summary>
     /// What is to be recorded while the origin is being written to: its content is not known then, only its size, which may be growing to
@@ -98,7 +88,7 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         BinaryPrimitives.ReadUInt32LittleEndian(field[4..]),
         BinaryPrimitives.ReadUInt128LittleEndian(field[24..]));
 
-    private static UInt128 HashSamples(long sizeBytes, SampleReader read)
+    private static async ValueTask<UInt128> HashSamplesAsync(IBlobControl blob, long sizeBytes, CancellationToken stop)
     {
         var hash = new XxHash128();
         var sample = new byte[SampleBytes];
@@ -112,22 +102,22 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
                 continue;
             previous = block;
             var length = (int)Math.Min(SampleBytes, sizeBytes - block * SampleBytes);
-            hash.Append(ReadSample(read, sample.AsSpan(0, length), block * SampleBytes));
+            var read = await ReadSampleAsync(blob, sample.AsMemory(0, length), block * SampleBytes, stop).ConfigureAwait(false);
+            hash.Append(read < 0 ? "unreadable"u8 : sample.AsSpan(0, read));
         }
         return hash.GetCurrentHashAsUInt128();
     }
 
     // A failing disk is an honest origin: a sample that can't be read counts as a marker of its own.
-    private static ReadOnlySpan<byte> ReadSample(SampleReader reader, Span<byte> sample, long byteOffset)
+    private static async ValueTask<int> ReadSampleAsync(IBlobControl blob, Memory<byte> sample, long byteOffset, CancellationToken stop)
     {
         try
         {
-            var read = reader(sample, byteOffset);
-            return sample[..read];
+            return await blob.ReadAsync(byteOffset, sample, stop).ConfigureAwait(false);
         }
         catch (Exception e) when (e is LinuxException or IOException)
         {
-            return "unreadable"u8;
+            return -1;
         }
     }
 

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Origins;
 
@@ -72,8 +73,7 @@ internal abstract class StoreFiles : IDisposable
     public abstract ICommitSource BeginCommit(CommitTarget target, Func<OriginFile, IStoreDevice> open);
 
     /// <summary>"process 12 (lincow)" when it is open for writing elsewhere; null when it is free.</summary>
-    public string? Writer() => MetadataFile.IsLockedElsewhere(OriginFile.LockByte)
-        ? LockHolder.Find(MetadataFile.Facts) ?? "another process" : null;
+    public string? Writer() => new FileControl(MetadataFile).FindHolderAsync(BlobLock.Content).Now();
 
     public abstract void Dispose();
 

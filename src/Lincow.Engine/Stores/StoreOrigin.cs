@@ -8,26 +8,30 @@ namespace Lincow.Stores;
 internal static class StoreOrigin
 {
     /// <summary>The origin that a program gives, or else the one of that name. Throws <see cref="LincowException"/>.</summary>
-    public static OriginFile Open(UserOrigin? user, string uri, bool direct = false, bool isLive = false) => user is null
-        ? Open(uri, direct, isLive) : OriginFile.Of(user);
+    public static ValueTask<OriginFile> OpenAsync(UserOrigin? user, string uri, bool direct = false, bool isLive = false,
+        CancellationToken stop = default) => user is null
+        ? OriginFile.OpenAsync(OriginReference.Parse(uri), RefuseStoresAsync, direct, isLive, stop) : OriginFile.OfAsync(user, stop);
 
-    /// <summary>Any origin by its name. Throws <see cref="LincowException"/> with a sentence for everything that can't be one.</summary>
+    /// <summary>
+    /// Any origin by its name, for callers with a thread to spare. Throws <see cref="LincowException"/> with a sentence for everything that
+    /// can't be one.
+    /// </summary>
     /// <param name="uri">A path, or zero:SIZE.</param>
-    /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
-    /// <param name="isLive">It is written to meanwhile, by this process, which sees to it that overlays don't notice.</param>
-    public static OriginFile Open(string uri, bool direct = false, bool isLive = false) =>
-        OriginFile.Open(OriginReference.Parse(uri), RefuseStores, direct, isLive);
+    public static OriginFile Open(string uri) => OpenAsync(null, uri).Now();
 
     /// <summary>A transient overlay's.</summary>
-    public static OriginFile OpenTransient(SessionOptions options) =>
-        Open(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
-            ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct);
+    public static ValueTask<OriginFile> OpenTransientAsync(SessionOptions options, CancellationToken stop) =>
+        OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
+            ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct, stop: stop);
+
+    /// <summary>As <see cref="OpenAsync(StoreFiles, SessionOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
+    public static OriginFile Open(StoreFiles store, SessionOptions options) => OpenAsync(store, options).Now();
 
     /// <summary>
     /// The origin that the user names, or that a store remembers and this user wrote down. Throws <see cref="LincowException"/> when it
     /// isn't the right one.
     /// </summary>
-    public static OriginFile Open(StoreFiles store, SessionOptions options)
+    public static async ValueTask<OriginFile> OpenAsync(StoreFiles store, SessionOptions options, CancellationToken stop = default)
     {
         var isNamed = options is not { Origin: null, UserOrigin: null };
         if (!isNamed && store.Origin is null)
@@ -40,7 +44,8 @@ internal static class StoreOrigin
                 + $"overlay from elsewhere could name any file. "
                 + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
         }
-        var origin = Open(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive);
+        var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
+            stop).ConfigureAwait(false);
         try
         {
             // A live one too: old content of a wrong one would be copied into the snapshot for good.
@@ -96,13 +101,15 @@ internal static class StoreOrigin
     }
 
     // A store's raw bytes, with its metadata in front, are not what anybody means by an origin.
-    private static void RefuseStores(LinuxFile file)
+    private static async ValueTask RefuseStoresAsync(IBlobControl blob, CancellationToken stop)
     {
-        using var head = new AlignedBytes(StoreFormats.HeadBytes);
-        var bytes = file.Read(head.Span, 0);
+        if (blob.Facts.Kind == BlobKind.Nothing)
+            return;
+        var head = new byte[StoreFormats.HeadBytes];
+        var bytes = await blob.ReadAsync(0, head, stop).ConfigureAwait(false);
         // mutation: overlay-as-origin-without-cache
-        if (StoreFormats.Any(head.Span[..bytes], file.Path, said => said.IsSound))
-            throw new LincowException($"{file.Path}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its "
-                + $"device to an image first: lincow run {file.Path} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
+        if (StoreFormats.Any(head.AsSpan(0, bytes), blob.Name, said => said.IsSound))
+            throw new LincowException($"{blob.Name}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its "
+                + $"device to an image first: lincow run {blob.Name} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
     }
 }

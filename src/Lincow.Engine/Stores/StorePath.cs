@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Origins;
 
@@ -50,12 +51,11 @@ internal static class StorePath
                 + $"user first");
         opened?.Add(file);
         if (access != OverlayAccess.Peek
-            && LockHolder.Outlast(() => file.TryLock(OriginFile.LockByte, isWriter) ? file : null, () => LockHolder.Find(file.Facts),
-                out var holder) is null)
+            && new FileControl(file).LockAsync(BlobLock.Content, isWriter, outlast: true).Now() is { } holder)
         {
             if (opened is null)
                 file.Dispose();
-            throw new LincowException($"{overlay}: is in use by {holder ?? "another process"}. An overlay has one writer at a time; stop "
+            throw new LincowException($"{overlay}: is in use by {holder}. An overlay has one writer at a time; stop "
                 + $"that process first")
             { IsInUse = true };
         }

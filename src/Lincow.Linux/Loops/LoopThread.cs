@@ -6,6 +6,9 @@ namespace Lincow.Linux;
 /// </summary>
 internal sealed class LoopThread
 {
+    [ThreadStatic]
+    private static bool _isCurrent;
+
     private readonly Thread _thread;
 
     private LoopThread(string name, Func<(IoLoop Loop, string? WhyNotUring)> make, Action<LoopThread, Exception>? faulted)
@@ -15,6 +18,9 @@ internal sealed class LoopThread
         _thread.Start();
         (Loop, WhyNotUring) = made.Task.GetAwaiter().GetResult();
     }
+
+    /// <summary>This thread runs a loop, on which others are served, so nothing may wait here.</summary>
+    public static bool IsCurrent => _isCurrent;
 
     /// <summary>The loop; from other threads only its Post and Invoke may be used.</summary>
     public IoLoop Loop { get; private set; }
@@ -59,6 +65,7 @@ internal sealed class LoopThread
         Action<LoopThread, Exception>? faulted)
     {
         IoLoop loop;
+        _isCurrent = true;
         try
         {
             var (mine, reason) = make();

@@ -33,6 +33,13 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
         }
     }
 
+    /// <summary>Nobody waits any longer for origins that take their time: see <see cref="OverlaySession.CancelReads"/>.</summary>
+    public void CancelReads()
+    {
+        foreach (var export in Overlays)
+            thread.Loop.Post(export.Session!.CancelReads);
+    }
+
     /// <summary>Closes one of the exports, on the loop, when no client of it is connected any more. Ends with what went wrong, or null.</summary>
     public Task<LincowException?> CloseAsync(Export export)
     {
@@ -57,17 +64,6 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
         })).ContinueWith(_ => failure, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
     }
 
-    private void CloseOrigin(Action<LincowException?> done)
-    {
-        LincowException? failure = null;
-        try
-        {
-            origin!.Close([.. Overlays.Select(export => export.Session!)], thread.Loop);
-        }
-        catch (LincowException e)
-        {
-            failure = e;
-        }
-        done(failure);
-    }
+    private void CloseOrigin(Action<LincowException?> done) =>
+        origin!.Close([.. Overlays.Select(export => export.Session!)], thread.Loop, done);
 }

@@ -9,7 +9,7 @@ namespace Lincow.Serving.Hosting;
 // How exports and listeners come, and what the run directory is told of them.
 public sealed partial class Host
 {
-    private List<Export> Open(IReadOnlyList<ExportOptions> wanted, LiveOriginOptions? live)
+    private async Task<List<Export>> OpenAsync(IReadOnlyList<ExportOptions> wanted, LiveOriginOptions? live, CancellationToken stop)
     {
         lock (_gate)
             ThrowIfStopped();
@@ -24,7 +24,7 @@ public sealed partial class Host
                 if (!Options.TakesOverDevices && !options.Overlay.ReadOnly)
                     WaitingDevice.Refuse(options.Overlay.Overlay, options.Overlay.Map);
                 WaitingDevice.Refuse(options.Overlay.TransientData);
-                openings.Add(OverlaySession.Prepare(options.Overlay));
+                openings.Add(await OverlaySession.PrepareHereAsync(options.Overlay, stop).ConfigureAwait(false));
             }
             if (live is null)
             {

@@ -75,11 +75,13 @@ public sealed partial class Host : IAsyncDisposable
     /// then.
     /// </summary>
     /// <param name="export">What is to be served.</param>
-    /// <param name="cancellation">Not to begin. An overlay that is being opened is opened.</param>
-    public Task<Export> AddAsync(ExportOptions export, CancellationToken cancellation = default) => Task.Run(() => AddRange([export])[0], cancellation);
+    /// <param name="cancellation">Not to begin, or not to wait any longer for a program's origin. Files that are being opened are opened.</param>
+    public Task<Export> AddAsync(ExportOptions export, CancellationToken cancellation = default) =>
+        Task.Run(async () => (await OpenAsync([export], null, cancellation))[0], cancellation);
 
     /// <summary>Opens overlays, all or none, and serves them from here on. Waits for files and so for disks; otherwise as <see cref="AddAsync"/>.</summary>
-    public IReadOnlyList<Export> AddRange(IReadOnlyList<ExportOptions> exports) => Open(exports, null);
+    public IReadOnlyList<Export> AddRange(IReadOnlyList<ExportOptions> exports) =>
+        OpenAsync(exports, null, CancellationToken.None).GetAwaiter().GetResult();
 
     /// <summary>
     /// Serves an origin for writing and its snapshots: all on one loop, as one device. The origin's export is the last of those returned; its snapshots go
@@ -88,10 +90,11 @@ public sealed partial class Host : IAsyncDisposable
     /// <param name="origin">The origin and its snapshots.</param>
     /// <param name="cancellation">Not to begin.</param>
     public Task<IReadOnlyList<Export>> AddLiveOriginAsync(LiveOriginOptions origin, CancellationToken cancellation = default) =>
-        Task.Run(() => AddLiveOrigin(origin), cancellation);
+        Task.Run<IReadOnlyList<Export>>(async () => await OpenAsync(origin.Snapshots, origin, cancellation), cancellation);
 
     /// <summary>As <see cref="AddLiveOriginAsync"/>; waits for files and so for disks.</summary>
-    public IReadOnlyList<Export> AddLiveOrigin(LiveOriginOptions origin) => Open(origin.Snapshots, origin);
+    public IReadOnlyList<Export> AddLiveOrigin(LiveOriginOptions origin) =>
+        OpenAsync(origin.Snapshots, origin, CancellationToken.None).GetAwaiter().GetResult();
 
     /// <summary>
     /// Serves an export no more: what is in flight is answered, its clients' connections end, and it is flushed and closed. Clients of others notice nothing.

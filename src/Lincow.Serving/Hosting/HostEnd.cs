@@ -11,6 +11,9 @@ namespace Lincow.Serving.Hosting;
 /// <param name="limit">What all of it may take.</param>
 internal sealed class HostEnd(TimeSpan limit)
 {
+    /// <summary>What is in flight may wait for its origin this long; then it is answered with an error.</summary>
+    private static readonly TimeSpan OriginPatience = TimeSpan.FromSeconds(1);
+
     private readonly long _start = Stopwatch.GetTimestamp();
     private readonly List<string> _failures = [];
 
@@ -31,7 +34,7 @@ internal sealed class HostEnd(TimeSpan limit)
     private async Task EndAsync(ExportGroup group, Task intakeEnded)
     {
         // mutation: closed-under-its-clients
-        if (group.Thread.Loop.IsAbandoned || !await InTime(intakeEnded))
+        if (group.Thread.Loop.IsAbandoned || !await IntakeEndsAsync(group, intakeEnded))
         {
             foreach (var export in group.Overlays)
                 Say(Unfinished(export));
@@ -42,20 +45,30 @@ internal sealed class HostEnd(TimeSpan limit)
         await Task.WhenAll(group.Overlays.Select(export => CloseAsync(group, export, Unfinished(export))));
     }
 
+    // A request over an origin that answers no more would keep its client, and so the export, for ever.
+    private async Task<bool> IntakeEndsAsync(ExportGroup group, Task intakeEnded)
+    {
+        if (await InTime(intakeEnded, Left / 2 is var half && half < OriginPatience ? half : OriginPatience))
+            return true;
+        // mutation: dead-origin-keeps-its-export
+        group.CancelReads();
+        return await InTime(intakeEnded, Left);
+    }
+
     private async Task CloseAsync(ExportGroup group, Export export, string otherwise)
     {
         var closed = group.CloseAsync(export);
-        if (!await InTime(closed))
+        if (!await InTime(closed, Left))
             Say(otherwise);
         else if (await closed is { } failure)
             Say(failure.Message);
     }
 
-    private async Task<bool> InTime(Task task)
+    private static async Task<bool> InTime(Task task, TimeSpan patience)
     {
         try
         {
-            await task.WaitAsync(Left);
+            await task.WaitAsync(patience);
             return true;
         }
         catch (TimeoutException)

@@ -90,6 +90,40 @@ public sealed class RunSearchTests : IDisposable
         Assert.InRange(file.Calls, 1, Blocks * Block / 512 * 2);
     }
 
+    /// <summary>Resets and checks ask the file itself, and go on from each answer.</summary>
+    [Theory]
+    [MemberData(nameof(Lies))]
+    public void Whoever_asks_the_file_itself_is_told_of_nothing_before_the_offset(string lie)
+    {
+        using var file = new LyingFile(_path, lie);
+        var cursor = Block;
+        for (var i = 0; i < 1000 && file.TryFindData(cursor, Blocks * Block, out var start, out var end); i++)
+        {
+            Assert.InRange(start, cursor, Blocks * Block - 1);
+            Assert.InRange(end, start + 1, Blocks * Block);
+            cursor = end;
+        }
+    }
+
+    /// <summary>No file stands between a program's origin and the search.</summary>
+    [Theory]
+    [InlineData(0, 512)]
+    [InlineData(0, 2 * Block)]
+    [InlineData(2 * Block, 3 * Block)]
+    [InlineData(Block + 512, Block + 512)]
+    public void What_a_program_says_that_cannot_be_true_is_data(long saidStart, long saidEnd)
+    {
+        var runs = new BlobRuns();
+        RunSearch.Fill(Lie, Block, 2 * Block, runs);
+        Assert.Equal((1, true, 2 * Block), (runs.Count, runs.IsData(0), runs.ByteEnd));
+
+        bool Lie(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+        {
+            (dataStart, dataEnd) = (saidStart, saidEnd);
+            return true;
+        }
+    }
+
     [Fact]
     public void A_search_completes_after_the_call_on_the_loop_and_waits_on_another_thread()
     {

@@ -119,12 +119,6 @@ internal sealed unsafe class SimulatedBlob : IBlob
             Fault(FileCall.FindRuns, byteOffset));
     }
 
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
-    {
-        Looks++;
-        return _disk.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
-    }
-
     public void CancelReads()
     {
     }

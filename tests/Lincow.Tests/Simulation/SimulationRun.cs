@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
@@ -258,7 +259,7 @@ internal sealed class SimulationRun : IDisposable
         if (_shape.OriginBytes > 0 && _shape.OriginBytes % 512 == 0 && _machine.Random.OneIn(3))
         {
             _program = new SimulatedOrigin(_machine, _originDisk, _coverage, name, _machine.Random.OneIn(4));
-            var origin = OriginFile.Of(_program);
+            var origin = OriginFile.OfAsync(_program).Now();
             _program.MayFail = true;
             return origin;
         }

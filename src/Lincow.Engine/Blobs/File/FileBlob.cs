@@ -91,9 +91,6 @@ internal sealed class FileBlob : IBlob
         Start(FileCall.FindRuns, byteOffset, byteEnd - byteOffset, operation);
     }
 
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) =>
-        _file.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
-
     public void CancelReads()
     {
     }

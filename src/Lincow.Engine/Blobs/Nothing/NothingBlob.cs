@@ -41,12 +41,6 @@ internal sealed class NothingBlob : IBlob
         _pending.Enqueue(operation);
     }
 
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
-    {
-        (dataStart, dataEnd) = (byteOffset, byteEnd);
-        return byteOffset < byteEnd;
-    }
-
     public void CancelReads()
     {
     }

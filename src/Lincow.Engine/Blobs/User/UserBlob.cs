@@ -67,20 +67,6 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
         search.Start(loop, byteOffset, byteEnd, runs, operation);
     }
 
-    public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
-    {
-        try
-        {
-            return origin.TryFindData(byteOffset, byteEnd, out dataStart, out dataEnd);
-        }
-        catch (Exception e)
-        {
-            Complain(e, byteOffset);
-            (dataStart, dataEnd) = (byteOffset, byteEnd);
-            return byteOffset < byteEnd;
-        }
-    }
-
     public void WillNeed(long byteOffset, long byteLength)
     {
     }

@@ -387,8 +387,6 @@ public class TurnTests
 
         public int AlignmentBytes => 1;
 
-        public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd) => throw new NotSupportedException();
-
         public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
         {
             runs.Clear(byteOffset);

@@ -114,22 +114,64 @@ public sealed class HostTests
     [Fact]
     public async Task A_removal_that_runs_out_of_time_says_so_and_may_be_asked_for_again()
     {
-        using var origin = new GatedOrigin();
         await using var hosted = new HostedOverlays(stopSeconds: 0.2);
+        var export = await hosted.Host.AddAsync(hosted.Overlay("work"), Cancellation);
+        using var client = hosted.Connect("work");
+        using var gate = new ManualResetEventSlim();
+        export.Loop.Post(gate.Wait);
+        Assert.Contains("stands still", (await Assert.ThrowsAsync<LincowException>(() => hosted.Host.RemoveAsync(export))).Message);
+        gate.Set();
+        Assert.True(client.IsClosedByPeer());
+        // Its client is gone, and so there is time enough.
+        await hosted.Host.RemoveAsync(export);
+        Assert.True(OverlayDescription.Read(hosted["work.cow"], null, stop: Cancellation).Clean);
+    }
+
+    [Fact]
+    public async Task An_export_over_an_origin_that_answers_no_more_is_removed_and_others_notice_nothing()
+    {
+        using var origin = new GatedOrigin();
+        await using var hosted = new HostedOverlays(stopSeconds: 60);
+        await hosted.Host.AddAsync(hosted.Overlay("other"), Cancellation);
         var gated = await hosted.Host.AddAsync(origin.Export, Cancellation);
+        var load = new Load(hosted.Connect("other"));
         origin.Shut();
         using var client = hosted.Connect("gated");
         client.Send(client.Header(NbdCommand.Read, 0, 4096));
         await origin.Entered.WaitAsync(Cancellation);
-        Assert.Contains("stands still", (await Assert.ThrowsAsync<LincowException>(() => hosted.Host.RemoveAsync(gated))).Message);
-        Assert.False(origin.IsDisposed);
-        origin.Open();
-        Assert.Equal(0u, client.SimpleReply());
-        client.ReceiveExactly(new byte[4096]);
+        var before = load.Rounds;
+        var removal = hosted.Host.RemoveAsync(gated);
+        await load.Reaches(before + 3);
+        // The origin's code never comes back, and the client has its answer all the same: EIO.
+        Assert.Equal(5u, client.SimpleReply());
         Assert.True(client.IsClosedByPeer());
-        // Its client is gone, and so there is time enough.
-        await hosted.Host.RemoveAsync(gated);
-        Assert.True(origin.IsDisposed);
+        await removal.WaitAsync(TimeSpan.FromSeconds(20), Cancellation);
+        Assert.False(origin.IsDisposed);
+        await load.EndAsync();
+    }
+
+    [Fact]
+    public async Task An_origin_that_is_late_when_it_is_opened_holds_up_nobody_and_may_be_given_up()
+    {
+        using var origin = new LateOrigin();
+        await using var hosted = new HostedOverlays();
+        await hosted.Host.AddAsync(hosted.Overlay("other"), Cancellation);
+        var load = new Load(hosted.Connect("other"));
+        using var giveUp = new CancellationTokenSource();
+        var unwanted = new LateOrigin();
+        var (adding, given) = (hosted.Host.AddAsync(origin.Export, Cancellation), hosted.Host.AddAsync(unwanted.Export, giveUp.Token));
+        await Task.WhenAll(origin.Asked, unwanted.Asked).WaitAsync(Cancellation);
+        await load.Reaches(load.Rounds + 3);
+        await hosted.Host.AddAsync(HostedOverlays.Transient("third"), Cancellation);
+        giveUp.Cancel();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => given);
+        Assert.False(adding.IsCompleted);
+        origin.Answer();
+        await adding;
+        using var client = hosted.Connect("late");
+        Assert.Equal(new byte[4096], client.Read(0, 4096));
+        await load.EndAsync();
+        Assert.Equal(["other", "third", "late"], hosted.Host.Exports.Select(export => export.Name));
     }
 
     [Fact]

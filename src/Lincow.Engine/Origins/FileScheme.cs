@@ -1,0 +1,63 @@
+using Lincow.Blobs;
+using Lincow.Linux;
+
+namespace Lincow.Origins;
+
+/// <summary>A regular file or a block device, by its path. A relative path is one from the current directory.</summary>
+internal sealed class FileScheme : IOriginScheme
+{
+    public static readonly FileScheme Instance = new();
+
+    // The empty text is the empty path, which nothing can be opened by.
+    public string? TryParse(string text) => text.Length == 0 ? text : Path.GetFullPath(text);
+
+    public async ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop)
+    {
+        if (name.Length == 0)
+            throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
+        stop.ThrowIfCancellationRequested();
+        await BlobControlWait.LeaveLoop();
+        var file = OpenPath(name);
+        try
+        {
+            Require(file);
+            return new FileControl(file);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    private static void Require(LinuxFile file)
+    {
+        var kind = file.Facts.Kind switch
+        {
+            FileKind.Regular or FileKind.BlockDevice => null,
+            FileKind.Directory => "a directory",
+            FileKind.CharacterDevice => "a character device",
+            FileKind.Pipe => "a pipe",
+            FileKind.Socket => "a socket",
+            _ => "not a file",
+        };
+        if (kind is not null)
+            throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
+    }
+
+    private static LinuxFile OpenPath(string path)
+    {
+        try
+        {
+            return LinuxFile.Open(path, writable: false);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.NoEntry)
+        {
+            throw new LincowException($"{path}: the origin does not exist. If it was moved, give its new place with --origin", e);
+        }
+        catch (LinuxException e)
+        {
+            throw new LincowException($"{path}: the origin can't be opened: {e.Reason}", e);
+        }
+    }
+}

@@ -34,10 +34,9 @@ public sealed class LiveOrigin : IDisposable
         {
             // Shared from here on, with its own snapshots; those of others see the other byte.
             if (!file.TryLock(OriginFile.LiveByte, exclusive: true) || !file.TryLock(OriginFile.LockByte, exclusive: false))
-                throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}; stop that "
-                    + $"process first");
+                throw new LincowException(OperationErrors.FileInUse(path, LockHolder.Find(file.Facts) ?? "another process"));
             if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
-                throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
+                throw new LincowException(OperationErrors.LiveOriginNotSectors(path, file.Facts.SizeBytes));
             return new LiveOrigin(claim);
         }
         catch
@@ -74,7 +73,7 @@ public sealed class LiveOrigin : IDisposable
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{e.Message}. Writes since the last flush may be lost", e);
+            throw new LincowException(OperationErrors.LiveOriginUnflushed(e), e);
         }
         finally
         {

@@ -39,12 +39,11 @@ public static class OverlayCommit
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{e.Message}. What was committed is in the origin, the rest is in the overlay; run the commit again", e);
+            throw new LincowException(OperationErrors.CommitFailed(e), e);
         }
         catch (OperationCanceledException e)
         {
-            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is "
-                + $"in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
+            throw new LincowException(OperationErrors.CommitInterrupted(options.Overlay), e);
         }
     }
 
@@ -121,7 +120,7 @@ public static class OverlayCommit
     private static OriginClaim Claim(OriginFile seen)
     {
         if (seen.Facts is null)
-            throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
+            throw new LincowException(OperationErrors.OriginIsNothing(seen.Uri));
         return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }
 
@@ -132,8 +131,7 @@ public static class OverlayCommit
     private static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing "
-                + $"was committed");
+            throw new LincowException(OperationErrors.OriginTooSmall(origin.Path, size, deviceBytes));
         RequireWanted(overlay, stop);
     }
 
@@ -141,7 +139,7 @@ public static class OverlayCommit
     private static void RequireWanted(string overlay, CancellationToken stop)
     {
         if (stop.IsCancellationRequested)
-            throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");
+            throw new LincowException(OperationErrors.CommitNotBegun(overlay));
     }
 
     private static void Grow(ICommitSource source, LinuxFile origin)
@@ -158,7 +156,7 @@ public static class OverlayCommit
         {
             // mutation: refused-growth-stays-recorded
             source.Withdraw();
-            throw new LincowException($"{e.Message}. Nothing was committed", e);
+            throw new LincowException(OperationErrors.OriginNotGrown(e), e);
         }
         // mutation: commit-growth-not-synced (2 lines)
         // Also when there is nothing to copy.
@@ -175,9 +173,7 @@ public static class OverlayCommit
             if (run.SourceOffset < 0)
                 piece.Clear();
             else if (data.Read(piece, run.SourceOffset + done) < piece.Length)
-                throw new LincowException($"{data.Path}: ends within what it holds of device byte {run.ByteOffset + done}; run "
-                    + $"'lincow check'")
-                { IsDamage = true };
+                throw new LincowException(OperationErrors.DataEnds(data.Path, run.ByteOffset + done));
             origin.Write(piece, run.ByteOffset + done);
             done += piece.Length;
         }

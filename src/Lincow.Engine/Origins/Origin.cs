@@ -44,7 +44,7 @@ public sealed class Origin : IDisposable
     public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
 
     /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
-    internal Action<string>? Report
+    internal Action<LincowError>? Report
     {
         set
         {

@@ -51,10 +51,9 @@ internal sealed class OriginFile : IDisposable
         if (reference.IsNothing)
             return new OriginFile(reference, new OriginIdentity(OriginKind.Zero, reference.ParseSizeBytes(), 0, 0, 0), null);
         if (reference.Text.Length == 0)
-            throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
+            throw new LincowException(OriginErrors.PathEmpty());
         if (reference.Kind == OriginReferenceKind.Remote)
-            throw new LincowException($"{reference}: origins of the kind '{reference.Scheme}' are not there yet. Give a file, a block "
-                + $"device or zero:SIZE");
+            throw new LincowException(OriginErrors.KindUnsupported(reference.ToString(), reference.Scheme));
         var path = reference.Text;
         var file = OpenPath(path);
         try
@@ -67,11 +66,9 @@ internal sealed class OriginFile : IDisposable
                 file = file.Reopen(writable: false, direct: true);
             }
             if (!file.TryLock(LockByte, exclusive: false))
-                throw new LincowException($"{path}: is an overlay that {LockHolder.Find(file.Facts) ?? "another process"} is writing, so "
-                    + $"it can't be an origin now. Stop that process first");
+                throw new LincowException(OriginErrors.BeingWritten(path, LockHolder.Find(file.Facts) ?? "another process"));
             if (!isLive && file.IsLockedElsewhere(LiveByte))
-                throw new LincowException($"{path}: is being written by {LockHolder.Find(file.Facts) ?? "another process"}, which serves "
-                    + $"it with snapshots of it. Serve this overlay there, too, or stop that process first");
+                throw new LincowException(OriginErrors.Live(path, LockHolder.Find(file.Facts) ?? "another process"));
             refuse(file);
             return new OriginFile(reference, identity, file);
         }
@@ -117,7 +114,7 @@ internal sealed class OriginFile : IDisposable
             _ => "not a file",
         };
         if (kind is not null)
-            throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
+            throw new LincowException(OriginErrors.KindWrong(file.Path, kind));
     }
 
     private static LinuxFile OpenPath(string path)
@@ -128,11 +125,11 @@ internal sealed class OriginFile : IDisposable
         }
         catch (LinuxException e) when (e.Errno == Errno.NoEntry)
         {
-            throw new LincowException($"{path}: the origin does not exist. If it was moved, give its new place with --origin", e);
+            throw new LincowException(OriginErrors.Missing(path), e);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: the origin can't be opened: {e.Reason}", e);
+            throw new LincowException(OriginErrors.Unopenable(path, e), e);
         }
     }
 }

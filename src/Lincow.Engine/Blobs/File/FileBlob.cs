@@ -56,7 +56,7 @@ public sealed class FileBlob : IBlob
 
     public string Name => _file.Path;
 
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public int AlignmentBytes { get; }
 

@@ -238,8 +238,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
                     : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
-                    Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay "
-                        + $"stays marked as in use until it is closed with more room");
+                    Report?.Invoke(LinearErrors.TwinsNoSpace(MetadataBlob!.Name));
                     return false;
                 }
                 Check(result);
@@ -389,7 +388,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         EndLoad(load);
         if (result < 0)
-            Report?.Invoke($"{MetadataBlob!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
+            Report?.Invoke(LinearErrors.MapPageUnreadable(MetadataBlob!.Name, load.Page, -result));
         else if (!TryTakePage(load.Page, load.Buffer))
             result = -Errno.NoMemory;
         var waiters = load.Waiters;
@@ -489,11 +488,9 @@ internal static class MapPageJudge
         return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
     }
 
-    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
+    public static LincowError Describe(PageVerdict verdict, Superblock superblock, long page, string path)
     {
         var (start, end) = DeviceRange(superblock, page);
-        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
-        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; "
-            + $"{effect}. Run 'lincow check'";
+        return LinearErrors.MapPageDamaged(path, page, LinearStore.PageOffset(page, 0), start, end, verdict.Finding!, verdict.IsDamaged);
     }
 }

@@ -1,13 +1,11 @@
-using Lincow.Linux;
-
 namespace Lincow.Blobs;
 
 /// <summary>
-/// The one seam between the engine and the bytes at rest: an origin, an overlay's data or its map. Every operation completes on the owner's
-/// loop, never before the call that started it has returned; results are 0 or a negative errno, short transfers having been finished
-/// inside. Implementations: <see cref="FileBlob"/> over a loop (io_uring or plain system calls), and a simulated one in the tests.
+/// Bytes at rest that are read: an origin. Every operation completes on the owner's loop, never before the call that started it has
+/// returned; results are 0 or a negative errno, and final: short transfers have been finished inside, and an error that passes has been
+/// tried again for as long as the implementation says.
 /// </summary>
-public interface IBlob : IDisposable
+public interface IReadableBlob : IDisposable
 {
     /// <summary>The path, for messages.</summary>
     string Name { get; }
@@ -20,25 +18,6 @@ public interface IBlob : IDisposable
 
     /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
     void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
-
-    void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
-
-    /// <summary>All writes that have completed before this call are on stable storage when it completes with 0 (fdatasync).</summary>
-    void Flush(BlobOperation operation);
-
-    /// <summary>Completes with 0 when what is ready now has gone on: for an operation that others, just arrived, may share.</summary>
-    void Yield(BlobOperation operation);
-
-    /// <summary>
-    /// Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.
-    /// </summary>
-    void NextTurn(BlobOperation operation);
-
-    /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
-    void PunchHole(long byteOffset, long byteLength, BlobOperation operation);
-
-    /// <summary>Makes sure that writes to a range won't lack space; 0 also where that isn't supported.</summary>
-    void Reserve(long byteOffset, long byteLength, BlobOperation operation);
 
     /// <summary>
     /// Finds which of a range may hold data and which is holes, from its start on, as far as there is room for runs. What can't be told is
@@ -65,116 +44,29 @@ public interface IBlob : IDisposable
     void Turn();
 }
 
-/// <summary>One operation in flight on a storage; owned and reused by whoever starts it.</summary>
-public abstract class BlobOperation : IoCompletion
+/// <summary>
+/// The one seam between the engine and what it keeps: an overlay's data or its map. What <see cref="IReadableBlob"/> says of operations
+/// holds here, too; and after a sync that failed nothing may be tried again, so the owner is failed. Implementations:
+/// <see cref="FileBlob"/> over a loop (io_uring or plain system calls), and simulated ones in the tests.
+/// </summary>
+public interface IBlob : IReadableBlob
 {
-    internal FileBlob? Blob { get; set; }
-    internal FileCall Call { get; set; }
-    internal long ByteOffset { get; set; }
-    internal nint Buffer { get; set; }
-    internal int ByteCount { get; set; }
-    internal long ByteLength { get; set; }
-    internal BlobRuns? Runs { get; set; }
-    internal RunSearch? Search { get; set; }
-    internal int PiecesLeft { get; set; }
-    internal int PieceError { get; set; }
+    void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
 
-    /// <summary>It is on its way, and counts as one that may take a worker thread.</summary>
-    internal bool HasWorker { get; set; }
+    /// <summary>All writes that have completed before this call are on stable storage when it completes with 0 (fdatasync).</summary>
+    void Flush(BlobOperation operation);
 
-    /// <summary>Called once with 0 or a negative errno.</summary>
-    public abstract void End(int result);
-
-    public sealed override void Complete(int result)
-    {
-        if (Blob is { } blob)
-            blob.Continue(this, result);
-        else
-            End(result);
-    }
-}
-
-internal enum FileCall
-{
-    Read,
-    Write,
-
-    /// <summary>Inside a storage: a part of a large write.</summary>
-    WritePiece,
-    Flush,
-    Yield,
-    PunchHole,
-    Reserve,
-    FindRuns,
-}
-
-/// <summary>Waits for single operations: the control plane's way to read and write superblocks and map pages.</summary>
-public static class StorageWait
-{
-    private const int WriteAttempts = 3;
-
-    public static int ReadNow(this IBlob blob, long byteOffset, NativeBuffer buffer, int byteCount)
-    {
-        var operation = new Waiter();
-        blob.Read(byteOffset, buffer.Address, byteCount, operation);
-        return operation.Await(blob);
-    }
-
-    public static int WriteNow(this IBlob blob, long byteOffset, NativeBuffer buffer, int byteCount)
-    {
-        var operation = new Waiter();
-        blob.Write(byteOffset, buffer.Address, byteCount, operation);
-        return operation.Await(blob);
-    }
+    /// <summary>Completes with 0 when what is ready now has gone on: for an operation that others, just arrived, may share.</summary>
+    void Yield(BlobOperation operation);
 
     /// <summary>
-    /// As <see cref="WriteNow"/>, for what may be written again, the same bytes at the same place, when that fails: an error that passes is
-    /// none. No sync comes between, for after one that failed nothing may be tried again.
+    /// Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.
     /// </summary>
-    public static int WriteUntilItSucceeds(this IBlob blob, long byteOffset, NativeBuffer buffer, int byteCount)
-    {
-        var result = 0;
-        for (var attempt = 0; attempt < WriteAttempts; attempt++)
-        {
-            result = blob.WriteNow(byteOffset, buffer, byteCount);
-            if (result == 0 || Errno.IsLackOfSpace(result))
-                break;
-        }
-        return result;
-    }
+    void NextTurn(BlobOperation operation);
 
-    public static int PunchHoleNow(this IBlob blob, long byteOffset, long byteLength)
-    {
-        var operation = new Waiter();
-        blob.PunchHole(byteOffset, byteLength, operation);
-        return operation.Await(blob);
-    }
+    /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
+    void PunchHole(long byteOffset, long byteLength, BlobOperation operation);
 
-    public static int FindRunsNow(this IBlob blob, long byteOffset, long byteEnd, BlobRuns runs)
-    {
-        var operation = new Waiter();
-        blob.FindRuns(byteOffset, byteEnd, runs, operation);
-        return operation.Await(blob);
-    }
-
-    public static int FlushNow(this IBlob blob)
-    {
-        var operation = new Waiter();
-        blob.Flush(operation);
-        return operation.Await(blob);
-    }
-
-    private sealed class Waiter : BlobOperation
-    {
-        private int? _result;
-
-        public override void End(int result) => _result = result;
-
-        public int Await(IBlob blob)
-        {
-            while (_result is null)
-                blob.Turn();
-            return _result.Value;
-        }
-    }
+    /// <summary>Makes sure that writes to a range won't lack space; 0 also where that isn't supported.</summary>
+    void Reserve(long byteOffset, long byteLength, BlobOperation operation);
 }

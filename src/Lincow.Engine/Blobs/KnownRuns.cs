@@ -51,8 +51,10 @@ internal sealed class KnownRuns
         var moved = Count - (before + 1);
         MakeRoom(before + 1, to - from);
         for (var index = before + 1; from < to; index++, from++)
-            (_starts[index], _ends[index], _isHole[index]) = (Math.Max(runs.StartOf(from), start), Math.Min(runs.EndOf(from), limit),
-                !runs.IsData(from));
+        {
+            (_starts[index], _ends[index]) = (Math.Max(runs.StartOf(from), start), Math.Min(runs.EndOf(from), limit));
+            _isHole[index] = !runs.IsData(from);
+        }
         return moved;
     }
 

@@ -8,8 +8,8 @@ namespace Lincow.Device;
 /// A live origin with snapshots of it (dm's snapshot-origin): reads and writes go to the origin itself, and before a chunk of it changes,
 /// every snapshot that still shows it keeps the old one.
 ///
-/// write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits) -> all have ended -> write to the
-/// origin
+///     write -> CopyUp with FUA on each snapshot (waits for their reads of that range, copies, commits)
+///           -> all have ended -> write to the origin
 ///
 /// Zeroes go window by window: each is kept by the snapshots, then written, before the next is begun, so that a request of any length takes
 /// little at a time.

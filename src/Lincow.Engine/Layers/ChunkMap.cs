@@ -156,6 +156,20 @@ internal sealed unsafe class ChunkMap : IDisposable
         return ((ChunkState)state, Math.Min(run, limit));
     }
 
+    /// <summary>How many chunks of a run are in other states than one.</summary>
+    public long CountBesides(ChunkState state, ChunkIndex chunk, ChunkIndex end)
+    {
+        var result = 0L;
+        while (chunk < end)
+        {
+            var (found, count) = RunAt(chunk, end - chunk);
+            if (found != state)
+                result += count;
+            chunk += count;
+        }
+        return result;
+    }
+
     /// <summary>Sets the state of a run of chunks; pages that really change become dirty.</summary>
     public void Set(ChunkIndex first, long chunkCount, ChunkState state)
     {

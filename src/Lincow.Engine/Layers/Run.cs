@@ -8,4 +8,4 @@ namespace Lincow.Layers;
 /// <param name="Blob">What holds it; null for zeroes.</param>
 /// <param name="BlobOffset">Where it begins there, in bytes.</param>
 /// <param name="ByteLength">Its length. 0: not known yet, and the request is resumed; or lost, and the request has its error.</param>
-internal readonly record struct Run(RunSource Source, IBlob? Blob, long BlobOffset, long ByteLength);
+internal readonly record struct Run(RunSource Source, IReadableBlob? Blob, long BlobOffset, long ByteLength);

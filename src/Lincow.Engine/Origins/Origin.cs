@@ -20,12 +20,12 @@ public sealed class Origin : IDisposable
     /// <summary>Where a search fails, so much is taken for data; then it is tried again.</summary>
     private const long UnsearchableBytes = 64 << 20;
 
-    private readonly IBlob? _blob;
+    private readonly IReadableBlob? _blob;
     private readonly KnownRuns _known = new();
     private readonly List<Search> _searches = new(MaxSearches);
     private RequestQueue _waiting;
 
-    public Origin(string uri, OriginIdentity identity, IBlob? blob)
+    public Origin(string uri, OriginIdentity identity, IReadableBlob? blob)
     {
         Uri = uri;
         Identity = identity;
@@ -41,7 +41,7 @@ public sealed class Origin : IDisposable
     /// <summary>Bytes that can be read from it: 0 for an origin of nothing, whose every byte is beyond the end.</summary>
     public long SizeBytes { get; }
 
-    public IBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
+    public IReadableBlob Blob => _blob ?? throw new InvalidOperationException("an origin of nothing has no blob");
 
     /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
     internal Action<LincowError>? Report
@@ -53,7 +53,7 @@ public sealed class Origin : IDisposable
         }
     }
 
-    /// <inheritdoc cref="IBlob.CancelReads"/>
+    /// <inheritdoc cref="IReadableBlob.CancelReads"/>
     internal void CancelReads() => _blob?.CancelReads();
 
     public int AlignmentBytes => _blob?.AlignmentBytes ?? 1;

@@ -104,7 +104,7 @@ internal sealed unsafe class SimulatedLoop(SimulatedMachine machine) : IoLoop
         if (pending.Call == Call.Known)
             return pending.ByteCount;
         if (pending.Call == Call.Elsewhere)
-            return machine.Interruption() == -Errno.Interrupted ? -Errno.Interrupted : machine.Fault(pending.Site);
+            return machine.Fault(pending.Site);
         var (file, disk) = (pending.File!, pending.File!.Disk);
         if (machine.Interruption() is var interruption && interruption < 0
             && (interruption == -Errno.Interrupted || pending.Call is Call.Read or Call.Write))

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Linux;
 using Lincow.Stores.Linear;
 
@@ -51,7 +52,7 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 {
     private long _events, _cutAt = long.MaxValue;
     private long _clock;
-    private int _imageFaults;
+    private int _imageFaults, _refusals;
 
     public SimulationRandom Random;
 
@@ -70,6 +71,12 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
 
     /// <summary>Failures since somebody last set this to 0.</summary>
     public int Faults { get; set; }
+
+    /// <summary>
+    /// A snapshot store may have lost room: what a session took that failed or was cut off, below what it committed, is nobody's until a
+    /// reset (dm's does the same).
+    /// </summary>
+    public bool MayLackSpace { get; set; }
 
     /// <summary>Chance, one in so many, of a short transfer or an interrupted call; 0 for never.</summary>
     public int NuisanceOneIn { get; init; }
@@ -128,9 +135,9 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
     // What is armed from here on is for the next start.
     private void TurnOff()
     {
-        IsOff = true;
+        IsOff = MayLackSpace = true;
         Arm(0);
-        (FaultsPerMille, _imageFaults, HasJustReplied, CutsAtMapSync) = (0, 0, false, false);
+        (FaultsPerMille, _imageFaults, _refusals, HasJustReplied, CutsAtMapSync) = (0, 0, 0, false, false);
     }
 
     /// <summary>0, or the negative errno with which an operation fails.</summary>
@@ -150,13 +157,29 @@ internal sealed class SimulatedMachine(SimulationCoverage coverage)
         else if (site == SimulationSite.Image && Random.OneIn(2))
             _imageFaults = Random.Next(2, 20);
         Faults++;
+        MayLackSpace = true;
         coverage.Faults++;
         return site is SimulationSite.DataWrite or SimulationSite.Image or SimulationSite.Reserve && Random.OneIn(2)
             ? -Errno.NoSpace : -Errno.IO;
     }
 
-    /// <summary>0, or a negative errno that only asks to try again.</summary>
-    public int Interruption() => NuisanceOneIn > 0 && Random.OneIn(NuisanceOneIn) ? Random.OneIn(2) ? -Errno.Interrupted : -Errno.Again : 0;
+    /// <summary>0, or a negative errno that only asks to try again. Now and then everything gets one for a while.</summary>
+    public int Interruption()
+    {
+        if (_refusals > 0)
+        {
+            _refusals--;
+            return -Errno.Again;
+        }
+        if (NuisanceOneIn == 0 || !Random.OneIn(NuisanceOneIn))
+            return 0;
+        if (Random.OneIn(50))
+        {
+            coverage.Refusals++;
+            _refusals = Random.Next(2 * FileBlob.QuickAttempts, 3 * FileBlob.QuickAttempts);
+        }
+        return Random.OneIn(2) ? -Errno.Interrupted : -Errno.Again;
+    }
 
     /// <summary>How much of a transfer is made this time: all of it, or whole sectors.</summary>
     public int Part(long byteOffset, int byteCount)

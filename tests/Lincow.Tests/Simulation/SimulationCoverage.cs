@@ -17,6 +17,15 @@ internal sealed class SimulationCoverage
 
     public long Requests { get; set; }
 
+    /// <summary>Times in which every call was asked to be made again, for longer than it is tried at once.</summary>
+    public long Refusals { get; set; }
+
+    /// <summary>Reads of an origin that were answered in a later turn.</summary>
+    public long LateAnswers { get; set; }
+
+    /// <summary>Those among them that nobody waited for any more.</summary>
+    public long AnswersAfterClose { get; set; }
+
     public long FailedDevices { get; set; }
 
     /// <summary>Flushes that failed on a device that went on.</summary>
@@ -39,6 +48,9 @@ internal sealed class SimulationCoverage
         Kills += other.Kills;
         Faults += other.Faults;
         Requests += other.Requests;
+        Refusals += other.Refusals;
+        LateAnswers += other.LateAnswers;
+        AnswersAfterClose += other.AnswersAfterClose;
         FailedDevices += other.FailedDevices;
         FailedFlushes += other.FailedFlushes;
         Verified += other.Verified;
@@ -62,6 +74,8 @@ internal sealed class SimulationCoverage
             }
         }
         return text.Append($"\n{Seeds} seeds, {total} power cuts, {Kills} kills, {Requests} requests, {Faults} faults, {FailedDevices} "
-            + $"failed devices, {FailedFlushes} failed flushes, {Verified} whole devices compared").ToString();
+            + $"failed devices, {FailedFlushes} failed flushes, {Verified} whole devices compared, "
+            + $"{Refusals} times of refusals, {LateAnswers} late answers of origins, "
+            + $"{AnswersAfterClose} of them after the close").ToString();
     }
 }

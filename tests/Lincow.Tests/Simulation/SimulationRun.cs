@@ -18,6 +18,7 @@ internal sealed class SimulationRun : IDisposable
     private readonly SimulationClient _client;
     private readonly SimulatedOverlay _overlay;
     private OverlaySession? _session;
+    private SimulatedOrigin? _program;
     private Existence _existence = Existence.No;
     private bool _isClean, _resetIsPending;
 
@@ -209,10 +210,9 @@ internal sealed class SimulationRun : IDisposable
         var (map, data) = OpenFiles(block);
         try
         {
-            var originFile = new SimulatedFile(_machine, _originDisk, _shape.OriginBytes % 512 == 0 && block == 512 ? block : 0);
             // Another path each time, so that superblocks differ in more than their first sector.
-            var uri = "/origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
-            var origin = new OriginFile(uri, OriginIdentity, originFile);
+            var name = "origin" + new string((char)('a' + _machine.Random.Next(26)), _machine.Random.Next(1500));
+            var origin = OpenOrigin(name, block);
             if (_overlay.Open(map, data, origin, _machine.Loop!, _machine.Random.Next(16),
                 _existence == Existence.Perhaps) is not { } session)
             {
@@ -251,6 +251,21 @@ internal sealed class SimulationRun : IDisposable
             _resetIsPending = false;
     }
 
+    /// <summary>A file, or sometimes a program.</summary>
+    private OriginFile OpenOrigin(string name, int directBlockBytes)
+    {
+        _program = null;
+        if (_shape.OriginBytes > 0 && _shape.OriginBytes % 512 == 0 && _machine.Random.OneIn(3))
+        {
+            _program = new SimulatedOrigin(_machine, _originDisk, _coverage, name, _machine.Random.OneIn(4));
+            var origin = OriginFile.Of(_program);
+            _program.MayFail = true;
+            return origin;
+        }
+        var block = _shape.OriginBytes % 512 == 0 && directBlockBytes == 512 ? directBlockBytes : 0;
+        return new OriginFile("/" + name, OriginIdentity, new SimulatedFile(_machine, _originDisk, block));
+    }
+
     private void Verify()
     {
         if (_session is null || _machine.IsOff || _resetIsPending)
@@ -263,6 +278,9 @@ internal sealed class SimulationRun : IDisposable
         if (_session is not { } session)
             return;
         _machine.Phase = SimulationPhase.Close;
+        // To close cancels what a program is being asked, and requests that need it fail.
+        if (_program is not null && _machine.Loop!.PendingCount > 0)
+            (_machine.Faults, _machine.MayLackSpace) = (_machine.Faults + 1, true);
         _session = null;
         try
         {
@@ -305,6 +323,9 @@ internal sealed class SimulationRun : IDisposable
     {
         _client.End();
         _machine.FaultsPerMille = 0;
+        // Answers that nobody waited for, and the ends of waits for them.
+        while (_program is not null && _machine.Loop!.PendingCount > 0)
+            _machine.Loop.RunOnce();
         if (_machine.Loop!.PendingCount > 0 || _machine.Loop.Buffers.RentedBytes > 0)
             throw new SimulationFailure($"after the end {_machine.Loop.PendingCount} operations are on their way and "
                 + $"{_machine.Loop.Buffers.RentedBytes} bytes are out on loan");
@@ -320,6 +341,7 @@ internal sealed class SimulationRun : IDisposable
             _overlay.Reset(map, data, _machine.Loop!, () => (_resetIsPending, _isClean) = (true, false));
             _client.Model.BecomeOrigin();
             (_resetIsPending, _isClean) = (false, _shape.CanPunch);
+            _machine.MayLackSpace = false;
         }
         catch (Exception e) when (e is LincowException or LinuxException)
         {

@@ -42,6 +42,7 @@ public class SimulationTests
                 Assert.True(coverage.Cuts(phase, site) >= LeastCuts, $"only {coverage.Cuts(phase, site)} cuts fell on {site} of {phase}"));
         Assert.All([coverage.Kills, coverage.Faults, coverage.FailedDevices], count => Assert.True(count > 1000));
         Assert.True(coverage.FailedFlushes > 100);
+        Assert.All([coverage.Refusals, coverage.LateAnswers, coverage.AnswersAfterClose], count => Assert.True(count > 200));
     }
 
     /// <summary>The steps that a cut must have fallen on.</summary>

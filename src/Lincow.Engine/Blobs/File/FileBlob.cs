@@ -4,50 +4,37 @@ using Lincow.Linux;
 namespace Lincow.Blobs;
 
 /// <summary>
-/// A file or block device on an <see cref="IoLoop"/>. Finishes short transfers and retries interrupted ones, so that the engine sees whole
-/// operations only.
+/// A file or block device on an <see cref="IoLoop"/>. Finishes short transfers and tries again what only asks for that, so that the engine
+/// sees whole operations and final errors only. How writes, syncs and searches are made, and on which thread, is said next door:
+/// <see cref="FileWrites"/>,
+/// <see cref="FileSyncs"/>, <see cref="FileSearches"/>, <see cref="WorkerShare"/>.
 /// </summary>
 public sealed class FileBlob : IBlob
 {
-    /// <summary>Buffered transfers up to this size are made on the loop's own thread; larger ones copy on another core.</summary>
+    /// <summary>Reads up to this size are copied from the page cache on the loop's own thread; larger ones on another core.</summary>
     private const int MaxInlineBytes = 128 << 10;
 
-    /// <summary>
-    /// Buffered writes are made in calls of this size. The kernel caches what one call writes in folios as large as the call, and ext4
-    /// walks every block of a folio for each later write into it: 4 KiB into a folio of 1 MiB costs five times what it costs into one of 32
-    /// KiB.
-    /// </summary>
-    internal const int PieceBytes = 32 << 10;
+    /// <summary>How often what asks to be tried again is tried at once.</summary>
+    internal const int QuickAttempts = 16;
 
-    /// <summary>A sync with more than this to write takes too long for the loop's own thread.</summary>
-    private const long MaxInlineSyncBytes = 1 << 20;
-
-    /// <summary>So does the next sync after one that took longer than this.</summary>
-    private static readonly long MaxInlineSyncTicks = Stopwatch.Frequency / 1000;
-
-    /// <summary>
-    /// Operations of one storage that may take a worker thread of the ring's at once: as many as a machine with two processors has by
-    /// itself. What one file system leaves standing takes no more of them, so that the others' syncs and trims go on.
-    /// </summary>
-    internal const int MaxWorkerOperations = 8;
+    /// <summary>Afterwards it is tried for this long, at these intervals; then the answer is EIO, and final.</summary>
+    internal const int PatienceMilliseconds = 5000, PauseMilliseconds = 50;
 
     private readonly LinuxFile _file;
     private readonly IoLoop _loop;
-    private readonly Stack<WritePiece> _idlePieces = new();
-    private readonly Stack<RunSearch> _idleSearches = new();
-    private readonly DataSearch _findData;
-    private readonly Queue<BlobOperation> _withoutWorker = new();
+    private readonly FileWrites _writes;
+    private readonly FileSyncs _syncs;
+    private readonly FileSearches _searches;
+    private readonly WorkerShare _workers = new();
     private readonly bool _isBlockDevice;
     private bool? _readsWithoutWorker;
-    private int _workerCount, _searchCount;
     private bool _isDisposed;
-    private long _unsyncedBytes, _syncStarted, _lastSyncTicks = long.MaxValue;
 
     public FileBlob(LinuxFile file, IoLoop loop)
     {
         _file = file;
         _loop = loop;
-        _findData = file.TryFindData;
+        (_writes, _syncs, _searches) = (new FileWrites(this, file), new FileSyncs(file, loop), new FileSearches(file, loop));
         AlignmentBytes = file.IsDirect ? file.LogicalBlockBytes : 1;
         _isBlockDevice = file.Facts.Kind == FileKind.BlockDevice;
         // Direct reads wait for the device, not in a thread.
@@ -60,11 +47,11 @@ public sealed class FileBlob : IBlob
 
     public int AlignmentBytes { get; }
 
-    /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>
-    internal long SyncsInPlace { get; private set; }
-
     /// <summary>Operations that wait because the storage has its share of worker threads, for tests.</summary>
-    internal int WaitingForWorkers => _withoutWorker.Count;
+    internal int WaitingForWorkers => _workers.WaitingCount;
+
+    /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>
+    internal long SyncsInPlace => _syncs.CountInPlace;
 
     public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {
@@ -75,7 +62,7 @@ public sealed class FileBlob : IBlob
     public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {
         if (!_file.IsDirect)
-            _unsyncedBytes += byteCount;
+            _syncs.NoteWritten(byteCount);
         (operation.Buffer, operation.ByteCount) = (buffer, byteCount);
         Start(FileCall.Write, byteOffset, byteCount, operation);
     }
@@ -100,7 +87,7 @@ public sealed class FileBlob : IBlob
     public void FindRuns(long byteOffset, long byteEnd, BlobRuns runs, BlobOperation operation)
     {
         operation.Runs = runs;
-        _searchCount++;
+        _searches.Count++;
         Start(FileCall.FindRuns, byteOffset, byteEnd - byteOffset, operation);
     }
 
@@ -119,12 +106,13 @@ public sealed class FileBlob : IBlob
     public void Dispose()
     {
         _isDisposed = true;
-        if (_searchCount == 0)
+        if (_searches.Count == 0)
             _file.Dispose();
     }
 
-    private void Start(FileCall call, long byteOffset, long byteLength, BlobOperation operation)
+    internal void Start(FileCall call, long byteOffset, long byteLength, BlobOperation operation)
     {
+        operation.Refusals = 0;
         (operation.Blob, operation.Call, operation.ByteOffset, operation.ByteLength) = (this, call, byteOffset, byteLength);
         _loop.FileOperations++;
         Submit(operation);
@@ -135,17 +123,8 @@ public sealed class FileBlob : IBlob
     {
         if (operation.Call == FileCall.Read && TryReadCached(operation))
             return;
-        if (!operation.HasWorker && TakesWorker(operation.Call))
-        {
-            // mutation: storage-takes-all-workers
-            if (_workerCount == MaxWorkerOperations)
-            {
-                _withoutWorker.Enqueue(operation);
-                return;
-            }
-            _workerCount++;
-            operation.HasWorker = true;
-        }
+        if (TakesWorker(operation.Call) && !_workers.TryTake(operation))
+            return;
         Perform(operation);
     }
 
@@ -169,17 +148,17 @@ public sealed class FileBlob : IBlob
                 break;
             // A buffered write is a copy into the page cache. Many file systems can't do that without blocking in principle (ext4 among
             // them), so io_uring hands it to a worker thread, whose wake-up costs more than the copy.
-            case FileCall.Write when !_file.IsDirect && operation.ByteCount <= MaxInlineBytes:
-                _loop.CompleteSoon(operation, WriteInPieces(operation));
+            case FileCall.Write when !_file.IsDirect && operation.ByteCount <= FileWrites.MaxInlineBytes:
+                _loop.CompleteSoon(operation, _writes.WriteNow(operation));
                 break;
             case FileCall.Write when !_file.IsDirect:
-                StartPieces(operation);
+                _writes.Start(operation);
                 break;
             case FileCall.Write or FileCall.WritePiece:
                 _loop.Write(descriptor, operation.Buffer, operation.ByteCount, operation.ByteOffset, operation);
                 break;
             case FileCall.Flush:
-                StartSync(operation);
+                _syncs.Start(operation);
                 break;
             case FileCall.Yield:
                 _loop.CompleteSoon(operation, 0);
@@ -188,74 +167,11 @@ public sealed class FileBlob : IBlob
                 _loop.Allocate(descriptor, IoLoop.KeepSize | IoLoop.PunchHole, operation.ByteOffset, operation.ByteLength, operation);
                 break;
             case FileCall.FindRuns:
-                StartSearch(operation);
+                _searches.Start(operation);
                 break;
             default:
                 _loop.Allocate(descriptor, IoLoop.KeepSize, operation.ByteOffset, operation.ByteLength, operation);
                 break;
-        }
-    }
-
-    // SEEK_DATA may read a file system's map from the disk, and walk over all of it; no ring knows it.
-    private void StartSearch(BlobOperation operation)
-    {
-        if (!_idleSearches.TryPop(out var search))
-            search = new RunSearch(_findData);
-        search.Set(operation.ByteOffset, operation.ByteOffset + operation.ByteLength, operation.Runs!);
-        operation.Search = search;
-        // mutation: search-on-the-loop
-        if (_loop.BlocksOnFiles)
-            _loop.CompleteSoon(operation, search.Run());
-        else
-            _loop.RunElsewhere(search, operation);
-    }
-
-    // io_uring hands a sync to a worker thread: two wake-ups, which take as long as the sync of a little data on a fast disk. So a sync
-    // that will be short is made here, if nothing else waits for this thread.
-    private void StartSync(BlobOperation operation)
-    {
-        // mutation: long-sync-in-place
-        var isShort = _lastSyncTicks < MaxInlineSyncTicks && _unsyncedBytes <= MaxInlineSyncBytes;
-        _unsyncedBytes = 0;
-        _syncStarted = _loop.Timestamp;
-        // mutation: sync-in-place-while-others-wait
-        if (isShort && _loop.FileOperations == 1)
-        {
-            SyncsInPlace++;
-            _loop.CompleteSoon(operation, _file.TrySyncData());
-        }
-        else
-        {
-            _loop.SyncData(_file.Descriptor, operation);
-        }
-    }
-
-    private int WriteInPieces(BlobOperation operation)
-    {
-        var done = 0;
-        while (done < operation.ByteCount)
-        {
-            var piece = Math.Min(PieceBytes, operation.ByteCount - done);
-            var result = _file.TryWriteOnce(operation.Buffer + done, piece, operation.ByteOffset + done);
-            // After a part, what is left is tried again, and its error is the answer then.
-            if (result < 0)
-                return done > 0 ? done : result;
-            done += result;
-            if (result < piece)
-                break;
-        }
-        return done;
-    }
-
-    private void StartPieces(BlobOperation operation)
-    {
-        operation.PieceError = 0;
-        operation.PiecesLeft = (operation.ByteCount + PieceBytes - 1) / PieceBytes;
-        for (var start = 0; start < operation.ByteCount; start += PieceBytes)
-        {
-            if (!_idlePieces.TryPop(out var piece))
-                piece = new WritePiece(this);
-            piece.Start(operation, start, Math.Min(PieceBytes, operation.ByteCount - start));
         }
     }
 
@@ -278,12 +194,19 @@ public sealed class FileBlob : IBlob
 
     internal void Continue(BlobOperation operation, int result)
     {
+        if (operation.IsPausing)
+        {
+            operation.IsPausing = false;
+            Submit(operation);
+            return;
+        }
         switch (operation.Call)
         {
             case FileCall.Read or FileCall.Write or FileCall.WritePiece:
+                // mutation: passing-error-is-final
                 if (result is -Errno.Interrupted or -Errno.Again)
                 {
-                    Submit(operation);
+                    TryAgain(operation);
                     return;
                 }
                 if (result > 0 && result < operation.ByteCount)
@@ -292,6 +215,7 @@ public sealed class FileBlob : IBlob
                     operation.Buffer += result;
                     operation.ByteOffset += result;
                     operation.ByteCount -= result;
+                    operation.Refusals = 0;
                     Submit(operation);
                     return;
                 }
@@ -303,16 +227,19 @@ public sealed class FileBlob : IBlob
                 End(operation, 0);
                 return;
             case FileCall.Flush when result >= 0:
-                _lastSyncTicks = _loop.Timestamp - _syncStarted;
+                _syncs.NoteEnd();
                 End(operation, 0);
                 return;
             case FileCall.FindRuns:
-                EndSearch(operation, result);
+                _searches.NoteEnd(operation);
+                if (_isDisposed && _searches.Count == 0)
+                    _file.Dispose();
+                End(operation, result);
                 return;
             case FileCall.Flush or FileCall.PunchHole or FileCall.Reserve when result == -Errno.Interrupted:
                 // mutation: interrupted-sync-is-success (2 lines)
                 // A signal is no answer: for a sync too, it says nothing of the data.
-                Submit(operation);
+                TryAgain(operation);
                 return;
             default:
                 End(operation, Math.Min(result, 0));
@@ -320,57 +247,29 @@ public sealed class FileBlob : IBlob
         }
     }
 
-    private void EndSearch(BlobOperation operation, int result)
+    private void TryAgain(BlobOperation operation)
     {
-        _idleSearches.Push(operation.Search!);
-        operation.Search = null;
-        if (result == -Errno.Interrupted)
+        operation.Refusals++;
+        if (operation.Refusals <= QuickAttempts)
         {
             Submit(operation);
-            return;
         }
-        operation.Runs = null;
-        if (--_searchCount == 0 && _isDisposed)
-            _file.Dispose();
-        End(operation, result);
+        else if (operation.Refusals <= QuickAttempts + PatienceMilliseconds / PauseMilliseconds)
+        {
+            operation.IsPausing = true;
+            _loop.Delay(PauseMilliseconds, operation);
+        }
+        else
+        {
+            End(operation, -Errno.IO);
+        }
     }
 
-    private void End(BlobOperation operation, int result)
+    internal void End(BlobOperation operation, int result)
     {
         _loop.FileOperations--;
-        if (operation.HasWorker)
-        {
-            operation.HasWorker = false;
-            _workerCount--;
-            if (_withoutWorker.TryDequeue(out var next))
-                Submit(next);
-        }
+        if (_workers.GiveBack(operation) is { } next)
+            Submit(next);
         operation.End(result);
-    }
-
-    /// <summary>A piece of a large buffered write; the pieces go one after the other, on a worker thread of the kernel's.</summary>
-    private sealed class WritePiece(FileBlob blob) : BlobOperation
-    {
-        private BlobOperation? _whole;
-
-        public void Start(BlobOperation whole, int start, int byteCount)
-        {
-            _whole = whole;
-            (Buffer, ByteCount) = (whole.Buffer + start, byteCount);
-            // mutation: piece-misplaced
-            blob.Start(FileCall.WritePiece, whole.ByteOffset + start, byteCount, this);
-        }
-
-        public override void End(int result)
-        {
-            var whole = _whole!;
-            _whole = null;
-            blob._idlePieces.Push(this);
-            if (result < 0)
-                // mutation: piece-error-forgotten
-                whole.PieceError = result;
-            if (--whole.PiecesLeft == 0)
-                blob.End(whole, whole.PieceError);
-        }
     }
 }

@@ -11,7 +11,7 @@ namespace Lincow.Blobs;
 ///
 /// Invariant: an operation is among those in flight, or it has ended.
 /// </summary>
-internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
+internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
 {
     /// <summary>How long code is waited for that was told to cancel, in milliseconds.</summary>
     public const int PatienceMilliseconds = 1000;
@@ -66,21 +66,6 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
         Add(search);
         search.Start(loop, byteOffset, byteEnd, runs, operation);
     }
-
-    public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation) =>
-        throw new InvalidOperationException("an origin is not written");
-
-    public void Flush(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void Yield(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void NextTurn(BlobOperation operation) => throw new InvalidOperationException("an origin is not written");
-
-    public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) =>
-        throw new InvalidOperationException("an origin is not written");
-
-    public void Reserve(long byteOffset, long byteLength, BlobOperation operation) =>
-        throw new InvalidOperationException("an origin is not written");
 
     public bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
     {
@@ -185,6 +170,7 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IBlob
     private void Remove(UserCall call)
     {
         var last = _inFlight[^1];
+        // mutation: another-read-given-up
         (_inFlight[call.Index], last.Index) = (last, call.Index);
         _inFlight.RemoveAt(_inFlight.Count - 1);
     }

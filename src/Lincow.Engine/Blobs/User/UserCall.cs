@@ -42,6 +42,7 @@ internal abstract class UserCall : LoopWork
     public BlobOperation GiveUp()
     {
         var operation = Operation!;
+        // mutation: late-answer-ends-twice
         Operation = null;
         return operation;
     }
@@ -87,6 +88,7 @@ internal sealed class UserRead : UserCall
     {
         try
         {
+            // mutation: origin-asked-for-another-range
             Await(Blob.Origin.ReadAsync(ByteOffset, _memory.Over(_own.Address, _byteCount), Blob.Closing));
         }
         catch (Exception e)

@@ -11,9 +11,10 @@ namespace Lincow.Stores.DmSnapshot;
 ///     Reserve   the chunks of a write that the store doesn't hold get the next data chunks, together
 ///     Locate    where a chunk lies: reserved, or by its entry; the area with the entry may have to be read first
 ///     Record    the write has ended: its entries are appended to the list, in memory
-/// a round data synced, then the list: first everything behind its first changed area, together with the data, for nothing leads there yet;
-/// then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here flushes commit, and share.
-///               After a round that failed, the next flush commits the same entries first, then, as a second part, those that came since.
+///     a round   data synced, then the list: first everything after its first changed area, together with the data, for nothing leads
+///               there yet; then the changed sectors of that area, and a sync. The kernel commits before each write is answered; here
+///               flushes commit, and share. After a round that failed, the next flush commits the same entries first, then those that
+///               came since.
 ///
 /// Invariants: an entry on disk names a chunk whose data was synced before; entries follow each other without a gap, and the area behind a
 /// full one is zeroed before the last entry of the full one is there, so the list always ends; what was committed is never written again,
@@ -442,18 +443,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
         return -Errno.NoSpace;
     }
 
-    private long CountNew(ChunkIndex chunk, ChunkIndex end)
-    {
-        var result = 0L;
-        while (chunk < end)
-        {
-            var (state, count) = Map.RunAt(chunk, end - chunk);
-            if (state != ChunkState.Data)
-                result += count;
-            chunk += count;
-        }
-        return result;
-    }
+    private long CountNew(ChunkIndex chunk, ChunkIndex end) => Map.CountBesides(ChunkState.Data, chunk, end);
 
     private long ChunkAt(long dataNumber) => MetadataBlob is null ? dataNumber : _layout.ChunkOfData(dataNumber);
 

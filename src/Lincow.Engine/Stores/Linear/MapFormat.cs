@@ -11,7 +11,8 @@ namespace Lincow.Stores.Linear;
 /// apart that a single checksum a page would mix up: whole, torn (every sector sound, but of different writes) and damaged (a sector that
 /// no write ever made).
 ///
-/// sector: 0 crc32c u32 | 4 magic u32 "LCM1" | 8 sequence u64 | 16 generation u64 | 24 states, 61 x u64, chunk i at bits 2i of word i/32
+///     sector: 0 crc32c u32 | 4 magic u32 "LCM1" | 8 sequence u64 | 16 generation u64
+///             24 states, 61 x u64, chunk i at bits 2i of word i/32
 /// </summary>
 internal static class MapFormat
 {

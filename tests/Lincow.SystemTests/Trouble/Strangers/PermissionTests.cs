@@ -42,7 +42,9 @@ public class PermissionTests
             TMPDIR='{{scratch.Directory}}' '{{Cli.Binary}}' run --origin zero:1M -- sh -c '
                 socket=${LINCOW_URI#*socket=}
                 stat -c %a "$socket" "$(dirname "$socket")" >"{{scratch["modes"]}}"
-                for d in /proc/$PPID/fd/*; do case $(readlink $d) in {{scratch.Directory}}/*deleted*) stat -L -c %a $d >>"{{scratch["modes"]}}";; esac; done'
+                for d in /proc/$PPID/fd/*; do
+                    case $(readlink $d) in {{scratch.Directory}}/*deleted*) stat -L -c %a $d >>"{{scratch["modes"]}}";; esac
+                done'
             """);
         Assert.Equal([Mode0600, "700", Mode0600], File.ReadAllLines(scratch["modes"]));
     }

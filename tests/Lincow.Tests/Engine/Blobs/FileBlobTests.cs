@@ -15,7 +15,7 @@ public sealed unsafe class FileBlobTests
             foreach (var loop in new[] { "io_uring", "posix" })
             {
                 // Around the piece, around what is still done in place, and several pieces with a rest.
-                foreach (var length in new[] { 1, FileBlob.PieceBytes - 1, FileBlob.PieceBytes + 1, 128 << 10, (128 << 10) + 1,
+                foreach (var length in new[] { 1, FileWrites.PieceBytes - 1, FileWrites.PieceBytes + 1, 128 << 10, (128 << 10) + 1,
                     (1 << 20) + 12_345 })
                     data.Add(loop, length);
             }
@@ -85,7 +85,7 @@ public sealed unsafe class FileBlobTests
         var trims = Enumerable.Range(0, 100).Select(_ => new Waiter()).ToList();
         foreach (var trim in trims)
             blob.PunchHole(0, 4096, trim);
-        Assert.Equal(trims.Count - FileBlob.MaxWorkerOperations, blob.WaitingForWorkers);
+        Assert.Equal(trims.Count - WorkerShare.MaxOperations, blob.WaitingForWorkers);
         // Of another blob, so it stands in no queue.
         var free = new Waiter();
         other.PunchHole(0, 4096, free);

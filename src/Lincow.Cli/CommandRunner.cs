@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Linux;
 
 namespace Lincow.Cli;
@@ -32,9 +33,10 @@ internal static class CommandRunner
             Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
             return WrongUsage;
         }
-        catch (Exception e) when (e is LincowException or LinuxException or IOException or UnauthorizedAccessException or ArgumentException)
+        catch (Exception e) when (e is LincowException or CommandException or LinuxException or IOException or UnauthorizedAccessException
+            or ArgumentException)
         {
-            Error(e.Message);
+            Error(ErrorText.Of(e));
             return Failed;
         }
         catch (Exception e)
@@ -54,6 +56,9 @@ internal static class CommandRunner
 
     public static void Warn(string message) => Log.Say("lincow: " + Printable.Text(message));
 }
+
+/// <summary>What fails in a command itself, rather than in the library: exit status 1 with this sentence.</summary>
+internal sealed class CommandException(string message, Exception? inner = null) : Exception(message, inner);
 
 /// <summary>Options that don't go together: exit status 2.</summary>
 internal sealed class UsageException(string message) : Exception(message);

@@ -29,7 +29,7 @@ internal sealed class Demo
             ("nbdcopy", "libnbd-bin"), ("nbdinfo", "libnbd-bin"), ("qemu-io", "qemu-utils") })
         {
             if (Find(tool) is null)
-                throw new LincowException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install "
+                throw new CommandException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install "
                     + $"{package}");
         }
         var directory = Directory.CreateTempSubdirectory("lincow-demo-");
@@ -161,7 +161,7 @@ internal sealed class Demo
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         return process.ExitCode == 0 ? output
-            : throw new LincowException($"{name} {string.Join(' ', arguments)} failed: {error.Result.Trim()}");
+            : throw new CommandException($"{name} {string.Join(' ', arguments)} failed: {error.Result.Trim()}");
     }
 
     private static string? Find(string tool) =>
@@ -177,7 +177,7 @@ internal sealed class Demo
     private static void Require(bool condition, string otherwise)
     {
         if (!condition)
-            throw new LincowException("the demo failed: " + otherwise);
+            throw new CommandException("the demo failed: " + otherwise);
     }
 
     private static void Title(string text) => AnsiConsole.MarkupLine($"\n[bold]{text.EscapeMarkup()}[/]");

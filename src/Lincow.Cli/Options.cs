@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Lincow.Operations;
@@ -77,7 +78,7 @@ internal static class Options
         }
         catch (LincowException e)
         {
-            result.AddError(e.Message);
+            result.AddError(ErrorText.Of(e));
             return null;
         }
     }

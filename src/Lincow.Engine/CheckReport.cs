@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Lincow;
 
 /// <summary>One thing that <c>check</c> found wrong.</summary>
@@ -9,7 +11,12 @@ namespace Lincow;
 /// <param name="Repairable">A sound twin can replace it.</param>
 /// <param name="Repaired">It has been replaced.</param>
 public sealed record CheckFinding(string Problem, string File, long Offset, long DeviceStart, long DeviceEnd, bool Repairable,
-    bool Repaired);
+    bool Repaired)
+{
+    /// <summary>The problem as data, where there is something to be decided about it: a front end has its own words for that.</summary>
+    [JsonIgnore]
+    public LincowError? Error { get; init; }
+}
 
 /// <summary>What <c>lincow check</c> found.</summary>
 /// <param name="Overlay">The overlay's path.</param>

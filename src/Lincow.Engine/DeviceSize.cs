@@ -7,16 +7,16 @@ internal static class DeviceSize
 {
     /// <summary>Throws <see cref="LincowException"/> when no device can have so many bytes.</summary>
     /// <param name="bytes">The size in bytes.</param>
-    /// <param name="what">Where the size comes from, for the message: an option, or a path.</param>
-    public static void Require(long bytes, string what)
+    /// <param name="file">Whose size it is; null where the caller gave it.</param>
+    /// <param name="argument">What the caller gave it as, in the command line's word for it.</param>
+    public static void Require(long bytes, string? file, string argument = "size")
     {
         if (bytes <= 0)
-            throw new LincowException($"{what}: the device would have no bytes. Give its size with --size");
+            throw new LincowException(ArgumentErrors.DeviceEmpty(file, argument));
         if (bytes % 512 != 0)
-            throw new LincowException($"{what}: {bytes} bytes is not a multiple of 512. Give a size with --size, for example "
-                + $"{(bytes + 511) / 512 * 512}");
+            throw new LincowException(ArgumentErrors.DeviceNotSectors(file, argument, bytes));
         if (bytes > Geometry.MaxDeviceBytes)
-            throw new LincowException($"{what}: {bytes} bytes is more than 2^60, the largest device");
+            throw new LincowException(ArgumentErrors.DeviceTooLarge(file, argument, bytes));
     }
 
     /// <summary>
@@ -25,7 +25,7 @@ internal static class DeviceSize
     public static int ChunkShift(long chunkBytes)
     {
         if (chunkBytes < Geometry.MinChunkBytes || chunkBytes > Geometry.MaxChunkBytes || !BitOperations.IsPow2(chunkBytes))
-            throw new LincowException($"chunk size {chunkBytes}: must be a power of two from 512 bytes to 64 MiB, for example 4K or 64K");
+            throw new LincowException(ArgumentErrors.ChunkSizeInvalid(chunkBytes));
         return BitOperations.Log2((ulong)chunkBytes);
     }
 }

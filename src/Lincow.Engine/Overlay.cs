@@ -43,7 +43,7 @@ public sealed partial class Overlay : IAsyncDisposable
     {
         (_session, _thread, _path) = (session, thread, options.Overlay ?? session.Name);
         _calls = new OverlayCalls(session.Device, thread.Loop, _path, () => session.FailedBecause);
-        thread.Loop.Post(() => session.Report = sentence => Log?.Invoke(sentence));
+        thread.Loop.Post(() => session.Report = error => Log?.Invoke(error));
         thread.Loop.Post(session.StartReclaiming);
     }
 
@@ -74,7 +74,7 @@ public sealed partial class Overlay : IAsyncDisposable
     /// <summary>
     /// Told of damage and failures, a sentence each, on a thread of lincow's: it must not wait. By default they are dropped.
     /// </summary>
-    public Action<string>? Log { get; set; }
+    public Action<LincowError>? Log { get; set; }
 
     /// <summary>For tests: its loop.</summary>
     internal IoLoop Loop => _thread.Loop;

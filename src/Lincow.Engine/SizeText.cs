@@ -23,11 +23,10 @@ internal static class SizeText
         }
         if (!decimal.TryParse(body, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) || number < 0
             || number > (decimal)long.MaxValue / (1L << shift))
-            throw new LincowException($"{what}: '{text}' is not a size. Write bytes, or a number with K, M, G, T or P, for example "
-                + $"64K or 20G");
+            throw new LincowException(ArgumentErrors.SizeMalformed(what, text));
         var bytes = number * (1L << shift);
         if (bytes != decimal.Truncate(bytes))
-            throw new LincowException($"{what}: '{text}' is not a whole number of bytes");
+            throw new LincowException(ArgumentErrors.SizeFractional(what, text));
         return (long)bytes;
     }
 

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using System.Diagnostics;
 using Lincow.Linux;
@@ -96,6 +97,7 @@ internal static class AttachCommand
         {
             Command = "attach",
             Log = CommandRunner.Warn,
+            Describe = ErrorText.Of,
             StopTimeout = stopPatience,
             LoopFaults = LoopFaultPolicy.ProcessEnds,
             TakesOverDevices = true,

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
@@ -32,11 +33,12 @@ internal static class CheckCommand
                     OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
                         result.GetValue(origin), progress));
             }
-            catch (LincowException e) when (e.IsDamage)
+            catch (LincowException e) when (e.Error.Kind == LincowErrorKind.Damaged)
             {
-                CommandRunner.Error(e.Message);
+                CommandRunner.Error(ErrorText.Of(e));
                 return CommandRunner.DamageFound;
             }
+            report = report with { Findings = [.. report.Findings.Select(InWords)] };
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CheckReport);
             else
@@ -49,6 +51,9 @@ internal static class CheckCommand
               lincow check work.cow --json | jq .findings
             """);
     }
+
+    private static CheckFinding InWords(CheckFinding finding) =>
+        finding.Error is { } error ? finding with { Problem = ErrorText.Of(error) } : finding;
 
     private static void Print(CheckReport report, bool quiet)
     {
@@ -63,7 +68,7 @@ internal static class CheckCommand
         if (!report.Clean)
             Console.Out.WriteLine("not closed cleanly: everything that was flushed is there, and the next open mends the rest");
         if (report.UnfinishedCommit)
-            Console.Out.WriteLine(UnfinishedCommit.Sentence);
+            Console.Out.WriteLine(ErrorText.CommitUnfinished);
         if (report.StaleBytes > 0)
             Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
         var repaired = report.Findings.Count(finding => finding.Repaired);

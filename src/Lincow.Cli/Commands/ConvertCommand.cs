@@ -79,7 +79,7 @@ internal static class ConvertCommand
         // What Ctrl-C ended beside it, in the same terminal, may be what it failed of.
         catch (Exception e) when (e is OperationCanceledException || e is LincowException && interruption.Token.IsCancellationRequested)
         {
-            throw new LincowException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. "
+            throw new CommandException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. "
                 + $"Start it again", e);
         }
     }

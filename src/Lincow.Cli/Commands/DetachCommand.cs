@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
@@ -42,7 +43,7 @@ internal static class DetachCommand
                 throw new UsageException("--wait: give seconds, 0 or more");
             var found = Servers.Find(wanted).Where(export => !result.GetValue(stale) || !export.Server.IsAlive).ToList();
             if (found.Count == 0 && wanted is not null)
-                throw new LincowException($"{wanted}: is not attached (see 'lincow status')");
+                throw new CommandException($"{wanted}: is not attached (see 'lincow status')");
             if (!result.GetValue(stale))
                 RefuseSeveral(wanted!, found);
             var failures = new List<string>();
@@ -56,7 +57,7 @@ internal static class DetachCommand
                     Console.Out.WriteLine($"{(server.IsAlive ? "detached" : "cleaned up")} "
                         + $"{Printable.Text(string.Join(", ", server.Record.Exports.Select(Describe)))}");
             }
-            return failures.Count == 0 ? 0 : throw new LincowException(string.Join("; ", failures));
+            return failures.Count == 0 ? 0 : throw new CommandException(string.Join("; ", failures));
         });
         return command.WithExamples("""
               lincow detach /dev/loop0
@@ -71,7 +72,7 @@ internal static class DetachCommand
         var choices = (live.Count > 0 ? live : found).Select(export => $"{Describe(export.Export)} ({export.Export.Description})")
             .Distinct().ToList();
         if (choices.Count > 1)
-            throw new LincowException($"{wanted}: is several: {string.Join(", ", choices)}. Say which one, by its device or file");
+            throw new CommandException($"{wanted}: is several: {string.Join(", ", choices)}. Say which one, by its device or file");
     }
 
     private static string Describe(ExportRecord export) =>
@@ -84,7 +85,7 @@ internal static class DetachCommand
         if (reply is null)
             return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
         if (reply.Error is not null)
-            return reply.Error;
+            return ReplyText.Of(reply);
         var end = DateTime.UtcNow + ExitPatience;
         while (LinuxProcess.StartTime(server.Pid) == server.StartTime)
         {

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using Lincow.Operations;
 using Spectre.Console;
@@ -22,7 +23,7 @@ internal static class InfoCommand
             var info = OverlayDescription.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap),
                 result.GetValue(origin));
             if (result.GetValue(dm))
-                Console.Out.WriteLine(info.DmTable ?? throw new LincowException($"{info.Overlay}: the device's size isn't known without "
+                Console.Out.WriteLine(info.DmTable ?? throw new CommandException($"{info.Overlay}: the device's size isn't known without "
                     + $"its origin. Give it with --origin PATH"));
             else if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
@@ -68,7 +69,7 @@ internal static class InfoCommand
     private static void PrintCommit(OverlayInfo info)
     {
         if (info.UnfinishedCommit)
-            Row("commit", info.InUseBy is null ? UnfinishedCommit.Sentence
+            Row("commit", info.InUseBy is null ? ErrorText.CommitUnfinished
                 : "begun and not complete yet; if it isn't under way, run 'lincow commit' again");
     }
 

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
@@ -49,11 +50,11 @@ internal static class ResetCommand
         {
             return OverlayReset.Reset(path, map, acceptMap, force);
         }
-        catch (LincowException e) when (e.IsInUse)
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.OverlayInUse)
         {
             if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly
                 && found.Export.LiveOrigin is null) is not { } found)
-                throw new LincowException($"{e.Message}. A server of this user would reset it by itself, but 'lincow status' knows of none "
+                throw new CommandException($"{ErrorText.Of(e)}. A server of this user would reset it by itself, but 'lincow status' knows of none "
                     + $"that writes to it", e);
             new ServedReset(found, force).Run();
             return false;

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
@@ -38,7 +39,7 @@ internal static class RunCommand
                     + "\"$LINCOW_URI\"'");
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             if (!Directory.Exists(Path.GetTempPath()))
-                throw new LincowException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
+                throw new CommandException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
             var directory = Directory.CreateTempSubdirectory("lincow-");
             try
             {
@@ -74,6 +75,7 @@ internal static class RunCommand
         {
             Command = "run",
             Log = CommandRunner.Warn,
+            Describe = ErrorText.Of,
             StopTimeout = stopPatience,
             LoopFaults = LoopFaultPolicy.ProcessEnds
         });
@@ -95,7 +97,7 @@ internal static class RunCommand
         }
         catch (Win32Exception e)
         {
-            throw new LincowException($"{commandLine[0]}: can't be run: {Errno.Describe(e.NativeErrorCode)}", e);
+            throw new CommandException($"{commandLine[0]}: can't be run: {Errno.Describe(e.NativeErrorCode)}", e);
         }
         finally
         {

@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using System.CommandLine;
 using System.Net.Sockets;
 using Lincow.Linux;
@@ -75,7 +76,7 @@ internal static class ServeCommand
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
             Log.Begin();
-            var host = new Host(new HostOptions { Log = CommandRunner.Warn, StopTimeout = common.StopPatience(result) });
+            var host = new Host(new HostOptions { Log = CommandRunner.Warn, Describe = ErrorText.Of, StopTimeout = common.StopPatience(result) });
             try
             {
                 Serve(host, sessions, names, live, addresses, settings, vhostPaths);
@@ -134,19 +135,19 @@ internal static class ServeCommand
         {
             return listen();
         }
-        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.AddressInUse } cause)
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.AddressInUse)
         {
-            throw new LincowException($"{cause.Subject}: is in use: another server listens there. Give another address with {option}, or "
+            throw new CommandException($"{e.Error.File}: is in use: another server listens there. Give another address with {option}, or "
                 + $"stop that server", e);
         }
-        catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Exists } cause)
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.AddressNotSocket)
         {
-            throw new LincowException($"{cause.Subject}: exists and is not a socket, so nothing can listen there. Give another path "
+            throw new CommandException($"{e.Error.File}: exists and is not a socket, so nothing can listen there. Give another path "
                 + $"with {option}", e);
         }
         catch (LincowException e) when (e.InnerException is SocketException cause)
         {
-            throw new LincowException($"{option}: {cause.Message}", e);
+            throw new CommandException($"{option}: {cause.Message}", e);
         }
     }
 
@@ -178,7 +179,7 @@ internal static class DefaultAddress
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new LincowException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
+            throw new CommandException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
                 + $"unix:PATH", e);
         }
         return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
@@ -296,12 +297,12 @@ internal sealed class SessionArguments
         {
             // The header's chunk size counts, as in the kernel.
             return info.Store != table.Store.Name
-                ? throw new LincowException($"{table.Overlay}: is a {info.Store} overlay; its target is "
+                ? throw new CommandException($"{table.Overlay}: is a {info.Store} overlay; its target is "
                     + $"'{StoreTraits.Of(info.Store).DmTarget}'")
                 : common with { Overlay = table.Overlay, SizeBytes = table.SizeBytes };
         }
         if (info.ChunkSize != table.ChunkBytes || info.Size != table.SizeBytes)
-            throw new LincowException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table "
+            throw new CommandException($"{table.Overlay}: has {info.Size / 512} sectors in chunks of {info.ChunkSize / 512}, and the table "
                 + $"says {table.SizeBytes / 512} in chunks of {table.ChunkBytes / 512}");
         return common with { Overlay = table.Overlay, Map = table.Map };
     }

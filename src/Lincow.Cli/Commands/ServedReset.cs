@@ -1,3 +1,4 @@
+using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Serving.Control;
 using Lincow.Serving.Hosting;
@@ -20,7 +21,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
     /// <summary>The kernel tells of a file that was closed, or a process that ended, a moment later.</summary>
     private const int HolderMilliseconds = 1000, LookAgainMilliseconds = 20;
 
-    /// <summary>Throws <see cref="LincowException"/>.</summary>
+    /// <summary>Throws <see cref="CommandException"/>.</summary>
     public void Run()
     {
         using var claim = Claim();
@@ -42,11 +43,11 @@ internal sealed class ServedReset(FoundExport found, bool force)
         {
             var claim = LinuxBlockDevice.TryClaim(device, out var holders);
             return claim is null && !force
-                ? throw new LincowException($"{AttachedDevice.Describe(device, holders)}. Unmount or end that first, then reset") : claim;
+                ? throw new CommandException($"{AttachedDevice.Describe(device, holders)}. Unmount or end that first, then reset") : claim;
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{e.Message}. Nothing was reset", e);
+            throw new CommandException($"{e.Message}. Nothing was reset", e);
         }
     }
 
@@ -57,14 +58,14 @@ internal sealed class ServedReset(FoundExport found, bool force)
         {
             var reply = ControlClient.Ask(found.Server.Record,
                 new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
-                ?? throw new LincowException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and "
+                ?? throw new CommandException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and "
                     + $"doesn't answer. Look at it with 'lincow status'");
             if (reply.Error is null)
                 return reply;
             if (reply.Holder is null)
-                throw new LincowException(reply.Error);
+                throw new CommandException(ReplyText.Of(reply)!);
             if (Environment.TickCount64 >= end)
-                throw new LincowException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is "
+                throw new CommandException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is "
                     + $"from before the reset");
             Thread.Sleep(LookAgainMilliseconds);
         }

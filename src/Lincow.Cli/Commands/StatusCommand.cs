@@ -28,7 +28,7 @@ internal static class StatusCommand
             var wanted = result.GetValue(target);
             var found = Servers.Find(wanted);
             if (found.Count == 0 && wanted is not null)
-                throw new LincowException($"{wanted}: nobody serves it");
+                throw new CommandException($"{wanted}: nobody serves it");
             // All at once: each that doesn't answer is waited for.
             var questions = found.GroupBy(export => export.Server.Record.Id)
                 .Select(exports => Task.Factory.StartNew(() => Report([.. exports]), CancellationToken.None,
@@ -74,7 +74,7 @@ internal static class StatusCommand
     {
         var live = reports.FindAll(report => !report.Stale);
         if (live.Count == 0 && wanted is not null)
-            throw new LincowException($"{wanted}: nobody serves it any more");
+            throw new CommandException($"{wanted}: nobody serves it any more");
         live.ForEach(PrintDm);
     }
 

@@ -43,7 +43,7 @@ internal sealed class MapPicture
 
     private MapPicture(string name) => _name = name;
 
-    /// <summary>Draws an overlay's map into a file. Throws <see cref="LincowException"/>.</summary>
+    /// <summary>Draws an overlay's map into a file. Throws <see cref="CommandException"/>.</summary>
     public static void Draw(SessionOptions options, string path)
     {
         RequireSvg(path);
@@ -65,7 +65,7 @@ internal sealed class MapPicture
         using var file = File.OpenRead(path);
         var read = file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
         if (read > 0 && !head.AsSpan(0, read).StartsWith("<svg"u8) && !head.AsSpan(0, read).SequenceEqual("<?xml"u8))
-            throw new LincowException($"{path}: exists and is no SVG, so it is not replaced. Give --image another path");
+            throw new CommandException($"{path}: exists and is no SVG, so it is not replaced. Give --image another path");
     }
 
     private void Measure(MapRange range)

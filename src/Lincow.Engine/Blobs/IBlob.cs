@@ -14,7 +14,7 @@ internal interface IReadableBlob : IDisposable
     int AlignmentBytes { get; }
 
     /// <summary>Told of what the blob's owner should know, a sentence each.</summary>
-    Action<string>? Report { get; set; }
+    Action<LincowError>? Report { get; set; }
 
     /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
     void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation);

@@ -38,7 +38,7 @@ internal sealed class ConvertTarget : IDisposable
             {
                 existing = StorePath.Open(path);
                 if (existing.Facts.IsSameFile(source))
-                    throw new LincowException($"{path}: is the source itself. Give the destination a path of its own");
+                    throw new LincowException(ConversionErrors.DestinationIsSource(path));
                 OverlayCreator.RequireFree(existing, origin, force);
                 using (var look = existing)
                     existing = Claim(look);
@@ -90,7 +90,7 @@ internal sealed class ConvertTarget : IDisposable
             }
             catch (LinuxException e) when (e.Errno == Errno.Exists)
             {
-                throw new LincowException($"{_path}: has come into being meanwhile. Give another path, or --force to replace it", e);
+                throw new LincowException(ConversionErrors.DestinationAppeared(_path), e);
             }
             using var directory = LinuxFile.Open(Path.GetDirectoryName(_path)!, writable: false);
             directory.Sync();
@@ -134,14 +134,13 @@ internal sealed class ConvertTarget : IDisposable
         }
         catch (LincowException e) when (e.InnerException is LinuxException { Errno: Errno.Busy })
         {
-            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Stop its "
-                + $"user first", e);
+            throw new LincowException(ConversionErrors.DestinationDeviceInUse(path), e);
         }
         if (file.TryLock(OriginFile.LockByte, exclusive: true))
             return file;
         var holder = LockHolder.Find(file.Facts) ?? "another process";
         file.Dispose();
-        throw new LincowException($"{path}: is in use by {holder}; stop that process first");
+        throw new LincowException(ConversionErrors.FileInUse(path, holder));
     }
 
     private static LinuxFile CreateWorkFile(string path, string workPath)
@@ -161,7 +160,7 @@ internal sealed class ConvertTarget : IDisposable
             }
             catch (LinuxException e)
             {
-                throw new LincowException($"{path}: can't be made: {e.Reason}", e);
+                throw new LincowException(ConversionErrors.Unmakeable(path, e), e);
             }
         }
     }
@@ -171,8 +170,7 @@ internal sealed class ConvertTarget : IDisposable
     {
         using var left = StorePath.Open(workPath, writable: true);
         if (!left.TryLock(OriginFile.LockByte + 1, exclusive: true))
-            throw new LincowException($"{path}: {LockHolder.Find(left.Facts) ?? "another process"} is converting into it right now. Wait "
-                + $"for it, or give another path");
+            throw new LincowException(ConversionErrors.DestinationInUse(path, LockHolder.Find(left.Facts) ?? "another process"));
         System.IO.File.Delete(workPath);
     }
 }

@@ -31,8 +31,7 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Errno is Errno.NoSpace or Errno.Quota ? $"{e.Message}. Make room, or convert to another place"
-                : e.Message, e);
+            throw new LincowException(ConversionErrors.SystemRefused(e), e);
         }
     }
 
@@ -76,21 +75,20 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
     {
         using var file = StorePath.Open(path);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
-            throw new LincowException($"{path}: is not a file or block device, so there is nothing to convert");
+            throw new LincowException(ConversionErrors.SourceNotAFile(path));
         var head = new byte[StoreFormats.HeadBytes];
         file.Read(head, 0);
         return (formats.FirstOrDefault(format => format.Recognises(file, head))
-            ?? throw new LincowException($"{path}: is in none of the formats that can be converted ({Names}): its first bytes are of none "
-                + $"of them. Is it an image rather than an overlay?"), file.Facts);
+            ?? throw new LincowException(ConversionErrors.FormatUnrecognised(path, Names)), file.Facts);
     }
 
     private IChangeFormat Choose(ConvertOptions options, IChangeFormat from)
     {
         var name = options.To ?? (options.Destination.EndsWith(".qcow2", StringComparison.Ordinal) ? "qcow2"
             : from.Name != StoreTraits.DefaultName ? StoreTraits.DefaultName
-            : throw new LincowException($"{options.Destination}: which format is it to have? Say --to snapshot, --to uml or --to qcow2"));
+            : throw new LincowException(ConversionErrors.FormatUnsaid(options.Destination)));
         return formats.FirstOrDefault(format =>
-            format.Name == name) ?? throw new LincowException($"--to {name}: is no format. Use one of {Names}");
+            format.Name == name) ?? throw new LincowException(ConversionErrors.FormatUnknown(name, Names));
     }
 
     private string Names => string.Join(", ", formats.Select(format => format.Name));
@@ -146,8 +144,7 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
     private void Verify(IChangeSource source, IChangeSource written, string destination)
     {
         if (written.DeviceBytes != source.DeviceBytes)
-            throw new LincowException($"{destination}: reads back as a device of {written.DeviceBytes} bytes, and {source.DeviceBytes} "
-                + $"were written. This is an error of lincow, please report it; nothing was left there");
+            throw new LincowException(ConversionErrors.ReadBackSizeDiffers(destination, written.DeviceBytes, source.DeviceBytes));
         var (first, second) = (new byte[PieceBytes], new byte[PieceBytes]);
         foreach (var (start, end) in Union(source.Changes(), written.Changes()))
         {
@@ -161,8 +158,7 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
                 var same = first.AsSpan(0, count).CommonPrefixLength(second.AsSpan(0, count));
                 // mutation: conversion-not-read-back
                 if (same < count)
-                    throw new LincowException($"{destination}: doesn't read back as it was written, from device byte {cursor + same} on. "
-                        + $"The disk, or the source while it was read, has changed; nothing was left there. Check both, and convert again");
+                    throw new LincowException(ConversionErrors.ReadBackDiffers(destination, cursor + same));
                 _verifiedBytes += count;
             }
         }

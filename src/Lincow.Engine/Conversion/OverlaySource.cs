@@ -1,3 +1,4 @@
+using Lincow.Stores;
 using Lincow.Operations;
 using Lincow.Requests;
 
@@ -20,7 +21,7 @@ internal sealed class OverlaySource : IChangeSource
             return;
         // What would be written knows nothing of the commit, and its origin changes when that goes on.
         _reader.Dispose();
-        throw UnfinishedCommit.Refusal(options.Path);
+        throw new LincowException(StoreErrors.CommitUnfinished(options.Path));
     }
 
     public long DeviceBytes => _reader.Device.SizeBytes;

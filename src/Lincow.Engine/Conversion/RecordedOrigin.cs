@@ -17,17 +17,15 @@ internal static class RecordedOrigin
         if (chosen is not null)
             return chosen;
         if (recorded.Length == 0)
-            throw new LincowException($"{source}: names no origin. Give it with --origin PATH");
+            throw new LincowException(ConversionErrors.OriginUnnamed(source));
         var directory = Path.GetDirectoryName(Path.GetFullPath(source))!;
         var named = Path.GetFullPath(recorded, directory);
         var beside = Path.Combine(directory, Path.GetFileName(recorded));
         // Files that were moved together find each other.
         if ((named == beside || !File.Exists(named)) && IsPlainFile(beside))
             return beside;
-        throw new LincowException(File.Exists(named)
-            ? $"{source}: names {named} as its origin, which is not a file beside it, and a file from elsewhere could name any. If that is "
-                + $"its origin, say so with --origin {named}"
-            : $"{source}: names {named} as its origin, and there is no such file. Give the origin's place with --origin PATH");
+        throw new LincowException(File.Exists(named) ? ConversionErrors.OriginNotBeside(source, named)
+            : ConversionErrors.OriginNamedMissing(source, named));
     }
 
     private static bool IsPlainFile(string path) => new FileInfo(path) is { Exists: true, LinkTarget: null };

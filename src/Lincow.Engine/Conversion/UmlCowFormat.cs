@@ -19,11 +19,10 @@ internal sealed class UmlCowFormat : IChangeFormat
         {
             var block = new byte[UmlCowHeader.SizeBytes];
             var header = UmlCowHeader.Decode(block.AsSpan(0, store.Read(block, 0)), out var problem)
-                ?? throw new LincowException($"{options.Path}: is not a COW file of User-mode Linux that can be read: {problem}") { IsDamage = true };
+                ?? throw new LincowException(ConversionErrors.UmlHeaderDamaged(options.Path, problem));
             if (store.Facts.SizeBytes < header.BitmapOffset + header.BitmapBytes)
-                throw new LincowException($"{options.Path}: is truncated: it has {store.Facts.SizeBytes} bytes, and its bitmap ends at "
-                    + $"byte {header.BitmapOffset + header.BitmapBytes}. Restore it from a copy")
-                { IsDamage = true };
+                throw new LincowException(ConversionErrors.UmlBitmapTruncated(options.Path, store.Facts.SizeBytes,
+                    header.BitmapOffset + header.BitmapBytes));
             origin = StoreOrigin.Open(RecordedOrigin.Resolve(options.Path, header.BackingPath, options.Origin));
             RequireSameOrigin(options.Path, header, origin, options.AcceptOrigin);
             return new UmlCowSource(store, header, origin);
@@ -38,8 +37,7 @@ internal sealed class UmlCowFormat : IChangeFormat
 
     public int ChunkFor(long? wanted, int source, long deviceBytes) => wanted is null or UmlCowHeader.SectorBytes
         ? UmlCowHeader.SectorBytes
-        : throw new LincowException($"--chunk {wanted}: COW files of User-mode Linux know sectors of {UmlCowHeader.SectorBytes} bytes and "
-            + $"nothing else. Leave --chunk out");
+        : throw new LincowException(ConversionErrors.UmlChunkInvalid(wanted.Value, UmlCowHeader.SectorBytes));
 
     public IChangeSink Create(ChangeSinkOptions options) => new UmlCowSink(options);
 
@@ -48,16 +46,14 @@ internal sealed class UmlCowFormat : IChangeFormat
     {
         var identity = origin.Identity;
         if (identity.SizeBytes > header.DeviceBytes)
-            throw new LincowException($"{origin.Uri}: is not the origin of {path}: it has {identity.SizeBytes} bytes, and the COW file was "
-                + $"made for {header.DeviceBytes}. Give the right one with --origin");
+            throw new LincowException(ConversionErrors.UmlOriginTooLarge(origin.Uri, path, identity.SizeBytes, header.DeviceBytes));
         var difference = identity.SizeBytes != header.DeviceBytes ? $"it has {identity.SizeBytes} bytes now and had {header.DeviceBytes}"
             : identity.Kind == OriginKind.File && (uint)identity.ModifiedSeconds != header.ModifiedSeconds
                 ? $"it was modified at {identity.ModifiedSeconds} (seconds since 1970), and at {header.ModifiedSeconds} when the COW "
                     + $"file was made"
             : null;
         if (difference is not null && !accept)
-            throw new LincowException($"{origin.Uri}: is not as {path} remembers its origin: {difference}. If you know that it is right, "
-                + $"add --accept-origin");
+            throw new LincowException(ConversionErrors.UmlOriginDiffers(origin.Uri, path, difference));
     }
 }
 
@@ -115,9 +111,7 @@ internal sealed class UmlCowSource(LinuxFile store, UmlCowHeader header, OriginF
             if (place is not { } at)
                 origin.Read(run, byteOffset);
             else if (store.Read(run, at) is var read && at + read < Math.Min(at + run.Length, header.DataOffset + header.DeviceBytes))
-                throw new LincowException($"{store.Path}: is truncated: the content of device byte {byteOffset} should be at byte {at}, "
-                    + $"and the file has {store.Facts.SizeBytes}. Restore it from a copy")
-                { IsDamage = true };
+                throw new LincowException(ConversionErrors.UmlDataTruncated(store.Path, byteOffset, at, store.Facts.SizeBytes));
             else
                 run[read..].Clear();
             buffer = buffer[run.Length..];
@@ -196,11 +190,9 @@ internal sealed class UmlCowSink : IChangeSink
     {
         _file = options.File;
         if (_file.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{_file.Path}: COW files of User-mode Linux are written to regular files only. Give a path on a "
-                + $"file system");
+            throw new LincowException(ConversionErrors.UmlNotRegular(_file.Path));
         if (OriginReference.Parse(options.OriginUri).IsNothing)
-            throw new LincowException($"{options.OriginUri}: a COW file of User-mode Linux needs a backing file, and this origin is none. "
-                + $"Make one of the same content first, for example with: truncate -s {options.DeviceBytes} FILE");
+            throw new LincowException(ConversionErrors.UmlNeedsBacking(options.OriginUri, options.DeviceBytes));
         using var origin = StoreOrigin.Open(options.OriginUri);
         _header = new UmlCowHeader
         {
@@ -209,11 +201,9 @@ internal sealed class UmlCowSink : IChangeSink
             BackingPath = origin.Uri
         };
         if (_header.SectorCount * UmlCowHeader.SectorBytes != options.DeviceBytes)
-            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a "
-                + $"COW file of User-mode Linux is exactly as large as its backing file. Convert to qcow2, which can be larger");
+            throw new LincowException(ConversionErrors.UmlSizeDiffers(origin.Uri, origin.Identity.SizeBytes, options.DeviceBytes));
         if (_header.DataOffset > UmlCowHeader.MaxDataOffset)
-            throw new LincowException($"{origin.Uri}: User-mode Linux has no COW files for devices of more than 8 TiB. Convert to qcow2 "
-                + $"or linear");
+            throw new LincowException(ConversionErrors.UmlDeviceTooLarge(origin.Uri));
         _head = _header.Encode();
     }
 

@@ -96,8 +96,7 @@ internal sealed record UmlCowHeader
         BinaryPrimitives.WriteUInt32BigEndian(block.AsSpan(20), SectorBytes);
         BinaryPrimitives.WriteUInt32BigEndian(block.AsSpan(24), Alignment);
         if (Encoding.UTF8.GetByteCount(BackingPath) >= PathBytes)
-            throw new LincowException($"{BackingPath[..40]}...: the path is too long for a COW file, which has room for {PathBytes - 1} "
-                + $"bytes. Use a shorter one, for example through a symbolic link");
+            throw new LincowException(ConversionErrors.UmlPathTooLong(BackingPath, PathBytes - 1));
         Encoding.UTF8.GetBytes(BackingPath, block.AsSpan(32));
         return block;
     }

@@ -213,8 +213,7 @@ internal sealed class FlushRounds
     {
         var isLackOfSpace = Errno.IsLackOfSpace(_batchError);
         if (!isLackOfSpace && !_hasToldOfWrites)
-            _stack.Report($"{_stack.MetadataBlob!.Name}: writing metadata failed ({Errno.Describe(-_batchError)}); flushes fail until it "
-                + $"succeeds, and nothing that was flushed is lost");
+            _stack.Report(DeviceErrors.MetadataUnwritten(_stack.MetadataBlob!.Name, -_batchError));
         // mutation: failed-map-write-fails-the-device
         _hasToldOfWrites |= !isLackOfSpace;
         // mutation: failed-image-counts

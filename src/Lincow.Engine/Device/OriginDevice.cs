@@ -70,7 +70,7 @@ internal sealed class OriginDevice : BlockDevice
     public override bool IsIdle => _inFlight == 0;
 
     /// <summary>Told of snapshots that are given up and of the origin's failure.</summary>
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public override bool IsPersistent => true;
 
@@ -124,7 +124,7 @@ internal sealed class OriginDevice : BlockDevice
     private void Fail(string reason)
     {
         _failedBecause ??= reason;
-        Report?.Invoke($"{_blob.Name}: {reason}; the origin answers every request with an error until it is opened again");
+        Report?.Invoke(DeviceErrors.OriginFailed(_blob.Name, reason));
     }
 
     /// <summary>One request on its way: its copies, then itself.</summary>

@@ -36,7 +36,7 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
     public abstract bool IsIdle { get; }
 
     /// <summary>Told once of each thing that a person should know: damage found, device failed.</summary>
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     /// <summary>The device's, to be told what look-ups cost. Null on the control plane.</summary>
     public virtual TurnWork? Turns { get; set; }
@@ -55,8 +55,7 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
         if (FailedBecause is not null)
             return;
         FailedBecause = reason;
-        Report?.Invoke($"{MetadataBlob?.Name ?? "transient overlay"}: {reason}; the device is failed and answers every request with an "
-            + $"error until it is opened again");
+        Report?.Invoke(DeviceErrors.Failed(MetadataBlob?.Name ?? "transient overlay", reason));
     }
 
     /// <summary>

@@ -51,7 +51,7 @@ internal sealed unsafe class FrozenLayers : ILayer, IDisposable
     public bool IsIdle => _loads.Count == 0 && _below.IsIdle;
 
     /// <summary>Told of damage, a sentence each.</summary>
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public void Serve(Action<BlockRequest> resume, TurnWork turns)
     {

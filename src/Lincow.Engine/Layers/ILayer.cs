@@ -46,6 +46,6 @@ internal interface IFrozenLayer : IDisposable
     /// <param name="page">The page.</param>
     /// <param name="image">What was read.</param>
     /// <param name="words">Room for <see cref="ChunkMap.WordsPerPage"/> words.</param>
-    /// <param name="report">Takes a sentence for people.</param>
-    bool TryDecode(long page, ReadOnlySpan<byte> image, Span<ulong> words, Action<string>? report);
+    /// <param name="report">Takes what is wrong.</param>
+    bool TryDecode(long page, ReadOnlySpan<byte> image, Span<ulong> words, Action<LincowError>? report);
 }

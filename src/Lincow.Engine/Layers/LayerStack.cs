@@ -220,7 +220,7 @@ internal sealed class LayerStack
     public void Fail(string reason) => _top.Fail(reason);
 
     /// <summary>Tells a person, once, of damage or failure.</summary>
-    public void Report(string sentence) => _top.Report?.Invoke(sentence);
+    public void Report(LincowError error) => _top.Report?.Invoke(error);
 
     /// <summary>Some metadata is only in memory; a crash would lose it.</summary>
     public bool HasUncommitted => _top.HasUncommitted;

@@ -36,9 +36,9 @@ internal sealed class LiveOrigin : IDisposable
             var control = new FileControl(file);
             if ((control.LockAsync(BlobLock.Live, exclusive: true).Now() ?? control.LockAsync(BlobLock.Content, exclusive: false).Now())
                 is { } holder)
-                throw new LincowException($"{path}: is in use by {holder}; stop that process first");
+                throw new LincowException(OperationErrors.FileInUse(path, holder));
             if (file.Facts.SizeBytes == 0 || file.Facts.SizeBytes % 512 != 0)
-                throw new LincowException($"{path}: has {file.Facts.SizeBytes} bytes, which is not a whole number of sectors");
+                throw new LincowException(OperationErrors.LiveOriginNotSectors(path, file.Facts.SizeBytes));
             return new LiveOrigin(claim);
         }
         catch
@@ -116,5 +116,5 @@ internal sealed class LiveOrigin : IDisposable
         }
     }
 
-    private static LincowException Lost(LinuxException e) => new($"{e.Message}. Writes since the last flush may be lost", e);
+    private static LincowException Lost(LinuxException e) => new(OperationErrors.LiveOriginUnflushed(e), e);
 }

@@ -23,7 +23,7 @@ internal static class Operation
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Message, e);
+            throw new LincowException(LincowError.Of(e), e);
         }
     }
 

@@ -10,7 +10,7 @@ namespace Lincow.Operations;
 /// that was cut off is begun again, and goes on where it was.
 ///
 /// The order of things: overlay and origin are opened and recognised; the origin is claimed (<see cref="OriginClaim"/>); it is large
-/// enough, or can grow; only then the overlay records that a commit is under way (<see cref="UnfinishedCommit"/>) over an origin whose
+/// enough, or can grow; only then the overlay records that a commit is under way (<see cref="CutCommit"/>) over an origin whose
 /// content isn't known meanwhile (<see cref="OriginIdentity.Unsettled"/>), before the first byte of the origin changes. What is refused has
 /// changed nothing.
 /// </summary>
@@ -32,12 +32,11 @@ internal static class OverlayCommit
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{e.Message}. What was committed is in the origin, the rest is in the overlay; run the commit again", e);
+            throw new LincowException(OperationErrors.CommitFailed(e), e);
         }
         catch (OperationCanceledException e)
         {
-            throw new LincowException($"{options.Overlay}: the commit was interrupted. The device reads as before: what was committed is "
-                + $"in the origin, the rest in the overlay. Run 'lincow commit' again to complete it", e);
+            throw new LincowException(OperationErrors.CommitInterrupted(options.Overlay), e);
         }
     }
 
@@ -114,7 +113,7 @@ internal static class OverlayCommit
     private static OriginClaim Claim(OriginFile seen)
     {
         if (!seen.IsFile)
-            throw new LincowException($"{seen.Uri}: is an origin of nothing, so there is nothing to commit to");
+            throw new LincowException(OperationErrors.OriginIsNothing(seen.Uri));
         return OriginClaim.Take(seen, "A commit writes to the origin, so nobody may use it meanwhile");
     }
 
@@ -125,8 +124,7 @@ internal static class OverlayCommit
     private static void RequireReady(string overlay, LinuxFile origin, long deviceBytes, CancellationToken stop)
     {
         if (origin.ReadFacts().SizeBytes is var size && size < deviceBytes && origin.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{origin.Path}: has {size} bytes and the device {deviceBytes}; a block device can't grow. Nothing "
-                + $"was committed");
+            throw new LincowException(OperationErrors.OriginTooSmall(origin.Path, size, deviceBytes));
         RequireWanted(overlay, stop);
     }
 
@@ -134,7 +132,7 @@ internal static class OverlayCommit
     private static void RequireWanted(string overlay, CancellationToken stop)
     {
         if (stop.IsCancellationRequested)
-            throw new LincowException($"{overlay}: the commit was interrupted before it had written anything. Start it again");
+            throw new LincowException(OperationErrors.CommitNotBegun(overlay));
     }
 
     private static void Grow(ICommitSource source, LinuxFile origin)
@@ -151,7 +149,7 @@ internal static class OverlayCommit
         {
             // mutation: refused-growth-stays-recorded
             source.Withdraw();
-            throw new LincowException($"{e.Message}. Nothing was committed", e);
+            throw new LincowException(OperationErrors.OriginNotGrown(e), e);
         }
         // mutation: commit-growth-not-synced (2 lines)
         // Also when there is nothing to copy.
@@ -168,9 +166,7 @@ internal static class OverlayCommit
             if (run.SourceOffset < 0)
                 piece.Clear();
             else if (data.Read(piece, run.SourceOffset + done) < piece.Length)
-                throw new LincowException($"{data.Path}: ends within what it holds of device byte {run.ByteOffset + done}; run "
-                    + $"'lincow check'")
-                { IsDamage = true };
+                throw new LincowException(OperationErrors.DataEnds(data.Path, run.ByteOffset + done));
             origin.Write(piece, run.ByteOffset + done);
             done += piece.Length;
         }

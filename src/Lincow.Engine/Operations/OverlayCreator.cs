@@ -15,7 +15,7 @@ internal static class OverlayCreator
     {
         var format = StoreFormats.Named(options.Store);
         if (options.Map is not null && !format.Traits.TakesMap)
-            throw new LincowException($"{options.Map}: a {format.Traits.Name} store has no map of its own");
+            throw new LincowException(OperationErrors.StoreTakesNoMap(options.Map, format.Traits.Name));
         var chunkShift = DeviceSize.ChunkShift(options.ChunkBytes);
         StorePath.FullPath(options.Overlay, "overlay");
         StorePath.FullPath(options.Map ?? options.Overlay, "map");
@@ -23,8 +23,8 @@ internal static class OverlayCreator
         var size = SizeOf(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)
-            throw new LincowException($"--max-size {options.MaxSizeBytes} is smaller than the device's size, {size} bytes");
-        DeviceSize.Require(maxSize, "--max-size");
+            throw new LincowException(OperationErrors.MaxSizeTooSmall(maxSize, size));
+        DeviceSize.Require(maxSize, null, "max-size");
         var plan = format.Plan(new StorePlanOptions(options, origin, size, maxSize, chunkShift));
         return Make(options, made =>
         {
@@ -77,7 +77,7 @@ internal static class OverlayCreator
         {
             made.ForEach(File.Delete);
             if (e is LinuxException error)
-                throw new LincowException($"{error.Message}{Advice(error.Errno)}", e);
+                throw new LincowException(OperationErrors.CreateFailed(error), e);
             throw;
         }
     }
@@ -85,10 +85,9 @@ internal static class OverlayCreator
     private static long SizeOf(CreateOptions options, OriginFile origin)
     {
         var size = options.SizeBytes ?? origin.Identity.SizeBytes;
-        DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : "--size");
+        DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : null);
         if (origin.Identity.SizeBytes > size)
-            throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have {size}. "
-                + $"Give --size {(origin.Identity.SizeBytes + 511) / 512 * 512} or more, or leave --size out");
+            throw new LincowException(OperationErrors.OriginLargerThanSize(origin.Uri, origin.Identity.SizeBytes, size));
         return size;
     }
 
@@ -98,7 +97,7 @@ internal static class OverlayCreator
             return;
         using var look = StorePath.Open(Path.GetFullPath(map));
         if (look.Facts.IsSameFile(data.Facts))
-            throw new LincowException($"{map}: the map and the overlay are the same file. Give --map a path of its own, or leave it out");
+            throw new LincowException(OperationErrors.MapIsData(map));
     }
 
     /// <summary>Opens a target and makes sure that it is free; nothing of what is there changes yet.</summary>
@@ -118,7 +117,7 @@ internal static class OverlayCreator
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: can't be made: {e.Reason}", e);
+            throw new LincowException(OperationErrors.Unmakeable(path, e), e);
         }
         using (var look = StorePath.Open(path))
         {
@@ -128,7 +127,7 @@ internal static class OverlayCreator
         if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
         {
             file.Dispose();
-            throw new LincowException($"{path}: is in use by {holder}; stop that process first");
+            throw new LincowException(OperationErrors.FileInUse(path, holder));
         }
         try
         {
@@ -161,9 +160,9 @@ internal static class OverlayCreator
     internal static void RequireFree(LinuxFile file, OriginFile origin, bool force)
     {
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
-            throw new LincowException($"{file.Path}: is not a file or block device, so it can't be an overlay");
+            throw new LincowException(StoreErrors.NotAFile(file.Path));
         if (origin.Facts.IsSame(BlobFacts.Of(file.Facts)))
-            throw new LincowException($"{file.Path}: is the origin itself. An overlay needs a file or device of its own");
+            throw new LincowException(OperationErrors.OverlayIsOrigin(file.Path));
         // mutation: create-over-a-cut-commit
         CutCommit.RefuseToReplace(file);
         if (force)
@@ -171,19 +170,10 @@ internal static class OverlayCreator
         var head = new byte[StoreFormats.HeadBytes];
         var isBlank = file.Read(head, 0) == 0 || head.AsSpan().IndexOfAnyExcept((byte)0) < 0;
         if (StoreFormats.Any(head, file.Path, said => said.IsMarked))
-            throw new LincowException($"{file.Path}: is an overlay already. 'lincow reset' takes it back to its origin; --force makes it "
-                + $"anew and loses what it holds");
+            throw new LincowException(OperationErrors.OverlayExists(file.Path));
         if (file.Facts.Kind == FileKind.Regular && file.Facts.SizeBytes > 0)
-            throw new LincowException($"{file.Path}: exists already. Give another path, or --force to replace it and lose what it holds");
+            throw new LincowException(OperationErrors.FileExists(file.Path));
         if (!isBlank)
-            throw new LincowException($"{file.Path}: the block device holds something (its first bytes are not zero). Give --force to "
-                + $"overwrite it");
+            throw new LincowException(OperationErrors.DeviceNotBlank(file.Path));
     }
-
-    private static string Advice(int errno) => errno switch
-    {
-        Errno.NoSpace or Errno.Quota => ". Make room, or leave out --preallocate",
-        Errno.FileTooBig => ". The file system allows no file of this length; use xfs, a larger --chunk or a block device",
-        _ => "",
-    };
 }

@@ -44,7 +44,7 @@ internal sealed class OverlayOpening : IDisposable
             foreach (var file in _files)
                 file.Dispose();
             if (e is LinuxException)
-                throw new LincowException(e.Message, e);
+                throw new LincowException(LincowError.Of(e), e);
             throw;
         }
     }

@@ -134,7 +134,7 @@ internal sealed unsafe class OverlayReader : IStoreDevice
     {
         _request.Buffer = _buffer.Address;
         if (_request.Await(Device, _loop) is var result and < 0)
-            throw new LincowException($"{Device.Stack.Data.Name}: {what} can't be read: {Errno.Describe(-result)}. Run 'lincow check'");
+            throw new LincowException(OperationErrors.DeviceUnreadable(Device.Stack.Data.Name, what, -result));
     }
 
     private sealed class Request : BlockRequest

@@ -31,7 +31,7 @@ internal static class OverlayReset
     {
         // mutation: reset-after-a-cut-commit
         if (files.IsCommitUnfinished && !force)
-            throw UnfinishedCommit.Refusal(files.Path);
+            throw new LincowException(StoreErrors.CommitUnfinished(files.Path));
         return Operation.Guard(() => files.Reset(loop));
     }
 }

@@ -42,7 +42,7 @@ internal sealed class OverlaySession
     public string Name { get; }
 
     /// <summary>Told of damage and failures, a sentence each.</summary>
-    public Action<string>? Report
+    public Action<LincowError>? Report
     {
         get => _store.Exceptions.Report;
         set => _store.Exceptions.Report = _origin.Report = value;
@@ -89,12 +89,16 @@ internal sealed class OverlaySession
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Message, e);
+            throw new LincowException(LincowError.Of(e), e);
         }
     }
 
     /// <summary>Starts giving back space that a reset left behind, while requests are served. Call once the device serves.</summary>
     public void StartReclaiming() => _reclaimer?.Start();
+
+    /// <summary>What is said of one that is served with <see cref="IsCommitUnfinished"/>.</summary>
+    /// <param name="overlay">The overlay's path.</param>
+    public static LincowError UnfinishedCommit(string overlay) => StoreErrors.CommitUnfinishedServed(overlay);
 
     /// <summary>Whether a reset is under way; the session must not be closed meanwhile.</summary>
     public bool IsResetting => _reset.IsRunning;
@@ -107,15 +111,18 @@ internal sealed class OverlaySession
     /// <param name="force">Also where a commit was cut off (<see cref="IsCommitUnfinished"/>).</param>
     public void Reset(Action<LincowException?> done, bool force = false)
     {
-        var reason = _store.WhyNoReset is { } whyNot ? whyNot
+        var why = _store.WhyNoReset is { } whyNot ? whyNot
             : Device.IsReadOnly ? "is served read-only, so it can't be reset"
             : IsResetting ? "is being reset already"
-            : IsCommitUnfinished && !force ? UnfinishedCommit.RefusalSentence
-            : FailedBecause is { } failure ? $"is failed, so it can't be reset while it is served: {failure}"
             : null;
-        if (reason is not null)
+        var refusal = why is not null ? OperationErrors.ResetRefused(_store.Data.Name, why)
+            : IsCommitUnfinished && !force ? StoreErrors.CommitUnfinished(_store.Data.Name)
+            : FailedBecause is { } failure ? OperationErrors.ResetRefused(_store.Data.Name,
+                $"is failed, so it can't be reset while it is served: {failure}")
+            : null;
+        if (refusal is not null)
         {
-            done(new LincowException($"{_store.Data.Name}: {reason}"));
+            done(new LincowException(refusal));
             return;
         }
         _reclaimer?.Stop();
@@ -172,7 +179,7 @@ internal sealed class OverlaySession
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{e.Message}. The overlay stays marked as in use, and is examined at the next open", e);
+            throw new LincowException(OperationErrors.CloseFailed(e), e);
         }
         finally
         {
@@ -208,8 +215,7 @@ internal sealed class OverlaySession
         // mutation: close-without-flush
         var result = new FlushWaiter().Await(Device, _loop);
         if (result < 0)
-            throw new LincowException($"{_store.Data.Name}: the last flush failed: {Errno.Describe(-result)}. Writes since the flush "
-                + $"before it may be lost");
+            throw new LincowException(OperationErrors.LastFlushFailed(_store.Data.Name, -result));
     }
 
     private async Task OnLoop(Action<Action<LincowException?>> start)
@@ -257,10 +263,9 @@ internal sealed class OverlaySession
         try
         {
             var size = options.SizeBytes ?? origin.Identity.SizeBytes;
-            DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : "--size");
+            DeviceSize.Require(size, options.SizeBytes is null ? origin.Uri : null);
             if (origin.Identity.SizeBytes > size)
-                throw new LincowException($"{origin.Uri}: the origin has {origin.Identity.SizeBytes} bytes and the device would have "
-                    + $"{size}. Give a larger --size, or leave it out");
+                throw new LincowException(OperationErrors.OriginLargerThanTransient(origin.Uri, origin.Identity.SizeBytes, size));
             var geometry = new Geometry(size, DeviceSize.ChunkShift(options.ChunkBytes));
             var file = opened = format.OpenTransient(options.TransientData, geometry, options.Direct);
             StoreOrigin.RequireAlignment(geometry, file, origin);

@@ -41,7 +41,7 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore stor
         }
         catch (Exception e) when (e is LincowException or LinuxException)
         {
-            failure = e as LincowException ?? new LincowException(e.Message, e);
+            failure = e as LincowException ?? new LincowException(LincowError.Of(e), e);
         }
         var done = _done!;
         _done = null;

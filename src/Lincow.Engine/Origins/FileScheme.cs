@@ -14,7 +14,7 @@ internal sealed class FileScheme : IOriginScheme
     public async ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop)
     {
         if (name.Length == 0)
-            throw new LincowException("the origin's path is empty. Give a file, a block device or zero:SIZE");
+            throw new LincowException(OriginErrors.PathEmpty());
         stop.ThrowIfCancellationRequested();
         await BlobControlWait.LeaveLoop();
         var file = OpenPath(name);
@@ -42,7 +42,7 @@ internal sealed class FileScheme : IOriginScheme
             _ => "not a file",
         };
         if (kind is not null)
-            throw new LincowException($"{file.Path}: is {kind}, and an origin must be a regular file, a block device or zero:SIZE");
+            throw new LincowException(OriginErrors.KindWrong(file.Path, kind));
     }
 
     private static LinuxFile OpenPath(string path)
@@ -53,11 +53,11 @@ internal sealed class FileScheme : IOriginScheme
         }
         catch (LinuxException e) when (e.Errno == Errno.NoEntry)
         {
-            throw new LincowException($"{path}: the origin does not exist. If it was moved, give its new place with --origin", e);
+            throw new LincowException(OriginErrors.Missing(path), e);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: the origin can't be opened: {e.Reason}", e);
+            throw new LincowException(OriginErrors.Unopenable(path, e), e);
         }
     }
 }

@@ -31,7 +31,7 @@ internal sealed class OriginClaim : IDisposable
             claim.Lock(claim.File, $"{claim.File.Path}:");
             // Before it was locked, somebody may have written to it.
             if (OriginIdentity.Of(claim.File) != seen.Identity)
-                throw new LincowException($"{claim.File.Path}: has changed while it was being opened. {because}");
+                throw new LincowException(OriginErrors.Changed(claim.File.Path, because));
             // mutation: origin-without-its-other-names
             claim.HoldDevicesOver(claim.File.Facts);
             // mutation: origin-without-what-lies-behind
@@ -60,19 +60,18 @@ internal sealed class OriginClaim : IDisposable
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{seen.Uri}: the block device is in use (mounted, claimed, or served by another process). "
-                + $"{because}; stop its user first", e);
+            throw new LincowException(OriginErrors.DeviceInUse(seen.Uri, because), e);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{seen.Uri}: can't be opened for writing: {e.Reason}", e);
+            throw new LincowException(OriginErrors.Unwritable(seen.Uri, e), e);
         }
     }
 
     private void Lock(LinuxFile file, string shown)
     {
         if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
-            throw new LincowException($"{shown} is in use by {holder}. {_because}; stop that process first");
+            throw new LincowException(OriginErrors.InUse(shown, holder, _because));
     }
 
     private void HoldDevicesOver(FileFacts file, string? except = null)
@@ -96,8 +95,7 @@ internal sealed class OriginClaim : IDisposable
                 continue;
             }
             if (holders.Count > 0)
-                throw new LincowException($"{File.Path}: is the same as {device}, which is in use: {string.Join(", ", holders)}. "
-                    + $"{_because}; stop that first");
+                throw new LincowException(OriginErrors.InUseAs(File.Path, device, string.Join(", ", holders), _because));
         }
     }
 
@@ -113,9 +111,8 @@ internal sealed class OriginClaim : IDisposable
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{File.Path}: lies in {behind.Path}, which is in use: "
-                + $"{string.Join(", ", DeviceHolders.Of(behind.Path).DefaultIfEmpty(DeviceHolders.Unseen))}. {_because}; stop that first",
-                    e);
+            throw new LincowException(OriginErrors.LiesInUsed(File.Path, behind.Path,
+                string.Join(", ", DeviceHolders.Of(behind.Path).DefaultIfEmpty(DeviceHolders.Unseen)), _because), e);
         }
         catch (LinuxException)
         {

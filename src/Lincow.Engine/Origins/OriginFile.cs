@@ -54,11 +54,9 @@ internal sealed class OriginFile : IDisposable
             if (direct)
                 blob = await blob.WithoutCacheAsync().ConfigureAwait(false);
             if (await blob.LockAsync(BlobLock.Content, exclusive: false).ConfigureAwait(false) is { } writer)
-                throw new LincowException($"{blob.Name}: is an overlay that {writer} is writing, so it can't be an origin now. Stop that "
-                    + $"process first");
+                throw new LincowException(OriginErrors.BeingWritten(blob.Name, writer));
             if (!isLive && await blob.FindHolderAsync(BlobLock.Live).ConfigureAwait(false) is { } server)
-                throw new LincowException($"{blob.Name}: is being written by {server}, which serves it with snapshots of it. Serve this "
-                    + $"overlay there, too, or stop that process first");
+                throw new LincowException(OriginErrors.Live(blob.Name, server));
             await refuse(blob, stop).ConfigureAwait(false);
             return new OriginFile(reference, identity, blob);
         }

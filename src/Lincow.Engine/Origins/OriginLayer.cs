@@ -45,7 +45,7 @@ internal sealed class OriginLayer : ILayer, IDisposable
     public long SizeBytes { get; }
 
     /// <summary>Told of what an origin in a program's code has thrown, a sentence each.</summary>
-    internal Action<string>? Report
+    internal Action<LincowError>? Report
     {
         set
         {

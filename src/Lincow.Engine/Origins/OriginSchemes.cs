@@ -44,8 +44,7 @@ internal sealed class ProgramScheme : IOriginScheme
     public string? TryParse(string text) => text.StartsWith(Prefix, StringComparison.Ordinal) ? text : null;
 
     public ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop) =>
-        throw new LincowException($"{name}: is an origin that a program makes, and only that program can open it. For a file of this name, "
-            + $"give ./{name}");
+        throw new LincowException(OriginErrors.ProgramOnly(name));
 }
 
 /// <summary>A URI of a kind that isn't known. What lies at a path is one, whatever it looks like.</summary>
@@ -59,8 +58,7 @@ internal sealed class UnknownScheme : IOriginScheme
     public string? TryParse(string text) => SchemeOf(text).Length > 0 && !Path.Exists(text) ? text : null;
 
     public ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop) =>
-        throw new LincowException($"{name}: origins of the kind '{SchemeOf(name)}' are not there yet. Give a file, a block device or "
-            + $"zero:SIZE");
+        throw new LincowException(OriginErrors.KindUnsupported(name, SchemeOf(name).ToString()));
 
     // RFC 3986: a letter, then letters, digits, '+', '-' and '.'.
     private static ReadOnlySpan<char> SchemeOf(string text)

@@ -4,8 +4,8 @@ using Lincow.Origins;
 namespace Lincow.Stores;
 
 /// <summary>
-/// Keeps what overlays still hold whose commit was cut off (<see cref="UnfinishedCommit"/>): it is not thrown away, nor carried to where
-/// nobody knows of it.
+/// Keeps what overlays still hold whose commit was cut off (<see cref="LincowErrorCode.CommitUnfinished"/>): it is not thrown away, nor
+/// carried to where nobody knows of it.
 /// </summary>
 internal static class CutCommit
 {
@@ -21,9 +21,7 @@ internal static class CutCommit
         // mutation: cut-commit-goes-on-elsewhere
         if (origin.Uri != recorded)
         {
-            throw new LincowException($"{origin.Uri}: the commit of {overlay} to {recorded} was cut off, and what it had written is "
-                + $"nowhere but in there. Name that one; "
-                + "or if it was moved here, add --accept-origin");
+            throw new LincowException(StoreErrors.OriginElsewhere(origin.Uri, overlay, recorded));
         }
     }
 
@@ -36,17 +34,13 @@ internal static class CutCommit
             return;
         // mutation: cut-commit-is-a-dead-end (3 lines)
         if (WhyShut(file.Path) is { } reason)
-            throw new LincowException($"{file.Path}: {UnfinishedCommit.Unfinished}, but the overlay can't be opened ({reason}). If that "
-                + $"can't be mended, {Removal(file)}");
-        throw UnfinishedCommit.Refusal(file.Path);
+            throw new LincowException(StoreErrors.CommitUnfinishedShut(file.Path, reason,
+                file.Facts.Kind == FileKind.Regular ? 0 : StoreFormats.HeadBytes), reason);
+        throw new LincowException(StoreErrors.CommitUnfinished(file.Path));
     }
 
-    private static string Removal(LinuxFile file) => file.Facts.Kind == FileKind.Regular
-        ? "remove this file and try again"
-        : $"clear the first {StoreFormats.HeadBytes} bytes of this device and try again";
-
     // Then a reset doesn't open it either, nor does a commit.
-    private static string? WhyShut(string path)
+    private static Exception? WhyShut(string path)
     {
         try
         {
@@ -56,7 +50,7 @@ internal static class CutCommit
         }
         catch (Exception e) when (e is LincowException or LinuxException)
         {
-            return e.Message;
+            return e;
         }
     }
 

@@ -32,7 +32,7 @@ internal abstract class StoreFiles : IDisposable
     public abstract OriginRecord? Origin { get; }
 
     /// <summary>What is wrong when <see cref="Origin"/> is null. Goes after the path.</summary>
-    public virtual string WhyNoOrigin => "lincow has no note of its origin. Give it with --origin PATH";
+    public virtual string WhyNoOrigin => "lincow has no note of its origin";
 
     /// <summary>Its commit was begun and isn't complete: only together with what it holds its origin is whole.</summary>
     public abstract bool IsCommitUnfinished { get; }

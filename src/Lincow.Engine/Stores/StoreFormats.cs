@@ -15,7 +15,7 @@ internal static class StoreFormats
 
     /// <summary>The store of that name. Throws <see cref="LincowException"/> when there is none.</summary>
     public static IStoreFormat Named(string name) => All.FirstOrDefault(format => format.Traits.Name == name)
-        ?? throw new LincowException($"the store '{name}' is unknown; use {string.Join(" or ", All.Select(format => format.Traits.Name))}");
+        ?? throw new LincowException(ArgumentErrors.StoreUnknown(name, string.Join(" or ", All.Select(format => format.Traits.Name))));
 
     /// <summary>
     /// The store that an overlay has; for what isn't one the default, whose opening says what is missing. Throws

@@ -22,7 +22,7 @@ internal static class StoreOrigin
     /// <summary>A transient overlay's.</summary>
     public static ValueTask<OriginFile> OpenTransientAsync(SessionOptions options, CancellationToken stop) =>
         OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
-            ? throw new LincowException("a transient overlay needs --origin") : ""), options.Direct, stop: stop);
+            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, stop: stop);
 
     /// <summary>As <see cref="OpenAsync(StoreFiles, SessionOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
     public static OriginFile Open(StoreFiles store, SessionOptions options) => OpenAsync(store, options).Now();
@@ -35,14 +35,12 @@ internal static class StoreOrigin
     {
         var isNamed = options is not { Origin: null, UserOrigin: null };
         if (!isNamed && store.Origin is null)
-            throw new LincowException($"{store.Path}: {store.WhyNoOrigin}");
+            throw new LincowException(StoreErrors.OriginUnknown(store.Path, store.WhyNoOrigin));
         // Before the path is so much as looked at: to open some devices is to act on them.
         // mutation: foreign-origin-followed
         if (!isNamed && store.Origin is { IsOwn: false, Uri: var named } && !OriginReference.Parse(named).IsNothing)
         {
-            throw new LincowException($"{store.Path}: names {named} as its origin, but this user didn't make it on this machine, and an "
-                + $"overlay from elsewhere could name any file. "
-                + "If you know that this is its origin, or where its origin is, say so with --origin PATH");
+            throw new LincowException(StoreErrors.OriginForeign(store.Path, named));
         }
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
             stop).ConfigureAwait(false);
@@ -55,7 +53,7 @@ internal static class StoreOrigin
             var size = store.DeviceBytesOver(origin, options.SizeBytes);
             DeviceSize.Require(size, origin.Uri);
             if (origin.Identity.SizeBytes > size)
-                throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes, more than the overlay's device ({size})");
+                throw new LincowException(StoreErrors.OriginLargerThanDevice(origin.Uri, origin.Identity.SizeBytes, size));
             return origin;
         }
         catch
@@ -85,16 +83,14 @@ internal static class StoreOrigin
             return;
         var block = Math.Max(data.LogicalBlockBytes, origin.AlignmentBytes);
         if (geometry.ChunkBytes < block || geometry.DeviceBytes % block != 0)
-            throw new LincowException($"{data.Path}: --cache none needs chunks of at least {block} bytes and a device size that is a "
-                + $"multiple of it. Use --cache writeback");
+            throw new LincowException(StoreErrors.DirectNeedsBlocks(data.Path, block));
     }
 
     private static void RequireRecognised(StoreFiles store, OriginFile origin, OriginRecord recorded)
     {
         if (origin.Identity.DifferenceFrom(recorded.Identity) is { } difference)
         {
-            throw new LincowException($"{origin.Uri}: is not the origin that {store.Path} was made on: {difference}. "
-                + "If you know that this is right, add --accept-origin; if the origin was moved, give its place with --origin");
+            throw new LincowException(StoreErrors.OriginDiffers(origin.Uri, store.Path, difference));
         }
         if (store.IsCommitUnfinished)
             CutCommit.RequireSamePlace(store.Path, origin, recorded.Uri);
@@ -109,7 +105,6 @@ internal static class StoreOrigin
         var bytes = await blob.ReadAsync(0, head, stop).ConfigureAwait(false);
         // mutation: overlay-as-origin-without-cache
         if (StoreFormats.Any(head.AsSpan(0, bytes), blob.Name, said => said.IsSound))
-            throw new LincowException($"{blob.Name}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its "
-                + $"device to an image first: lincow run {blob.Name} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'");
+            throw new LincowException(StoreErrors.OriginIsOverlay(blob.Name));
     }
 }

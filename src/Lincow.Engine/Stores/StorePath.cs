@@ -23,7 +23,7 @@ internal static class StorePath
     /// <summary>A path as the user gave it, made absolute.</summary>
     public static string FullPath(string path, string what) => path.Length > 0
         ? Path.GetFullPath(path)
-        : throw new LincowException($"the path of the {what} is empty; give a file or block device");
+        : throw new LincowException(ArgumentErrors.PathEmpty(what));
 
     public static LinuxFile Open(string path, bool writable = false, bool direct = false, bool exclusive = false)
     {
@@ -33,11 +33,11 @@ internal static class StorePath
         }
         catch (LinuxException e) when (e.Errno == Errno.NoEntry)
         {
-            throw new LincowException($"{path}: there is no such file. 'lincow create' makes overlays", e);
+            throw new LincowException(StoreErrors.FileMissing(path), e);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: can't be opened{(writable ? " for writing" : "")}: {e.Reason}", e);
+            throw new LincowException(StoreErrors.Unopenable(path, writable, e), e);
         }
     }
 
@@ -47,17 +47,14 @@ internal static class StorePath
         var isWriter = access == OverlayAccess.Write;
         using var look = Open(path);
         var file = LockHolder.Outlast(() => TryReopen(look, isWriter, direct), () => null, out _)
-            ?? throw new LincowException($"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its "
-                + $"user first");
+            ?? throw new LincowException(StoreErrors.DeviceInUse(path));
         opened?.Add(file);
         if (access != OverlayAccess.Peek
             && new FileControl(file).LockAsync(BlobLock.Content, isWriter, outlast: true).Now() is { } holder)
         {
             if (opened is null)
                 file.Dispose();
-            throw new LincowException($"{overlay}: is in use by {holder}. An overlay has one writer at a time; stop "
-                + $"that process first")
-            { IsInUse = true };
+            throw new LincowException(StoreErrors.OverlayInUse(overlay, holder));
         }
         return file;
     }
@@ -74,7 +71,7 @@ internal static class StorePath
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{look.Path}: can't be opened{(writable ? " for writing" : "")}: {e.Reason}", e);
+            throw new LincowException(StoreErrors.Unopenable(look.Path, writable, e), e);
         }
     }
 
@@ -88,19 +85,17 @@ internal static class StorePath
         }
         catch (LinuxException e) when (e.Errno == Errno.Busy)
         {
-            throw new LincowException($"{path}: the block device is in use (mounted, or part of a device-mapper device). Take it out of "
-                + $"use first: 'dmsetup ls' shows who has it", e);
+            throw new LincowException(StoreErrors.SourceDeviceInUse(path), e);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: can't be opened: {e.Reason}", e);
+            throw new LincowException(StoreErrors.Unopenable(path, writable: false, e), e);
         }
         // User-mode Linux locks its files as a whole; lincow has a byte of its own.
         if (!file.IsLockedElsewhere(0) && !file.IsLockedElsewhere(OriginFile.LockByte))
             return file;
         file.Dispose();
-        throw new LincowException($"{path}: is in use by {LockHolder.Find(file.Facts) ?? "another process"}. Stop it first, so that what "
-            + $"is read is one state");
+        throw new LincowException(StoreErrors.SourceInUse(path, LockHolder.Find(file.Facts) ?? "another process"));
     }
 
     // A block device has one writer, known to the kernel.

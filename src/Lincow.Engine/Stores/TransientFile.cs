@@ -21,16 +21,15 @@ internal static class TransientFile
             }
             if (file.Facts.SizeBytes >= sizeBytes && file.TryLock(OriginFile.LockByte, exclusive: true))
                 return file;
-            var reason = file.Facts.SizeBytes < sizeBytes
-                ? $"the block device has {file.Facts.SizeBytes} bytes and the overlay needs {sizeBytes}"
-                : $"is in use by {LockHolder.Find(file.Facts) ?? "another process"}";
+            var problem = file.Facts.SizeBytes < sizeBytes
+                ? StoreErrors.DeviceTooSmall(path, file.Facts.SizeBytes, sizeBytes)
+                : StoreErrors.TransientInUse(path, LockHolder.Find(file.Facts) ?? "another process");
             file.Dispose();
-            throw new LincowException($"{path}: {reason}");
+            throw new LincowException(problem);
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room "
-                + $"with --overlay", e);
+            throw new LincowException(StoreErrors.TransientUnholdable(path, e), e);
         }
     }
 
@@ -66,8 +65,7 @@ internal static class TransientFile
         }
         using var look = LinuxFile.Open(path, writable: false);
         if (look.Facts.Kind != FileKind.BlockDevice)
-            throw new LincowException($"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block "
-                + $"device or a path where nothing is");
+            throw new LincowException(StoreErrors.TransientWouldOverwrite(path));
         return Free(look.Reopen(writable: true, direct, exclusiveDevice: true));
     }
 

@@ -27,8 +27,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         // What waits in the device was asked of one as it was: of another, it would fail.
         // mutation: taken-over-as-another-device
         if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly))
-            throw new LincowException($"{left.Device}: waits for its server, but had another size or was "
-                + $"{(left.ReadOnly ? "" : "not ")}read-only. Attach it as it was, or take it away with 'lincow detach --stale' first");
+            throw new LincowException(AttachErrors.WaitingDeviceDiffers(left.Device, left.ReadOnly));
         target.Device.OutlivesServer = target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });
@@ -49,7 +48,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             Abandon(left is null);
-            throw new LincowException($"{target.Name}: can't be attached by {way.Name}: {e.Message}", e);
+            throw new LincowException(AttachErrors.Failed(target.Name, way.Name, e), e);
         }
         catch
         {

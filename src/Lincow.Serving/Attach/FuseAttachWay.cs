@@ -25,7 +25,7 @@ internal sealed class FuseAttachWay : IAttachWay
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             attachment.Abandon();
-            throw new LincowException($"{target.Name}: can't be attached by FUSE: {e.Message}", e);
+            throw new LincowException(AttachErrors.Failed(target.Name, "FUSE", e), e);
         }
         catch
         {

@@ -79,9 +79,8 @@ internal static class AttachWays
         remark = null;
         if (name != Automatic)
         {
-            var way = Find(name) ?? throw new LincowException($"--via {name}: there is no such way; there are "
-                + $"{string.Join(", ", All.Select(way => way.Name))}");
-            return way.WhyNot() is { } reason ? throw new LincowException($"--via {name}: {reason}") : way;
+            var way = Find(name) ?? throw new LincowException(AttachErrors.WayUnknown(name, string.Join(", ", All.Select(way => way.Name))));
+            return way.WhyNot() is { } reason ? throw new LincowException(AttachErrors.WayImpossible(name, reason)) : way;
         }
         var reasons = new List<string>();
         foreach (var way in All)
@@ -93,7 +92,7 @@ internal static class AttachWays
             }
             reasons.Add($"{way.Name}: {reason}");
         }
-        throw new LincowException($"nothing can be attached here: {string.Join("; ", reasons)}");
+        throw new LincowException(AttachErrors.NothingAttaches(string.Join("; ", reasons)));
     }
 
     public static IAttachWay? Find(string? name) => All.FirstOrDefault(way => way.Name == name);

@@ -33,8 +33,7 @@ internal static class WaitingDevice
     public static void Refuse(string? overlay, string? map = null)
     {
         if (Of(overlay, map) is { } waiting)
-            throw new LincowException($"{overlay}: {waiting.Export.Device} waits for its server, which died. Go on with 'lincow attach', "
-                + $"or take it away with 'lincow detach --stale'");
+            throw new LincowException(AttachErrors.DeviceWaits(overlay, waiting.Export.Device));
     }
 
     /// <summary>Takes the records of dead servers away that name a device which somebody else serves now.</summary>

@@ -162,7 +162,7 @@ internal sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle, A
                 // Said below.
             }
             if (request is not { Verb: not null })
-                Answer(new ControlReply("that is no request: send one line of JSON, for example {\"verb\":\"status\"}"));
+                Answer(ControlReply.Of(ControlErrors.NoRequest()));
             else
                 Handle(request);
         }
@@ -177,7 +177,7 @@ internal sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle, A
             // mutation: question-ends-the-server
             catch (Exception e)
             {
-                Answer(new ControlReply($"the request '{request.Verb}' failed: {e.Message}"));
+                Answer(ControlReply.Of(ControlErrors.RequestFailed(request.Verb, e)));
             }
         }
 

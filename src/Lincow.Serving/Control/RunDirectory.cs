@@ -33,14 +33,14 @@ internal sealed class RunDirectory
     /// <summary>The directory, made if it isn't there. Throws <see cref="LincowException"/>.</summary>
     public static RunDirectory Open()
     {
-        var path = DefaultPath ?? throw new LincowException("there is no directory for what is attached: set XDG_RUNTIME_DIR, or LINCOW_RUN_DIR to a directory of yours");
+        var path = DefaultPath ?? throw new LincowException(ControlErrors.NoRunDirectory());
         try
         {
             Directory.CreateDirectory(path, OwnerOnly);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new LincowException($"{path}: the directory for running servers can't be made: {e.Message}. Set LINCOW_RUN_DIR to a directory of yours", e);
+            throw new LincowException(ControlErrors.RunDirectoryUnmakeable(path, e), e);
         }
         if (!LinuxPath.IsTrusted(path))
             throw Untrusted(path);
@@ -114,10 +114,9 @@ internal sealed class RunDirectory
         }
         catch (LinuxException e)
         {
-            throw new LincowException($"{path}: the directory for running servers can't be read: {e.Reason}. Set LINCOW_RUN_DIR to a directory of yours", e);
+            throw new LincowException(ControlErrors.RunDirectoryUnreadable(path, e), e);
         }
     }
 
-    private static LincowException Untrusted(string path) =>
-        new($"{path}: belongs to somebody else or may be written by others, so what it says of servers can't be believed. Set LINCOW_RUN_DIR to a directory of yours");
+    private static LincowException Untrusted(string path) => new(ControlErrors.RunDirectoryUntrusted(path));
 }

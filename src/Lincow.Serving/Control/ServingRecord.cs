@@ -84,6 +84,13 @@ internal sealed record ControlRequest(string Verb, int Export = 0, double WaitSe
 /// <param name="Clients">For reset: NBD clients that are connected, and may remember what was before.</param>
 internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>? Counters = null, string? Holder = null, int Clients = 0)
 {
+    /// <summary>The error as data; null when nothing went wrong, or the server is of a version that only had sentences.</summary>
+    public ErrorDocument? Problem { get; init; }
+
+    /// <summary>A reply that says what went wrong, as data and in words; or that nothing did.</summary>
+    internal static ControlReply Of(LincowError? error, Func<LincowError, string>? describe = null) => error is null ? new ControlReply(Error: null)
+        : new ControlReply(describe?.Invoke(error) ?? error.Message) { Problem = ErrorDocument.Of(error) };
+
     /// <summary>For status: the exports' <see cref="ExportRecord.Id"/>.</summary>
     public IReadOnlyList<int>? Exports { get; init; }
 }
@@ -92,4 +99,7 @@ internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>
 [JsonSerializable(typeof(ServingRecord))]
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]
+[JsonSerializable(typeof(ErrorDocument))]
+[JsonSerializable(typeof(long))]
+[JsonSerializable(typeof(string))]
 internal sealed partial class ControlJson : JsonSerializerContext;

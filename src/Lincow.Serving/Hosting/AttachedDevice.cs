@@ -76,7 +76,7 @@ internal sealed class AttachedDevice
     }
 
     /// <summary>Waits until somebody asks it to go and nobody holds it. Returns a way to tell them how the rest went.</summary>
-    private Action<string?> WaitForEnd()
+    private Action<LincowError?> WaitForEnd()
     {
         var waiting = new List<EndRequest>();
         var hasComplained = false;
@@ -101,7 +101,7 @@ internal sealed class AttachedDevice
             {
                 if (each.Age < TimeSpan.FromSeconds(each.WaitSeconds))
                     return false;
-                each.Reply?.Invoke(Describe(Path, holders));
+                each.Reply?.Invoke(HostErrors.DeviceHeld(Path, string.Join(", ", holders)));
                 return true;
             });
             if (!hasComplained && waiting.Exists(each => each.Age > Silence))
@@ -117,9 +117,9 @@ internal sealed class AttachedDevice
         (int)Math.Clamp(waiting.Min(each => (TimeSpan.FromSeconds(each.WaitSeconds) - each.Age).TotalMilliseconds), 1, milliseconds);
 
     /// <summary>A sentence that names holders.</summary>
-    public static string Describe(string path, List<string> holders) => $"{path}: is still in use: {string.Join(", ", holders)}";
+    public static string Describe(string path, List<string> holders) => HostErrors.DeviceHeld(path, string.Join(", ", holders)).Message;
 
-    private sealed record EndRequest(double WaitSeconds, Action<string?>? Reply)
+    private sealed record EndRequest(double WaitSeconds, Action<LincowError?>? Reply)
     {
         private readonly long _start = Environment.TickCount64;
 

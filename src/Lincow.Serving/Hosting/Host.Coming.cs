@@ -75,9 +75,9 @@ public sealed partial class Host
     private Export Describe(OverlaySession session, ExportOptions options, IoLoop loop)
     {
         var overlay = options.Overlay;
-        session.Report = Options.Log;
+        session.Report = Options.Report;
         if (session.IsCommitUnfinished)
-            Options.Log($"{overlay.Overlay}: {UnfinishedCommit.Sentence}. What is served reads right");
+            Options.Report(OverlaySession.UnfinishedCommit(overlay.Overlay!));
         var origin = overlay.Overlay is null ? overlay.Origin ?? overlay.UserOrigin?.Name : null;
         // Whatever a disk's block is, a page is a multiple of it.
         return new Export(options.Name ?? session.Name, session.Device, loop, overlay.Overlay ?? "transient over " + origin, overlay.Direct ? 4096 : 1)
@@ -93,7 +93,7 @@ public sealed partial class Host
     private Export Describe(LiveOriginOptions options, LiveOrigin origin, IReadOnlyList<OverlaySession> snapshots, IoLoop loop)
     {
         var device = loop.Invoke(() => origin.Begin(snapshots, loop));
-        device.Report = Options.Log;
+        device.Report = Options.Report;
         return new Export(options.Name ?? Path.GetFileNameWithoutExtension(options.Origin), device, loop, "live origin")
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
@@ -108,7 +108,7 @@ public sealed partial class Host
         {
             ThrowIfStopped();
             if (_table.TryAdd(exports) is { } taken)
-                throw new LincowException($"two exports would be called '{taken}'. Give each a name with --name, in the order of the overlays");
+                throw new LincowException(HostErrors.ExportNameTaken(taken));
             _groups.AddRange(groups);
             _served = [.. _served, .. exports];
             foreach (var export in exports)
@@ -127,7 +127,7 @@ public sealed partial class Host
     {
         var end = new HostEnd(Options.StopTimeout);
         foreach (var failure in end.RunAsync([(group, Task.CompletedTask)]).GetAwaiter().GetResult())
-            Options.Log(failure);
+            Options.Report(failure);
         if (_pool.Release(group.Thread, deviceCount))
             end.StopThread(group.Thread);
     }
@@ -172,7 +172,7 @@ public sealed partial class Host
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Options.Log($"{RunDirectory.DefaultPath}: what is served can't be written down: {e.Message}. 'lincow status' shows it as it was");
+            Options.Report(ControlErrors.RecordUnwritable(RunDirectory.DefaultPath, e));
         }
     }
 

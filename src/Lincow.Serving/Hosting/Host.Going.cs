@@ -25,18 +25,18 @@ public sealed partial class Host
                 return;
             }
         }
-        done(new ResetOutcome(export.IsLost ? Export.Fault : $"{export.Name}: is served no more"));
+        done(new ResetOutcome(export.IsLost ? HostErrors.ExportLost() : HostErrors.ServedNoMore(export.Name)));
     }
 
     // Whoever comes on this loop after the look waits until the reset is done, and sees what is there then.
     private void ResetOnLoop(Export export, bool force, Action<ResetOutcome> done)
     {
         if (export.Session is not { } session)
-            done(new ResetOutcome($"{export.Name}: is a live origin, so there is nothing that it could be reset to"));
+            done(new ResetOutcome(HostErrors.NothingToReset(export.Name)));
         else if (!force && HolderOf(export) is { } holder)
-            done(new ResetOutcome($"{export.Name}: is still in use: {holder}", holder));
+            done(new ResetOutcome(HostErrors.DeviceHeld(export.Name, holder), holder));
         else
-            session.Reset(failure => done(new ResetOutcome(failure?.Message, Clients: ClientsOf(export))), force);
+            session.Reset(failure => done(new ResetOutcome(failure?.Error, Clients: ClientsOf(export))), force);
     }
 
     /// <summary>Who uses an export's device and would not notice that its content is another one, for a sentence; null when nobody does. On its loop's thread.</summary>
@@ -89,13 +89,13 @@ public sealed partial class Host
     }
 
     /// <summary>As <see cref="StopAsync"/>. <paramref name="report"/> is told what went wrong, or null, while the control socket can still pass it on.</summary>
-    internal Task Stop(Action<string?>? report)
+    internal Task Stop(Action<LincowError?>? report)
     {
         lock (_gate)
             return _stopped ??= Task.Run(() => StopOnceAsync(report));
     }
 
-    private async Task StopOnceAsync(Action<string?>? report)
+    private async Task StopOnceAsync(Action<LincowError?>? report)
     {
         var end = new HostEnd(Options.StopTimeout);
         Registration? registration;
@@ -120,7 +120,7 @@ public sealed partial class Host
         }
         foreach (var group in groups)
             group.Abandon();
-        var failure = failures.Count > 0 ? string.Join("; ", failures) : null;
+        var failure = failures.Count > 0 ? LincowError.Join(failures) : null;
         report?.Invoke(failure);
         registration?.End();
         foreach (var group in groups)

@@ -68,7 +68,7 @@ public sealed partial class Host : IAsyncDisposable
     internal IoLoop Front => _pool.Front.Loop;
 
     /// <summary>Asked over the control socket to detach, with what holders of the device may take, in seconds; null where nothing is attached. It replies once.</summary>
-    internal Action<double, Action<string?>>? OnDetach { get; set; }
+    internal Action<double, Action<LincowError?>>? OnDetach { get; set; }
 
     /// <summary>
     /// Opens an overlay and serves it from here on. Throws <see cref="LincowException"/> when it can't be opened or its name is taken; nothing is left behind
@@ -106,11 +106,11 @@ public sealed partial class Host : IAsyncDisposable
         ExportGroup group;
         lock (_gate)
         {
-            group = _groups.Find(each => each.Exports.Contains(export)) ?? throw new LincowException($"{export.Name}: is not served by this host");
+            group = _groups.Find(each => each.Exports.Contains(export)) ?? throw new LincowException(HostErrors.NotServed(export.Name));
             if (group.Origin is { } origin && origin != export)
-                throw new LincowException($"{export.Name}: is a snapshot of '{origin.Name}', which is written to; remove '{origin.Name}', and its snapshots go with it");
+                throw new LincowException(HostErrors.LiveOriginsSnapshot(export.Name, origin.Name));
             if (group.Exports.Any(each => each.OpenCount is not null))
-                throw new LincowException($"{export.Name}: is attached to this machine. Detach it first");
+                throw new LincowException(HostErrors.ExportAttached(export.Name));
             // Under the gate: what is asked of it from here on is refused, not posted to a loop that ends.
             foreach (var each in group.Exports)
                 each.IsEnding = true;
@@ -122,7 +122,7 @@ public sealed partial class Host : IAsyncDisposable
         if (group.IsClosed)
             Forget(group, end);
         if (failures.Count > 0)
-            throw new LincowException(string.Join("; ", failures));
+            throw new LincowException(LincowError.Join(failures));
     }
 
     /// <summary>Has NBD clients connect at an address: they find all exports there, by name. Throws <see cref="LincowException"/> when that is impossible.</summary>
@@ -161,7 +161,7 @@ public sealed partial class Host : IAsyncDisposable
         var outcome = new TaskCompletionSource<ResetOutcome>(TaskCreationOptions.RunContinuationsAsynchronously);
         Reset(export, force, outcome.SetResult);
         var (error, holder, clients) = await outcome.Task;
-        return error is null ? clients : throw new LincowException(holder is null ? error : $"{error}. End that first, then reset");
+        return error is null ? clients : throw new LincowException(holder is null ? error : HostErrors.HeldAtReset(export.Name, holder));
     }
 
     /// <summary>

@@ -14,26 +14,29 @@ internal sealed class HostControl(Host host)
                 reply(new ControlReply(null, [.. served.Select(export => export.Counters)]) { Exports = [.. served.Select(export => export.Id)] });
                 break;
             case ControlRequest.Reset when host.Served.FirstOrDefault(export => export.Id == request.Export) is { } export:
-                host.Reset(export, request.Force, outcome => reply(new ControlReply(outcome.Error, Holder: outcome.Holder, Clients: outcome.Clients)));
+                host.Reset(export, request.Force, outcome => reply(Failed(outcome.Error) with { Holder = outcome.Holder, Clients = outcome.Clients }));
                 break;
             case ControlRequest.Reset:
-                reply(new ControlReply("it is served no more"));
+                reply(Failed(ControlErrors.ServedNoMore()));
                 break;
             case ControlRequest.Detach when host.OnDetach is { } detach:
-                detach(request.WaitSeconds, error => reply(new ControlReply(error)));
+                detach(request.WaitSeconds, error => reply(Failed(error)));
                 break;
             case ControlRequest.Detach:
-                reply(new ControlReply("it is served without being attached; end that process instead"));
+                reply(Failed(ControlErrors.NotAttached()));
                 break;
             default:
-                reply(new ControlReply($"the request '{request.Verb}' is unknown"));
+                reply(Failed(ControlErrors.RequestUnknown(request.Verb)));
                 break;
         }
     }
+
+    /// <summary>Null says that nothing went wrong.</summary>
+    private ControlReply Failed(LincowError? error) => ControlReply.Of(error, host.Options.Describe);
 }
 
 /// <summary>How a reset went.</summary>
-/// <param name="Error">Why it was refused or failed, a sentence; null when it is done.</param>
+/// <param name="Error">Why it was refused or failed; null when it is done.</param>
 /// <param name="Holder">Who uses the device, so that it was refused.</param>
 /// <param name="Clients">NBD clients that are connected, and may remember what was before.</param>
-internal readonly record struct ResetOutcome(string? Error, string? Holder = null, int Clients = 0);
+internal readonly record struct ResetOutcome(LincowError? Error, string? Holder = null, int Clients = 0);

@@ -15,11 +15,11 @@ internal sealed class HostEnd(TimeSpan limit)
     private static readonly TimeSpan OriginPatience = TimeSpan.FromSeconds(1);
 
     private readonly long _start = Stopwatch.GetTimestamp();
-    private readonly List<string> _failures = [];
+    private readonly List<LincowError> _failures = [];
 
-    /// <summary>Waits until all have ended, or the time is over. Returns what went wrong, a sentence each.</summary>
+    /// <summary>Waits until all have ended, or the time is over. Returns what went wrong.</summary>
     /// <param name="groups">Each with what ends when no client of it is connected any more.</param>
-    public async Task<List<string>> RunAsync(IEnumerable<(ExportGroup Group, Task IntakeEnded)> groups)
+    public async Task<List<LincowError>> RunAsync(IEnumerable<(ExportGroup Group, Task IntakeEnded)> groups)
     {
         await Task.WhenAll(groups.Select(each => EndAsync(each.Group, each.IntakeEnded)));
         return _failures;
@@ -37,12 +37,12 @@ internal sealed class HostEnd(TimeSpan limit)
         if (group.Thread.Loop.IsAbandoned || !await IntakeEndsAsync(group, intakeEnded))
         {
             foreach (var export in group.Overlays)
-                Say(Unfinished(export));
+                Say(Unflushed(export));
             return;
         }
         if (group.Origin is { } origin)
-            await CloseAsync(group, origin, "the origin stands still");
-        await Task.WhenAll(group.Overlays.Select(export => CloseAsync(group, export, Unfinished(export))));
+            await CloseAsync(group, origin, HostErrors.OriginStandsStill());
+        await Task.WhenAll(group.Overlays.Select(export => CloseAsync(group, export, Unflushed(export))));
     }
 
     // A request over an origin that answers no more would keep its client, and so the export, for ever.
@@ -55,13 +55,13 @@ internal sealed class HostEnd(TimeSpan limit)
         return await InTime(intakeEnded, Left);
     }
 
-    private async Task CloseAsync(ExportGroup group, Export export, string otherwise)
+    private async Task CloseAsync(ExportGroup group, Export export, LincowError otherwise)
     {
         var closed = group.CloseAsync(export);
         if (!await InTime(closed, Left))
             Say(otherwise);
         else if (await closed is { } failure)
-            Say(failure.Message);
+            Say(failure.Error);
     }
 
     private static async Task<bool> InTime(Task task, TimeSpan patience)
@@ -77,14 +77,11 @@ internal sealed class HostEnd(TimeSpan limit)
         }
     }
 
-    private void Say(string failure)
+    private void Say(LincowError failure)
     {
         lock (_failures)
             _failures.Add(failure);
     }
 
-    private static string Unfinished(Export export) => export.IsLost
-        ? $"{export.Subject}: an error of lincow itself ended it; what was written since the last flush is lost"
-        : $"{export.Subject}: stands still, so it could not be flushed in time; what was written since the last flush is lost"
-            + (export.Overlay is null ? "" : ". The overlay stays marked as in use, and is examined at the next open");
+    private static LincowError Unflushed(Export export) => HostErrors.Unflushed(export.Overlay, export.Subject, export.IsLost);
 }

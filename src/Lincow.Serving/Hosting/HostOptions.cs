@@ -12,6 +12,12 @@ public sealed record HostOptions
     public Action<string> Log { get; init; } = static _ => { };
 
     /// <summary>
+    /// Puts errors into words, for <see cref="Log"/> and for those who ask over the control socket: with advice in a program's own terms. By default it is
+    /// the error's neutral sentence.
+    /// </summary>
+    public Func<LincowError, string> Describe { get; init; } = static error => error.Message;
+
+    /// <summary>
     /// What stopping, and removing an export, may take whatever stands still: by default 30 s, which is longer than a disk takes over a bad sector and
     /// shorter than service managers wait.
     /// </summary>
@@ -31,6 +37,8 @@ public sealed record HostOptions
 
     /// <summary>The default of <see cref="StopTimeout"/>, in seconds.</summary>
     internal const int DefaultStopSeconds = 30;
+
+    internal void Report(LincowError error) => Log(Describe(error));
 }
 
 /// <summary>

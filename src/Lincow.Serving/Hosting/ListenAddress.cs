@@ -56,7 +56,6 @@ public abstract record ListenAddress
         var full = Path.GetFullPath(path);
         var bytes = System.Text.Encoding.UTF8.GetByteCount(full);
         return bytes <= LinuxSocket.MaxUnixPathBytes ? new Unix(full)
-            : throw new LincowException($"{full}: a Unix socket's path has at most {LinuxSocket.MaxUnixPathBytes} bytes, and this one has {bytes}. "
-                + "Use a shorter one, for example in /run or /tmp");
+            : throw new LincowException(HostErrors.SocketPathTooLong(full, bytes, LinuxSocket.MaxUnixPathBytes));
     }
 }

@@ -111,16 +111,11 @@ public sealed class Listener
         }
         catch (LinuxException e)
         {
-            throw new LincowException(e.Errno switch
-            {
-                Errno.AddressInUse => $"{e.Subject}: is in use: another server listens there. Give another address, or stop that server",
-                Errno.Exists => $"{e.Subject}: exists and is not a socket, so nothing can listen there. Give another path",
-                _ => $"{e.Subject}: can't be listened on: {e.Reason}",
-            }, e);
+            throw new LincowException(HostErrors.CannotListen(e), e);
         }
         catch (SocketException e)
         {
-            throw new LincowException($"{address}: {e.Message}", e);
+            throw new LincowException(HostErrors.AddressUnusable(address.ToString(), e), e);
         }
     }
 

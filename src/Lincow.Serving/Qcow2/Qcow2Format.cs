@@ -26,10 +26,9 @@ internal sealed class Qcow2Format : IChangeFormat
         while (wanted is null && !Fits(cluster, deviceBytes) && cluster < MaxCluster)
             cluster *= 2;
         if (cluster is < MinCluster or > MaxCluster || !System.Numerics.BitOperations.IsPow2(cluster))
-            throw new LincowException($"--chunk {cluster}: clusters of qcow2 are a power of two from 512 bytes to 2 MiB");
+            throw new LincowException(Qcow2Errors.ClusterInvalid(cluster));
         return Fits(cluster, deviceBytes) ? (int)cluster
-            : throw new LincowException($"--chunk {cluster}: a qcow2 file with such clusters can't hold a device of {deviceBytes} bytes. "
-                + $"{(cluster < MaxCluster ? "Use larger ones" : "Convert to linear")}");
+            : throw new LincowException(Qcow2Errors.ClusterTooSmall(cluster, deviceBytes, isLargest: cluster >= MaxCluster));
     }
 
     public IChangeSink Create(ChangeSinkOptions options) => new Qcow2Sink(options);
@@ -51,7 +50,7 @@ internal sealed class Qcow2Source : IChangeSource
         {
             var head = new byte[(int)Math.Min(Qcow2Header.MaxBytes, file.Facts.SizeBytes)];
             file.Read(head, 0);
-            _header = Qcow2Header.Decode(head, out var problem) ?? throw new LincowException($"{_path}: can't be read as qcow2: {problem}");
+            _header = Qcow2Header.Decode(head, out var problem) ?? throw new LincowException(Qcow2Errors.HeaderUnreadable(_path, problem));
         }
         // qemu rounds up as well.
         DeviceBytes = (_header.SizeBytes + 511) / 512 * 512;
@@ -60,8 +59,7 @@ internal sealed class Qcow2Source : IChangeSource
         if (_server.Client.SizeBytes == DeviceBytes)
             return;
         _server.Dispose();
-        throw new LincowException($"{_path}: qemu-nbd serves {_server.Client.SizeBytes} bytes of it, and its header says "
-            + $"{_header.SizeBytes}. Run 'qemu-img check' on it");
+        throw new LincowException(Qcow2Errors.SizeDiffers(_path, _server.Client.SizeBytes, _header.SizeBytes));
     }
 
     public long DeviceBytes { get; }
@@ -83,7 +81,7 @@ internal sealed class Qcow2Source : IChangeSource
             using var json = JsonDocument.Parse(entry);
             var range = json.RootElement;
             if (!range.TryGetProperty("present", out var isPresent))
-                throw new LincowException($"{_path}: this qemu-img doesn't say which ranges are present. Use version 6.1 or newer");
+                throw new LincowException(Qcow2Errors.ImageTooOld(_path));
             var (start, length) = (range.GetProperty("start").GetInt64(), range.GetProperty("length").GetInt64());
             if (isPresent.GetBoolean() && start < DeviceBytes)
                 yield return new ChangedRange(start, Math.Min(length, DeviceBytes - start), range.GetProperty("zero").GetBoolean()
@@ -104,16 +102,14 @@ internal sealed class Qcow2Source : IChangeSource
         if (chosen is null && _header.BackingFile is null)
             return OriginReference.Nothing(DeviceBytes).Text;
         if (chosen is null && _header.BackingFormat is { } format and not "raw")
-            throw new LincowException($"{_path}: its backing file {_header.BackingFile} is an image of the format {format}, and an origin "
-                + $"is raw. Write that one as raw first (qemu-img convert -O raw), and give the result with --origin");
+            throw new LincowException(Qcow2Errors.BackingIsImage(_path, _header.BackingFile, format));
         var origin = Path.GetFullPath(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
         if (!File.Exists(origin))
-            throw new LincowException($"{origin}: the origin does not exist. If it was moved, give its new place with --origin");
+            throw new LincowException(Qcow2Errors.OriginMissing(origin));
         using var file = LinuxFile.Open(origin, writable: false);
         var head = new byte[4];
         if (file.Read(head, 0) == head.Length && Qcow2Header.HasMagic(head))
-            throw new LincowException($"{origin}: is itself qcow2, and an origin is raw. Write it as raw first (qemu-img convert -O raw), "
-                + $"and give the result with --origin");
+            throw new LincowException(Qcow2Errors.OriginIsImage(origin));
         return origin;
     }
 }
@@ -129,7 +125,7 @@ internal sealed class Qcow2Sink : IChangeSink
     {
         _file = options.File;
         if (_file.Facts.Kind != FileKind.Regular)
-            throw new LincowException($"{_file.Path}: qcow2 is written to regular files only. Give a path on a file system");
+            throw new LincowException(Qcow2Errors.NotRegular(_file.Path));
         var isOverNothing = OriginReference.Parse(options.OriginUri).IsNothing;
         string[] backing = isOverNothing ? [] : ["-b", options.OriginUri, "-F", "raw"];
         foreach (var _ in QemuPrograms.Image(_file.Path,

@@ -10,8 +10,7 @@ internal static class QemuPrograms
     public static string Find(string program) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Where(directory => directory.Length > 0)
             .Select(directory => Path.Combine(directory, program)).FirstOrDefault(File.Exists)
-        ?? throw new LincowException($"{program} is missing, and qcow2 files are read and written by qemu's own programs. Install it with: "
-            + $"sudo apt-get install qemu-utils");
+        ?? throw new LincowException(Qcow2Errors.ProgramMissing(program));
 
     /// <summary>Runs qemu-img to its end; a failure is a sentence of its own. Lines of its output come one by one.</summary>
     public static IEnumerable<string> Image(string path, params string[] arguments)
@@ -36,7 +35,7 @@ internal static class QemuPrograms
                 process.Kill();
         }
         if (process.ExitCode != 0)
-            throw new LincowException($"{path}: qemu-img {arguments[0]} failed: {OneLine(errors.Result)}");
+            throw new LincowException(Qcow2Errors.ImageFailed(path, arguments[0], OneLine(errors.Result)));
     }
 
     public static string OneLine(string text) =>
@@ -111,9 +110,9 @@ internal sealed class QemuServer : IDisposable
                 return client;
             // Nobody else holds its standard error open.
             if (_errors.IsCompleted)
-                throw new LincowException($"{_path}: qemu-nbd can't open it: {QemuPrograms.OneLine(_errors.Result)}");
+                throw new LincowException(Qcow2Errors.ServerCannotOpen(_path, QemuPrograms.OneLine(_errors.Result)));
             if (Environment.TickCount64 > deadline)
-                throw new LincowException($"{_path}: qemu-nbd didn't listen within a minute. Is the machine very busy?");
+                throw new LincowException(Qcow2Errors.ServerSilent(_path));
             Thread.Sleep(2);
         }
     }

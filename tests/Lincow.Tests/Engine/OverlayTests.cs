@@ -55,7 +55,7 @@ public sealed class OverlayTests : IDisposable
             Assert.Contains(await Overlay.MapAsync(At("work"), cancellation: Stop).ToListAsync(Stop),
                 range => range is { Start: 8192, Length: 4096, Depth: 0 });
             var error = await Assert.ThrowsAsync<LincowException>(() => Overlay.OpenAsync(At("work"), cancellation: Stop));
-            Assert.True(error.IsInUse);
+            Assert.Equal(LincowErrorCode.OverlayInUse, error.Error.Code);
         }
         await using var again = await Overlay.OpenAsync(At("work"), cancellation: Stop);
         var content = new byte[4096];

@@ -96,6 +96,21 @@ public partial class HouseTests
         Assert.Empty(starts);
     }
 
+    [Theory]
+    [InlineData("Lincow.Linux")]
+    [InlineData("Lincow.Engine")]
+    [InlineData("Lincow.Serving")]
+    public void The_library_names_no_option_and_no_command(string project)
+    {
+        // What qemu's own programs are given is no sentence.
+        var lines = Sources.Where(path => path.StartsWith(Path.Combine(Root, "src", project) + "/", StringComparison.Ordinal))
+            .SelectMany(path => File.ReadLines(path).Select((line, index) => (Line: line.Trim(), Place: $"{path}:{index + 1}")))
+            .Where(line => !line.Line.StartsWith("//", StringComparison.Ordinal))
+            .Where(line => CommandLine().IsMatch(line.Place.Contains("/Qcow2/", StringComparison.Ordinal)
+                ? WholeArgument().Replace(line.Line, "") : line.Line));
+        Assert.Empty(lines.Select(line => $"{line.Place}: {line.Line}"));
+    }
+
     private static string FindRoot()
     {
         var directory = new DirectoryInfo(AppContext.BaseDirectory);
@@ -106,6 +121,12 @@ public partial class HouseTests
 
     [GeneratedRegex(@"^\s*// mutation: ([\w, -]+?)(?: \(\d+ lines\))?$")]
     private static partial Regex Marker();
+
+    [GeneratedRegex(@"""[^""]*(--[a-z]|'lincow |lincow (serve|run|attach|detach|status|create|check|commit|reset|info|map|convert)\b)")]
+    private static partial Regex CommandLine();
+
+    [GeneratedRegex(@"""--[a-z=-]+""")]
+    private static partial Regex WholeArgument();
 
     [GeneratedRegex(@"^try(?:_system)? ([\w-]+) ")]
     private static partial Regex Mutation();

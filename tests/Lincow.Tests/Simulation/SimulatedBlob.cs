@@ -54,7 +54,7 @@ internal sealed unsafe class SimulatedBlob : IBlob
 
     public string Name { get; }
 
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public int AlignmentBytes => 1;
 

@@ -223,7 +223,7 @@ internal sealed class SimulationRun : IDisposable
             }
             session.Report = report =>
             {
-                if (report.Contains("lincow check", StringComparison.Ordinal))
+                if (report.Kind == LincowErrorKind.Damaged)
                     throw new SimulationFailure($"damage where there is none: {report}");
             };
             if (_existence == Existence.Perhaps && _overlay.HasName)

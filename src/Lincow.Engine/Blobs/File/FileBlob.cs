@@ -43,7 +43,7 @@ internal sealed class FileBlob : IBlob
 
     public string Name => _file.Path;
 
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public int AlignmentBytes { get; }
 

@@ -7,7 +7,7 @@ internal sealed class NothingBlob : IBlob
 
     public string Name => "null";
 
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     public int AlignmentBytes => 1;
 

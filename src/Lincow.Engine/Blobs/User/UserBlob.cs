@@ -27,7 +27,7 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
 
     public int AlignmentBytes => 1;
 
-    public Action<string>? Report { get; set; }
+    public Action<LincowError>? Report { get; set; }
 
     internal UserOrigin Origin => origin;
 
@@ -119,7 +119,7 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
             return;
         hasTold = true;
         var what = exception is IOException ? exception.Message : exception.ToString();
-        Report?.Invoke($"{Name}: reading at {byteOffset} failed, and whoever reads there gets an error: {what}");
+        Report?.Invoke(DeviceErrors.UserReadFailed(Name, byteOffset, what));
     }
 
     private int ReadNow(long byteOffset, nint buffer, NativeBuffer own, int byteCount)

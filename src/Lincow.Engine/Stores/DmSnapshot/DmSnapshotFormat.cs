@@ -41,7 +41,7 @@ internal sealed class DmSnapshotFormat : IStoreFormat
     public void RequireUsable(SessionOptions options)
     {
         if (options is { Rescue: true, ReadOnly: false })
-            throw new LincowException($"{options.Overlay}: --rescue shows what is left of a store, so it needs --read-only");
+            throw new LincowException(SnapshotErrors.RescueNeedsReadOnly(options.Overlay));
     }
 
     public StoreFiles Open(SessionOptions options, OverlayAccess access) =>
@@ -68,7 +68,7 @@ internal sealed class DmSnapshotFormat : IStoreFormat
         var head = new byte[SnapshotHeader.SizeBytes];
         store.Read(head, 0);
         if (!SnapshotHeader.HasMagic(head))
-            throw new LincowException($"{path}: is not a dm-snapshot store: it doesn't begin with the magic number of one");
+            throw new LincowException(SnapshotErrors.NotAStore(path));
     }
 
     public IChangeSink CreateSink(ChangeSinkOptions options) => new SnapshotSink(options);

@@ -32,7 +32,7 @@ internal sealed class SnapshotFile : StoreFiles
     public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
 
     public override string WhyNoOrigin =>
-        "an exception store doesn't say what its origin is, and lincow has no note of it. Give it with --origin PATH";
+        "an exception store doesn't say what its origin is, and lincow has no note of it";
 
     public override bool IsCommitUnfinished => Header.IsCommitUnfinished;
 
@@ -73,12 +73,10 @@ internal sealed class SnapshotFile : StoreFiles
         if (ResetHeader(sector) is { } reset)
             return new SnapshotFile(file, reset, isBlank: true);
         var header = SnapshotHeader.Decode(sector, out var problem)
-            ?? throw new LincowException($"{file.Path}: is not an exception store that lincow can use (header at byte 0): {problem}") { IsDamage = true };
+            ?? throw new LincowException(SnapshotErrors.HeaderDamaged(file.Path, problem));
         // mutation: invalid-store-opened
         if (!header.IsValid && !rescue)
-            throw new LincowException($"{file.Path}: is an exception store that was given up (valid is 0 in its header): it was full, or "
-                + $"its disk failed, and later writes to its origin may be missing from it. 'lincow serve --read-only --rescue' shows what "
-                    + $"it holds; 'lincow reset' makes it empty");
+            throw new LincowException(SnapshotErrors.GivenUp(file.Path));
         return new SnapshotFile(file, header, isBlank: false);
     }
 
@@ -155,16 +153,14 @@ internal sealed class SnapshotFile : StoreFiles
     private static void RequireRoom(LinuxFile file, SnapshotLayout layout)
     {
         if (file.ReadFacts().SizeBytes is var bytes && bytes < layout.AreaOffset(0) + layout.ChunkBytes)
-            throw new LincowException($"{file.Path}: its {bytes} bytes don't hold a header and an area of {layout.ChunkBytes} bytes each. "
-                + $"If it was cut short, make it longer; else make it anew with 'lincow create --force'")
-            { IsDamage = true };
+            throw new LincowException(SnapshotErrors.CutShort(file.Path, bytes, layout.ChunkBytes));
     }
 
     private static byte[] ReadHeader(LinuxFile file)
     {
         using var sector = new AlignedBytes(Math.Max(SnapshotHeader.SizeBytes, file.IsDirect ? file.LogicalBlockBytes : 1));
         if (file.Read(sector.Span, 0) < SnapshotHeader.SizeBytes)
-            throw new LincowException($"{file.Path}: is not an exception store: it is shorter than a header") { IsDamage = true };
+            throw new LincowException(SnapshotErrors.ShorterThanHeader(file.Path));
         return sector.Span[..SnapshotHeader.SizeBytes].ToArray();
     }
 

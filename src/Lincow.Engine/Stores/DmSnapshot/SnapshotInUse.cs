@@ -55,17 +55,14 @@ internal sealed class SnapshotInUse : OpenStore
             // mutation: damaged-store-opened
             if (scan is { Findings: [var finding, ..] } && !options.Rescue)
             {
-                throw new LincowException($"{file.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: "
-                    + $"{finding.Problem}. "
-                    + "'lincow check' lists all; 'lincow serve --read-only --rescue' shows what is sound")
-                { IsDamage = true };
+                throw new LincowException(SnapshotErrors.ExceptionsDamaged(file.File.Path, finding.StoreOffset, finding.Problem));
             }
             if (scan.HasLeftOver && !options.ReadOnly)
                 // mutation: left-over-joins-the-list
                 file.ClearLeftOver(scan);
             var result = store.Continue(scan);
             if (result < 0)
-                throw new LincowException($"{file.File.Path}: its last area can't be read: {Errno.Describe(-result)}");
+                throw new LincowException(SnapshotErrors.AreaUnreadable(file.File.Path, -result));
             if (!options.ReadOnly)
                 Remember(file, geometry, origin.Uri, Known(file, origin.Identity, geometry, options.OriginIsLive));
             return new SnapshotInUse(store, data, file.Header.IsCommitUnfinished, options is { OriginIsLive: true, ReadOnly: false }

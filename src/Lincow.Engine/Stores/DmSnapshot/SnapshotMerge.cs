@@ -36,9 +36,7 @@ internal sealed class SnapshotMerge : ICommitSource
         var scan = store.IsBlank ? new SnapshotScan()
             : SnapshotScan.Run(store.File, store.Layout, store.ReadSizeBytes(), _geometry.ChunkCount);
         if (scan.Findings is [var finding, ..])
-            throw new LincowException($"{store.File.Path}: the list of exceptions is damaged at byte {finding.StoreOffset}: "
-                + $"{finding.Problem}. Nothing was committed. 'lincow check' lists all")
-            { IsDamage = true };
+            throw new LincowException(SnapshotErrors.ExceptionsDamagedAtCommit(store.File.Path, finding.StoreOffset, finding.Problem));
         if (store.IsBlank)
             SnapshotFile.Restart(store.File, store.Header);
         if (scan.HasLeftOver)

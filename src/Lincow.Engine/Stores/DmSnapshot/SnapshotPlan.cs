@@ -29,7 +29,7 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
         if (file.Facts.Kind == FileKind.Regular)
             file.SetLength(bytes);
         if (preallocate && file.Facts.Kind == FileKind.Regular && !file.TryReserve(0, bytes))
-            throw new LincowException($"{file.Path}: its file system can't reserve space. Leave out --preallocate");
+            throw new LincowException(StoreErrors.CannotReserve(file.Path));
         var header = new SnapshotHeader(IsValid: true, geometry.ChunkShift);
         SnapshotFile.Empty(file, header);
         OriginNote.Write(file, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
@@ -43,7 +43,6 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
         var layout = new SnapshotLayout(geometry.ChunkShift);
         var bytes = file.Facts.Kind == FileKind.Regular ? storeBytes ?? layout.StoreBytesFor(geometry.ChunkCount) : file.Facts.SizeBytes;
         return layout.Capacity(bytes) >= 1 ? bytes
-            : throw new LincowException($"{file.Path}: {bytes} bytes hold a header and an area of {geometry.ChunkBytes} bytes each, and no "
-                + $"chunk. Give a larger --store-size or a smaller --chunk");
+            : throw new LincowException(SnapshotErrors.HoldsNoChunk(file.Path, bytes, geometry.ChunkBytes));
     }
 }

@@ -23,8 +23,7 @@ internal sealed class SnapshotSink : IChangeSink
         using var origin = StoreOrigin.Open(options.OriginUri);
         _origin = origin.Identity;
         if (options.DeviceBytes != origin.Identity.SizeBytes)
-            throw new LincowException($"{origin.Uri}: has {origin.Identity.SizeBytes} bytes and the device {options.DeviceBytes}, and a "
-                + $"dm-snapshot is as large as its origin. Convert to qcow2, which can be larger");
+            throw new LincowException(SnapshotErrors.OriginSizeDiffers(origin.Uri, origin.Identity.SizeBytes, options.DeviceBytes));
         RequireRoom(_layout.AreaChunk(0));
     }
 
@@ -95,8 +94,7 @@ internal sealed class SnapshotSink : IChangeSink
     private void RequireRoom(long chunk)
     {
         if (_isDevice && chunk + 1 > _file.Facts.SizeBytes >> _layout.ChunkShift)
-            throw new LincowException($"{_file.Path}: the block device has {_file.Facts.SizeBytes} bytes, and the changes need more. Use a "
-                + $"larger one");
+            throw new LincowException(SnapshotErrors.DeviceTooSmall(_file.Path, _file.Facts.SizeBytes));
     }
 
     private void List(long byteOffset, int chunks)

@@ -219,7 +219,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             if (place.ByteLength > 0)
                 return place;
             if (missing < 0 || _cache.LoadNow(missing) < 0)
-                throw new LincowException($"{_data.Name}: where device byte {byteOffset} lies can't be read. Run 'lincow check'");
+                throw new LincowException(SnapshotErrors.PlaceUnreadable(_data.Name, byteOffset));
         }
     }
 
@@ -438,8 +438,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             return -Errno.IO;
         }
         if (!_hasSaidFull)
-            Report?.Invoke($"{_data.Name}: the exception store is full: writes to chunks that it doesn't hold fail until it is larger, and "
-                + $"what it holds is safe. Enlarge the file or device, and it goes on");
+            Report?.Invoke(SnapshotErrors.Full(_data.Name));
         _hasSaidFull = true;
         return -Errno.NoSpace;
     }

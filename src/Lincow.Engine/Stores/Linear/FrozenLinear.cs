@@ -20,7 +20,7 @@ internal sealed class FrozenLinear(Superblock superblock, IReadableBlob map, IRe
     public void ReadImage(long page, nint buffer, BlobOperation operation) =>
         map.Read(LinearStore.PageOffset(page, 0), buffer, MapFormat.PairBytes, operation);
 
-    public bool TryDecode(long page, ReadOnlySpan<byte> image, Span<ulong> words, Action<string>? report)
+    public bool TryDecode(long page, ReadOnlySpan<byte> image, Span<ulong> words, Action<LincowError>? report)
     {
         var verdict = MapPageJudge.Judge(image, superblock, page, wasClean: !superblock.InUse);
         if (verdict.Finding is not null)

@@ -86,11 +86,11 @@ internal static class LinearCheck
                 slot = (good == 0 ? first : second).Newest.Generation == superblock.Generation ? good : -1;
             }
             var (start, end) = MapPageJudge.DeviceRange(superblock, page);
-            var consequence = !verdict.IsDamaged ? ""
-                : good >= 0 ? "; --repair takes the older twin, and chunks that were first written since then show the origin again"
-                : "; no sound twin is left, and requests there get an I/O error";
-            findings.Add(new CheckFinding($"map page {page}: {verdict.Finding}{consequence}", files.MapFile.Path,
-                LinearStore.PageOffset(page, 0), start, end, good >= 0, isRepaired));
+            var older = verdict.IsDamaged && good >= 0 ? LinearErrors.MapPageOlderTwin(files.MapFile.Path, page, verdict.Finding) : null;
+            var consequence = verdict.IsDamaged ? "; no sound twin is left, and requests there get an I/O error" : "";
+            findings.Add(new CheckFinding(older?.Message ?? $"map page {page}: {verdict.Finding}{consequence}", files.MapFile.Path,
+                LinearStore.PageOffset(page, 0), start, end, good >= 0, isRepaired)
+            { Error = older });
         }
         if (slot >= 0)
             held.Add(pair.Slice(slot * MapFormat.PageBytes, MapFormat.PageBytes), page);

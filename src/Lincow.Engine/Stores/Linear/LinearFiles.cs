@@ -61,7 +61,7 @@ internal sealed class LinearFiles : StoreFiles
             }
             else if (map is not null)
             {
-                throw new LincowException($"{mapPath}: is an overlay with its map at the front, not a separate map. Leave out --map");
+                throw new LincowException(LinearErrors.MapIsOverlay(mapPath));
             }
             return Take(path, mapFile, dataFile, reading, access);
         }
@@ -76,8 +76,7 @@ internal sealed class LinearFiles : StoreFiles
     internal static LinearFiles Take(string path, LinuxFile mapFile, LinuxFile dataFile, SuperblockReading reading, OverlayAccess access)
     {
         if (access == OverlayAccess.Write && reading.Current!.ForbidsWriting is { } bit)
-            throw new LincowException($"{mapFile.Path}: uses {bit}, which this lincow doesn't know, so it can't write to it. Serve it with "
-                + $"--read-only, or use a newer lincow");
+            throw new LincowException(LinearErrors.FeatureForbidsWriting(mapFile.Path, bit));
         // mutation: open-trusts-the-cache
         if (access == OverlayAccess.Write && reading.Current!.InUse)
             reading = ForgetCache(mapFile, dataFile);
@@ -151,7 +150,7 @@ internal sealed class LinearFiles : StoreFiles
             return (StorePath.FullPath(map, "map"), path);
         using var file = StorePath.Open(path);
         if (file.Facts.Kind is not (FileKind.Regular or FileKind.BlockDevice))
-            throw new LincowException($"{path}: is not a file or block device, so it can't be an overlay");
+            throw new LincowException(StoreErrors.NotAFile(path));
         return LinearFormat.FindMapOf(file) is { } found ? (found, path) : (path, null);
     }
 
@@ -159,9 +158,7 @@ internal sealed class LinearFiles : StoreFiles
     // mutation: foreign-data-followed
     private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
         ? LinearFormat.FindMoved(superblock.DataPath, mapPath)
-        : throw new LincowException($"{mapPath}: is a separate map that this user didn't make on this machine, and the data file that it "
-            + $"names, {superblock.DataPath}, is not opened on its word. If it is the right one, give the data file itself, and this map "
-                + $"with --map");
+        : throw new LincowException(LinearErrors.DataForeign(mapPath, superblock.DataPath));
 
     internal static SuperblockReading ReadSuperblock(LinuxFile file)
     {
@@ -172,12 +169,9 @@ internal sealed class LinearFiles : StoreFiles
         if (reading.Current is not null)
             return reading;
         if (reading.First is SlotProblem.Checksum or SlotProblem.Fields || reading.Second is SlotProblem.Checksum or SlotProblem.Fields)
-            throw new LincowException($"{file.Path}: both superblocks are damaged (bytes 0 to {2 * Superblock.SizeBytes - 1}), so nothing "
-                + $"in it can be trusted. Restore them from a copy, or make the overlay anew")
-            { IsDamage = true };
+            throw new LincowException(LinearErrors.SuperblocksDamaged(file.Path, bytes));
         var hint = length < bytes ? $"it has only {length} bytes" : "there is no superblock at its start and no map beside it";
-        throw new LincowException($"{file.Path}: is not a lincow overlay ({hint}). If its map lies elsewhere, give it with --map; 'lincow "
-            + $"create' makes overlays");
+        throw new LincowException(LinearErrors.NotAnOverlay(file.Path, hint));
     }
 
     private static void RequireSamePair(LinuxFile mapFile, LinuxFile dataFile, Superblock superblock, bool acceptMap)
@@ -188,13 +182,9 @@ internal sealed class LinearFiles : StoreFiles
             && (isNamed || acceptMap || !IsCopyOfHalf(mapFile, dataFile, superblock)))
             return;
         if (tag == superblock.Uuid.ToString())
-            throw new LincowException($"{mapFile.Path}: is the map of {superblock.DataPath}, which still exists, and {dataFile.Path} is a "
-                + $"copy of it. Copy the map as well, beside the data; or add --accept-map if this is the one to use");
-        var reason = tag is not null
-            ? $"it belongs to overlay {superblock.Uuid}, and the data file is tagged {tag}"
-            : $"it was made for {superblock.DataPath}, and the data file bears no tag. If it is the same file at a new place, add "
-                + $"--accept-map";
-        throw new LincowException($"{mapFile.Path}: is the wrong map for {dataFile.Path}: {reason}");
+            throw new LincowException(LinearErrors.MapOfOriginal(mapFile.Path, superblock.DataPath, dataFile.Path));
+        throw new LincowException(tag is not null ? LinearErrors.MapWrong(mapFile.Path, dataFile.Path, superblock.Uuid, tag)
+            : LinearErrors.MapOfUntagged(mapFile.Path, dataFile.Path, superblock.DataPath));
     }
 
     // The copy bears the original's tag; but the map, which was not copied, belongs to the original.
@@ -218,8 +208,6 @@ internal sealed class LinearFiles : StoreFiles
     private static void RequireLength(LinuxFile file, long needed)
     {
         if (file.Facts.SizeBytes < needed)
-            throw new LincowException($"{file.Path}: is truncated: it has {file.Facts.SizeBytes} bytes and needs {needed}. What lies "
-                + $"beyond its end is lost; restore it from a copy")
-            { IsDamage = true };
+            throw new LincowException(LinearErrors.Truncated(file.Path, file.Facts.SizeBytes, needed));
     }
 }

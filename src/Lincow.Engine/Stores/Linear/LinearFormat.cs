@@ -49,15 +49,13 @@ internal sealed class LinearFormat : IStoreFormat
     public void RequireFreeName(string path)
     {
         if (FindBeside(path) is { } beside)
-            throw new LincowException($"{beside}: is the map of an earlier overlay at {path}, and would be taken for this one's. Remove "
-                + $"it, or give another path");
+            throw new LincowException(LinearErrors.MapBeside(beside, path));
     }
 
     public void RequireUsable(SessionOptions options)
     {
         if (options.OriginIsLive)
-            throw new LincowException($"{options.Overlay}: is a linear overlay, and a snapshot of a live origin is kept in a dm-snapshot "
-                + $"store. 'lincow create --store snapshot' makes one");
+            throw new LincowException(LinearErrors.CannotBeLive(options.Overlay!));
     }
 
     public StoreFiles Open(SessionOptions options, OverlayAccess access) =>

@@ -73,7 +73,7 @@ internal sealed class LinearPlan : IStorePlan
             // mutation: device-not-cleared
             ClearMap(mapFile, Superblock.MapOffsetBytes + superblock.MapBytes);
         if (preallocate && dataFile.Facts.Kind == FileKind.Regular && !dataFile.TryReserve(superblock.DataOffset, superblock.DeviceBytes))
-            throw new LincowException($"{dataFile.Path}: its file system can't reserve space. Leave out --preallocate");
+            throw new LincowException(StoreErrors.CannotReserve(dataFile.Path));
         if (!ReferenceEquals(mapFile, dataFile))
         {
             dataFile.TrySetAttribute(LinearFormat.MapAttribute, mapFile.Path);
@@ -92,7 +92,7 @@ internal sealed class LinearPlan : IStorePlan
         foreach (var (file, needed) in Needs(superblock, mapFile, dataFile))
         {
             if (file.Facts.Kind != FileKind.Regular && file.Facts.SizeBytes < needed)
-                throw new LincowException($"{file.Path}: the block device has {file.Facts.SizeBytes} bytes and the overlay needs {needed}");
+                throw new LincowException(StoreErrors.DeviceTooSmall(file.Path, file.Facts.SizeBytes, needed));
         }
     }
 

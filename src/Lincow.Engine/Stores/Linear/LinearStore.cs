@@ -241,8 +241,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
                     : MetadataBlob!.WriteUntilItSucceeds(PageOffset(page, slot), buffer, MapFormat.PageBytes);
                 if (Errno.IsLackOfSpace(result))
                 {
-                    Report?.Invoke($"{MetadataBlob!.Name}: no space for the second copies of map pages. Everything is there; the overlay "
-                        + $"stays marked as in use until it is closed with more room");
+                    Report?.Invoke(LinearErrors.TwinsNoSpace(MetadataBlob!.Name));
                     return false;
                 }
                 Check(result);
@@ -392,7 +391,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
     {
         EndLoad(load);
         if (result < 0)
-            Report?.Invoke($"{MetadataBlob!.Name}: reading map page {load.Page} failed: {Errno.Describe(-result)}");
+            Report?.Invoke(LinearErrors.MapPageUnreadable(MetadataBlob!.Name, load.Page, -result));
         else if (!TryTakePage(load.Page, load.Buffer))
             result = -Errno.NoMemory;
         var waiters = load.Waiters;

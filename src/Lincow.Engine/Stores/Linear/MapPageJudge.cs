@@ -14,11 +14,9 @@ internal static class MapPageJudge
         return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
     }
 
-    public static string Describe(PageVerdict verdict, Superblock superblock, long page, string path)
+    public static LincowError Describe(PageVerdict verdict, Superblock superblock, long page, string path)
     {
         var (start, end) = DeviceRange(superblock, page);
-        var effect = verdict.IsDamaged ? "requests there get an I/O error" : "nothing is lost";
-        return $"{path}: map page {page} at byte {LinearStore.PageOffset(page, 0)} (device bytes {start} to {end - 1}): {verdict.Finding}; "
-            + $"{effect}. Run 'lincow check'";
+        return LinearErrors.MapPageDamaged(path, page, LinearStore.PageOffset(page, 0), start, end, verdict.Finding!, verdict.IsDamaged);
     }
 }

@@ -181,12 +181,10 @@ internal sealed record Superblock
         }
         var version = BinaryPrimitives.ReadUInt32LittleEndian(block[8..]);
         if (version != CurrentVersion)
-            throw new LincowException($"{path}: its format is version {version}, and this lincow knows version {CurrentVersion} only. Use "
-                + $"a newer lincow");
+            throw new LincowException(LinearErrors.VersionUnknown(path, version, CurrentVersion));
         var incompatible = BinaryPrimitives.ReadUInt64LittleEndian(block[48..]) & ~KnownIncompatible;
         if (incompatible != 0)
-            throw new LincowException($"{path}: uses the incompatible feature bit {BitOperations.TrailingZeroCount(incompatible)} (word "
-                + $"0x{incompatible:x}), which this lincow doesn't know. Use a newer lincow");
+            throw new LincowException(LinearErrors.FeatureUnknown(path, BitOperations.TrailingZeroCount(incompatible), incompatible));
         var result = new Superblock
         {
             Uuid = new Guid(block.Slice(16, 16), bigEndian: true),
@@ -246,8 +244,7 @@ internal sealed record Superblock
     {
         var length = Encoding.UTF8.GetByteCount(text);
         if (length > maxBytes)
-            throw new LincowException($"the path '{text[..40]}...' has {length} bytes, and an overlay can remember {maxBytes}. Use a "
-                + $"shorter path, for example through a symbolic link");
+            throw new LincowException(ArgumentErrors.PathTooLong(text, length, maxBytes));
         BinaryPrimitives.WriteUInt32LittleEndian(field, (uint)length);
         Encoding.UTF8.GetBytes(text, field[4..]);
     }

@@ -37,7 +37,7 @@ internal static unsafe class SuperblockFile
         {
             var result = blob.ReadNow(0, buffer, 2 * Superblock.SizeBytes);
             if (result < 0)
-                throw new LincowException($"{blob.Name}: reading its superblocks failed: {Errno.Describe(-result)}");
+                throw new LincowException(LinearErrors.SuperblockUnreadable(blob.Name, -result));
             return Decode(new ReadOnlySpan<byte>((void*)buffer.Address, 2 * Superblock.SizeBytes), blob.Name);
         }
         finally
@@ -96,6 +96,6 @@ internal static unsafe class SuperblockFile
             result = blob.FlushNow();
         buffers.Return(buffer);
         if (result < 0)
-            throw new LincowException($"{blob.Name}: writing superblock slot {slot} failed: {Errno.Describe(-result)}");
+            throw new LincowException(LinearErrors.SuperblockUnwritable(blob.Name, slot, -result));
     }
 }

@@ -93,7 +93,7 @@ internal sealed class NbdClient : IDisposable
         Receive(greeting);
         if (BinaryPrimitives.ReadUInt64BigEndian(greeting) != InitMagic
             || BinaryPrimitives.ReadUInt64BigEndian(greeting[8..]) != OptionMagic)
-            throw new LincowException($"{_server}: is no NBD server that lincow understands");
+            throw new LincowException(NbdErrors.NoServer(_server));
         Span<byte> option = stackalloc byte[20];
         BinaryPrimitives.WriteUInt32BigEndian(option, FlagFixedNewstyle | FlagNoZeroes);
         BinaryPrimitives.WriteUInt64BigEndian(option[4..], OptionMagic);
@@ -111,10 +111,9 @@ internal sealed class NbdClient : IDisposable
         Span<byte> reply = stackalloc byte[SimpleReplyBytes];
         Receive(reply);
         if (BinaryPrimitives.ReadUInt32BigEndian(reply) != SimpleReplyMagic || BinaryPrimitives.ReadUInt64BigEndian(reply[8..]) != _cookie)
-            throw new LincowException($"{_server}: answered with something that is no reply");
+            throw new LincowException(NbdErrors.NoReply(_server));
         if (BinaryPrimitives.ReadInt32BigEndian(reply[4..]) is var error and not 0)
-            throw new LincowException($"{_server}: {command.ToString().ToLowerInvariant()} at device byte {byteOffset} failed: "
-                + $"{Linux.Errno.Describe(error)}");
+            throw new LincowException(NbdErrors.RequestFailed(_server, command.ToString().ToLowerInvariant(), byteOffset, error));
     }
 
     private void Send(NbdCommand command, long byteOffset, int byteCount, ReadOnlySpan<byte> payload)
@@ -139,7 +138,7 @@ internal sealed class NbdClient : IDisposable
         }
         catch (SocketException e)
         {
-            throw new LincowException($"{_server}: closed the connection", e);
+            throw new LincowException(NbdErrors.Closed(_server), e);
         }
     }
 
@@ -151,13 +150,13 @@ internal sealed class NbdClient : IDisposable
             {
                 var count = _socket.Receive(bytes);
                 if (count == 0)
-                    throw new LincowException($"{_server}: closed the connection");
+                    throw new LincowException(NbdErrors.Closed(_server));
                 bytes = bytes[count..];
             }
         }
         catch (SocketException e)
         {
-            throw new LincowException($"{_server}: closed the connection", e);
+            throw new LincowException(NbdErrors.Closed(_server), e);
         }
     }
 }

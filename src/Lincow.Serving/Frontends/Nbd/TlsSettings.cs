@@ -40,8 +40,7 @@ public sealed class TlsSettings
         foreach (var path in new[] { certificatePath, keyPath, authorityPath })
         {
             if (path is not null && !File.Exists(path))
-                throw new LincowException($"{path}: there is no such file; TLS needs a certificate, its key and perhaps an authority, "
-                    + "each as PEM");
+                throw new LincowException(NbdErrors.CertificateMissing(path));
         }
         try
         {
@@ -58,13 +57,12 @@ public sealed class TlsSettings
             var authorities = new X509Certificate2Collection();
             authorities.ImportFromPemFile(authorityPath);
             if (authorities.Count == 0)
-                throw new LincowException($"{authorityPath}: holds no certificate, so nobody could be let in");
+                throw new LincowException(NbdErrors.NoAuthority(authorityPath));
             return new TlsSettings(context, authorities, isRequired);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or CryptographicException)
         {
-            throw new LincowException($"TLS: the certificate {certificatePath}, its key "
-                + $"{keyPath}{(authorityPath is null ? "" : $" or the authority {authorityPath}")} can't be read: {e.Message}", e);
+            throw new LincowException(NbdErrors.CertificateUnusable(certificatePath, keyPath, authorityPath, e), e);
         }
     }
 

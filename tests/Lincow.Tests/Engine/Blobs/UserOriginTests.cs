@@ -96,7 +96,7 @@ public sealed class UserOriginTests : IDisposable
         var origin = new Late(1 << 20) { Cancels = true };
         var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
         var reports = new List<string>();
-        session.Report = reports.Add;
+        session.Report = error => reports.Add(error.Message);
         var read = Begin(session, 0, 4096);
         origin.Await(_loop, 1);
         session.Close();
@@ -138,7 +138,7 @@ public sealed class UserOriginTests : IDisposable
         var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
         origin.IsServed = true;
         var reports = new List<string>();
-        session.Report = reports.Add;
+        session.Report = error => reports.Add(error.Message);
         for (var i = 0; i < 3; i++)
             Assert.Equal(-Errno.IO, Do(session, BlockOperation.Read, 65536, 4096));
         Assert.Contains("DivideByZeroException", Assert.Single(reports), StringComparison.Ordinal);

@@ -65,7 +65,7 @@ internal sealed class TestOverlay : TestDevice
         var reading = SuperblockFile.Read(MapDisk, _buffers);
         if (reading.NeedsRepair)
             SuperblockFile.Repair(MapDisk, reading, _buffers);
-        Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = Reports.Add };
+        Store = new LinearStore(reading.Current!, MapDisk, _buffers) { Report = error => Reports.Add(error.Message) };
         Store.MarkInUse();
         var identity = new OriginIdentity(OriginKind.File, _shape.OriginBytes, 0, 0, 0);
         _device = new CowDevice(new LayerStack(Store, DataDisk, new OriginLayer("/origin", identity, OriginDisk)), _buffers,

@@ -383,7 +383,7 @@ public class TurnTests
     {
         public string Name => blob.Name;
 
-        public Action<string>? Report { get; set; }
+        public Action<LincowError>? Report { get; set; }
 
         public int AlignmentBytes => 1;
 

@@ -97,7 +97,7 @@ internal sealed class TestStack : IDisposable
         return new FrozenLayers(index, [.. _frozen.Select(disks => new FrozenLinear(disks.Superblock, disks.Map, disks.Data))],
             NewOrigin(), Buffers)
         {
-            Report = Reports.Add,
+            Report = error => Reports.Add(error.Message),
         };
     }
 

@@ -71,7 +71,8 @@ public sealed class CommitBatchTests : IDisposable
         Change(_ => { });
         OverlayCheck.Run(At("work"), null, repair: true, stop: Stop);
         Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
-        Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null)).Message);
+        Assert.Equal(LincowErrorCode.CommitUnfinished,
+            Assert.Throws<LincowException>(() => OverlayReset.Reset(At("work"), null)).Error.Code);
         Assert.Equal(expected, Read());
 
         Commit();
@@ -231,9 +232,9 @@ public sealed class CommitBatchTests : IDisposable
             foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () =>
                 new OverlayReader(options).Dispose()])
             {
-                var message = Assert.Throws<LincowException>(use).Message;
-                Assert.Contains(At("origin"), message);
-                Assert.Contains("--accept-origin", message);
+                var error = Assert.Throws<LincowException>(use).Error;
+                Assert.Contains(At("origin"), error.Message);
+                Assert.Equal((LincowErrorCode.OriginElsewhere, At("origin")), (error.Code, error["recorded"].ToString()));
             }
             Assert.Equal(content, File.ReadAllBytes(At(name)));
         }

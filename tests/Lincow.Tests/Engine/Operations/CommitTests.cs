@@ -90,7 +90,7 @@ public class CommitTests
                     $"after {cuts} cuts the origin has changed, and the overlay doesn't say so");
                 if (!life.IsUnfinished || !random.OneIn(2))
                     continue;
-                Assert.Contains("lincow commit", Assert.Throws<LincowException>(() => life.Reset(force: false)).Message);
+                Assert.Equal(LincowErrorCode.CommitUnfinished, Assert.Throws<LincowException>(() => life.Reset(force: false)).Error.Code);
                 if (!random.OneIn(50))
                     continue;
                 // Given up: the device is what the origin is by now, and that is all right from here on.

@@ -34,10 +34,10 @@ public class HostMarkTests
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = origin, Map = isSeparate ? map : null });
             Serve(overlay, null);
             SetMark(isSeparate ? map : overlay, 0x1234567890);
-            Assert.Contains("--origin", Assert.Throws<LincowException>(() => Serve(overlay, null)).Message, StringComparison.Ordinal);
+            Assert.Equal(LincowErrorCode.OriginForeign, Assert.Throws<LincowException>(() => Serve(overlay, null)).Error.Code);
             if (isSeparate)
-                Assert.Contains("--map", Assert.Throws<LincowException>(() => OverlayReset.Reset(map, null)).Message,
-                    StringComparison.Ordinal);
+                Assert.Equal(LincowErrorCode.DataForeign,
+                    Assert.Throws<LincowException>(() => OverlayReset.Reset(map, null)).Error.Code);
             Serve(overlay, origin);
             Serve(overlay, null);
         }

@@ -53,8 +53,8 @@ public class DamagedStoreTests
         {
             store.Options = new SessionOptions { ReadOnly = readOnly };
             var error = Assert.Throws<LincowException>(store.Open);
-            Assert.True(error.IsDamage);
-            Assert.Contains("lincow check", error.Message, StringComparison.Ordinal);
+            Assert.Equal(LincowErrorKind.Damaged, error.Error.Kind);
+            Assert.Equal(LincowErrorCode.ExceptionsDamaged, error.Error.Code);
         }
         store.Options = new SessionOptions { ReadOnly = true, Rescue = true };
         for (var i = 0; i < DeviceChunks; i++)
@@ -84,7 +84,7 @@ public class DamagedStoreTests
         Assert.Equal(0, store.Close());
         store.Poke(at, [value]);
         var error = Assert.Throws<LincowException>(store.Findings);
-        Assert.True(error.IsDamage);
+        Assert.Equal(LincowErrorKind.Damaged, error.Error.Kind);
         Assert.Contains(problem, error.Message, StringComparison.Ordinal);
         foreach (var rescue in new[] { false, true })
         {
@@ -107,7 +107,7 @@ public class DamagedStoreTests
         BinaryPrimitives.WriteInt32LittleEndian(bytes, sectors);
         store.Poke(12, bytes);
         Assert.NotEmpty(store.Findings());
-        Assert.True(Assert.Throws<LincowException>(store.Open).IsDamage);
+        Assert.Equal(LincowErrorKind.Damaged, Assert.Throws<LincowException>(store.Open).Error.Kind);
     }
 
     [Fact]

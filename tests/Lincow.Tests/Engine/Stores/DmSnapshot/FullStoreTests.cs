@@ -110,7 +110,7 @@ public class FullStoreTests
         store.Options = new SessionOptions { ReadOnly = true };
         Assert.Contains("given up", Assert.Throws<LincowException>(store.Open).Message, StringComparison.Ordinal);
         store.Options = new SessionOptions { Rescue = true };
-        Assert.Contains("--read-only", Assert.Throws<LincowException>(store.Open).Message, StringComparison.Ordinal);
+        Assert.Equal(LincowErrorCode.RescueNeedsReadOnly, Assert.Throws<LincowException>(store.Open).Error.Code);
         var before = store.Peek(0, (Room + 2) * Chunk);
         store.Options = new SessionOptions { ReadOnly = true, Rescue = true };
         Assert.Equal(model, store.Read(0, model.Length));

@@ -32,7 +32,7 @@ internal sealed class StoreOnSimulatedDisk : TestDevice
         OriginDisk.Settle();
         Store = new SnapshotStore(geometry, Disk, isPersistent, new SnapshotOptions(areaCacheBytes, WhenFull.FailWrites), () =>
             bytes, _buffers)
-        { Report = Reports.Add };
+        { Report = error => Reports.Add(error.Message) };
         var origin = new OriginLayer("/origin", new OriginIdentity(OriginKind.File, deviceBytes, 0, 0, 0), OriginDisk);
         Device = new CowDevice(new LayerStack(Store, Disk, origin), _buffers, isReadOnly: false);
     }

@@ -65,7 +65,7 @@ internal sealed class TestStore : TestDevice
     public override void Open()
     {
         _session = OverlaySession.Open(Options with { Overlay = Path, Origin = OriginPath }, _loop);
-        _session.Report = Reports.Add;
+        _session.Report = error => Reports.Add(error.Message);
     }
 
     /// <summary>As N, over the same origin: the chunks go to a file of the test's.</summary>
@@ -78,7 +78,7 @@ internal sealed class TestStore : TestDevice
             ChunkBytes = Layout.ChunkBytes,
             Store = "snapshot"
         }, _loop);
-        _session.Report = Reports.Add;
+        _session.Report = error => Reports.Add(error.Message);
     }
 
     public override int Close()

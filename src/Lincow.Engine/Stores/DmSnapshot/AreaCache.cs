@@ -18,11 +18,11 @@ internal sealed unsafe class AreaCache
     private readonly BufferPool _buffers;
     private readonly Dictionary<long, int> _slots;
     private readonly Slot[] _ring;
-    private readonly List<AreaLoad> _loads = new(MaxLoads);
-    private readonly Stack<AreaLoad> _idle = new(MaxLoads);
+    private readonly List<AreaLoad> _loads = [];
+    private readonly Stack<AreaLoad> _idle = [];
     private readonly Action<BlockRequest> _resume;
     private RequestQueue _waiting;
-    private int _used, _hand;
+    private int _used, _hand, _loadCount;
 
     /// <param name="blob">The store.</param>
     /// <param name="layout">Where its areas are.</param>
@@ -37,8 +37,6 @@ internal sealed unsafe class AreaCache
         Capacity = (int)Math.Clamp(capacityBytes / BufferPool.SizeFor(layout.ChunkBytes), 1, 1 << 20);
         _slots = new Dictionary<long, int>(Math.Min(Capacity, 4096));
         _ring = new Slot[Capacity];
-        for (var i = 0; i < MaxLoads; i++)
-            _idle.Push(new AreaLoad(this));
     }
 
     /// <summary>Areas at most.</summary>
@@ -78,17 +76,23 @@ internal sealed unsafe class AreaCache
             load.Waiters.Enqueue(request);
             return;
         }
-        if (!_idle.TryPeek(out var idle))
+        if (!_idle.TryPop(out var idle))
         {
-            _waiting.Enqueue(request);
-            return;
+            if (_loadCount == MaxLoads)
+            {
+                _waiting.Enqueue(request);
+                return;
+            }
+            // Made when it is needed first: of a thousand stores few ever need all.
+            idle = new AreaLoad(this);
+            _loadCount++;
         }
         if (!idle.TryTakeBuffer())
         {
+            _idle.Push(idle);
             (request.IsWaiting, request.Error) = (false, -Errno.NoMemory);
             return;
         }
-        _idle.Pop();
         _loads.Add(idle);
         idle.Waiters.Enqueue(request);
         idle.Start(area);

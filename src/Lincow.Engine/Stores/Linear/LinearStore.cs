@@ -16,9 +16,10 @@ internal sealed unsafe class LinearStore : ExceptionStore
     private const int MaxLoads = 32;
 
     private readonly BufferPool _buffers;
-    private readonly List<PageLoad> _loads = new(MaxLoads);
-    private readonly Stack<PageLoad> _idleLoads = new(MaxLoads);
+    private readonly List<PageLoad> _loads = [];
+    private readonly Stack<PageLoad> _idleLoads = [];
     private readonly MapPages _pages;
+    private int _loadCount;
     private bool _wasClean;
     private RequestQueue _waitingForLoad;
     private bool _hasDamage;
@@ -37,11 +38,12 @@ internal sealed unsafe class LinearStore : ExceptionStore
         _buffers = buffers;
         _pages = new MapPages(Map);
         _wasClean = !superblock.InUse;
-        for (var i = 0; i < MaxLoads; i++)
-            _idleLoads.Push(new PageLoad(this));
-        // One has its memory for good, so loads always get on. Those that have come first.
+        // One has its memory for good, so loads always get on. The others are made when they are needed first.
         if (mapBlob is not null)
-            _ = _idleLoads.Peek().TryTakeBuffer() ? true : throw new LinuxException("malloc", "a buffer for map pages", Errno.NoMemory);
+        {
+            _ = TryTakeLoad(out var load) ? true : throw new LinuxException("malloc", "a buffer for map pages", Errno.NoMemory);
+            _idleLoads.Push(load);
+        }
     }
 
     public Superblock Superblock { get; set; }
@@ -88,10 +90,17 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
     private bool TryTakeLoad([System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out PageLoad? load)
     {
-        if (!_idleLoads.TryPeek(out load) || !load.TryTakeBuffer())
+        if (!_idleLoads.TryPop(out load) && _loadCount < MaxLoads)
+        {
+            load = new PageLoad(this);
+            _loadCount++;
+        }
+        if (load is not null && !load.TryTakeBuffer())
+        {
+            // Those with a buffer come back above it.
+            _idleLoads.Push(load);
             load = null;
-        else
-            _idleLoads.Pop();
+        }
         return load is not null;
     }
 

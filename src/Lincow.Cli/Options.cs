@@ -1,6 +1,6 @@
-using Lincow.Cli.Output;
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Lincow.Cli.Output;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 

@@ -1,6 +1,6 @@
-using Lincow.Cli.Output;
 using System.CommandLine;
 using System.Diagnostics;
+using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Attach;

@@ -1,5 +1,5 @@
-using Lincow.Cli.Output;
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;

@@ -1,7 +1,7 @@
-using Lincow.Cli.Output;
 using System.CommandLine;
 using System.ComponentModel;
 using System.Diagnostics;
+using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Exports;

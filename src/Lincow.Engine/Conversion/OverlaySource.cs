@@ -1,6 +1,6 @@
-using Lincow.Stores;
 using Lincow.Operations;
 using Lincow.Requests;
+using Lincow.Stores;
 
 namespace Lincow.Conversion;
 

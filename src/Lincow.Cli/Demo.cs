@@ -72,7 +72,7 @@ internal sealed class Demo
         var reset = Stopwatch.StartNew();
         OverlayReset.Reset(Overlay, null);
         Say($"took {reset.Elapsed.TotalMilliseconds:0.0} ms; {SizeText.Format(OverlayDescription.Read(Overlay, null).AllocatedBytes ?? 0)} "
-            + $"on disk now");
+            + "on disk now");
         Serve(uri =>
         {
             var copy = Path.Combine(_directory, "after-reset.img");
@@ -81,7 +81,7 @@ internal sealed class Demo
             Say("the change is gone: the device reads as golden.img, byte for byte");
         });
         AnsiConsole.MarkupLine($"\n[green]Done in {_clock.Elapsed.TotalSeconds:0.0} s.[/] Now your own image: lincow create work.cow "
-            + $"--origin YOUR.img");
+            + "--origin YOUR.img");
     }
 
     private void MakeOrigin()
@@ -128,7 +128,7 @@ internal sealed class Demo
         data.ReadExactly(bytes);
         Require(bytes.AsSpan().IndexOfAnyExcept((byte)0x5a) < 0, "the overlay's data isn't where it should be");
         Say($"device byte {48 * Mebibyte} (48 MiB) lies at byte {48 * Mebibyte + shift} of work.cow: 1 MiB of 0x5a, read straight "
-            + $"from the file");
+            + "from the file");
         var table = new Table().AddColumns("device offset", "length", "comes from", "at byte");
         var shown = 0;
         OverlayMap.ForEach(new SessionOptions { Overlay = Overlay }, range =>

@@ -80,7 +80,7 @@ internal static class ConvertCommand
         catch (Exception e) when (e is OperationCanceledException || e is LincowException && interruption.Token.IsCancellationRequested)
         {
             throw new CommandException($"{options.Destination}: the conversion was interrupted, and nothing of it was left there. "
-                + $"Start it again", e);
+                + "Start it again", e);
         }
     }
 

@@ -24,7 +24,7 @@ internal static class InfoCommand
                 result.GetValue(origin));
             if (result.GetValue(dm))
                 Console.Out.WriteLine(info.DmTable ?? throw new CommandException($"{info.Overlay}: the device's size isn't known without "
-                    + $"its origin. Give it with --origin PATH"));
+                    + "its origin. Give it with --origin PATH"));
             else if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else

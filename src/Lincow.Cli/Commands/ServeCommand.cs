@@ -138,7 +138,7 @@ internal static class ServeCommand
         catch (LincowException e) when (e.Error.Code == LincowErrorCode.AddressInUse)
         {
             throw new CommandException($"{e.Error.File}: is in use: another server listens there. Give another address with {option}, or "
-                + $"stop that server", e);
+                + "stop that server", e);
         }
         catch (LincowException e) when (e.Error.Code == LincowErrorCode.AddressNotSocket)
         {
@@ -180,7 +180,7 @@ internal static class DefaultAddress
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new CommandException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
-                + $"unix:PATH", e);
+                + "unix:PATH", e);
         }
         return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
     }

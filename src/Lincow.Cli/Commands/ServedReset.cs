@@ -30,7 +30,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
         DropCache();
         if (reply.Clients > 0)
             CommandRunner.Warn($"{found.Export.Overlay}: NBD clients are connected ({reply.Clients}); what they remember of it is from "
-                + $"before the reset");
+                + "before the reset");
         if (found.Export.Device is { } device && DeviceHolders.Of(device) is { Count: > 0 } holders)
             CommandRunner.Warn($"{AttachedDevice.Describe(device, holders)}; what that has read may be from before the reset");
     }
@@ -59,14 +59,14 @@ internal sealed class ServedReset(FoundExport found, bool force)
             var reply = ControlClient.Ask(found.Server.Record,
                 new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
                 ?? throw new CommandException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and "
-                    + $"doesn't answer. Look at it with 'lincow status'");
+                    + "doesn't answer. Look at it with 'lincow status'");
             if (reply.Error is null)
                 return reply;
             if (reply.Holder is null)
                 throw new CommandException(ReplyText.Of(reply)!);
             if (Environment.TickCount64 >= end)
                 throw new CommandException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is "
-                    + $"from before the reset");
+                    + "from before the reset");
             Thread.Sleep(LookAgainMilliseconds);
         }
     }

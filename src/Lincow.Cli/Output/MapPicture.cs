@@ -58,7 +58,7 @@ internal sealed class MapPicture
     {
         if (Path.GetExtension(path) is { Length: > 0 } ending && !ending.Equals(".svg", StringComparison.OrdinalIgnoreCase))
             throw new UsageException($"--image: the picture is an SVG, not a {ending[1..].ToUpperInvariant()}. Give it a path that "
-                + $"ends in .svg");
+                + "ends in .svg");
         if (!File.Exists(path))
             return;
         var head = new byte[5];

@@ -50,7 +50,7 @@ internal sealed class UmlCowFormat : IChangeFormat
         var difference = identity.SizeBytes != header.DeviceBytes ? $"it has {identity.SizeBytes} bytes now and had {header.DeviceBytes}"
             : identity.Kind == OriginKind.File && (uint)identity.ModifiedSeconds != header.ModifiedSeconds
                 ? $"it was modified at {identity.ModifiedSeconds} (seconds since 1970), and at {header.ModifiedSeconds} when the COW "
-                    + $"file was made"
+                    + "file was made"
             : null;
         if (difference is not null && !accept)
             throw new LincowException(ConversionErrors.UmlOriginDiffers(origin.Uri, path, difference));

@@ -104,11 +104,10 @@ internal sealed unsafe class FrozenLayers : ILayer, IDisposable
         }
         if (request.Outstanding > 0)
             return;
-        request.IsWaiting = true;
         if (load is not null)
-            load.Waiters.Enqueue(request);
+            load.Waiters.Wait(request);
         else
-            _waiting.Enqueue(request);
+            _waiting.Wait(request);
     }
 
     private void Ended(PageLoad load, int result)
@@ -191,7 +190,7 @@ internal sealed unsafe class FrozenLayers : ILayer, IDisposable
             var isShort = _next < owner._layers.Count && owner._layers[_next].Geometry.DeviceBytes <= Start;
             if (isShort)
                 // That layer ends before this page, so nothing below it shows here.
-                Replace(SharedIndex.Zero);
+                SharedIndex.Fill(Granules, 0, SharedIndex.GranulesPerPage, SharedIndex.Zero);
             if (_error == 0 && !isShort && _next < owner._layers.Count && Granules.Contains(SharedIndex.Below))
                 owner._turns!.NextTurn(this);
             else
@@ -208,15 +207,6 @@ internal sealed unsafe class FrozenLayers : ILayer, IDisposable
                 owner._index.Enter(Granules, page, i, layer.Geometry, isSound ? words : default);
             }
             owner._turns?.Spend((_next - _first) * SharedIndex.GranulesPerPage / GranulesPerUnit);
-        }
-
-        private void Replace(byte holder)
-        {
-            foreach (ref var granule in Granules)
-            {
-                if (granule == SharedIndex.Below)
-                    granule = holder;
-            }
         }
 
         private void Finish()

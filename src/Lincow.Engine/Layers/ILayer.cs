@@ -25,9 +25,6 @@ internal interface ILayer
 /// <summary>An overlay that others stand on, so that nothing in it changes: what the index of such layers needs of its store.</summary>
 internal interface IFrozenLayer : IDisposable
 {
-    /// <summary>Tells it from every other state of every overlay.</summary>
-    string Identity { get; }
-
     Geometry Geometry { get; }
 
     /// <summary>What holds its chunks.</summary>

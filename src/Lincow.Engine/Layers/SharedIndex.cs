@@ -155,7 +155,8 @@ internal sealed unsafe class SharedIndex
         Fill(granules, (int)Math.Max(end - first, 0), GranulesPerPage, Zero);
     }
 
-    private static void Fill(Span<byte> granules, int from, int to, byte holder)
+    /// <summary>Enters one holder for a run of granules, where no nearer layer holds anything.</summary>
+    public static void Fill(Span<byte> granules, int from, int to, byte holder)
     {
         for (var i = from; i < to; i++)
         {

@@ -52,21 +52,21 @@ internal sealed class OverlayOpening : IDisposable
     /// <summary>As <see cref="Begin"/>, from any thread but the loop's.</summary>
     public async Task<OverlaySession> BeginAsync(IoLoop loop)
     {
-        OverlaySession? session = null;
-        Exception? failure = null;
-        await loop.StartUntilEnded(ended =>
-        {
-            try
-            {
-                session = Begin(loop);
-            }
-            catch (LincowException e)
-            {
-                failure = e;
-            }
-            ended();
-        }).ConfigureAwait(false);
+        var (session, failure) = await loop.StartUntilEnded<(OverlaySession?, LincowException?)>(ended => ended(TryBegin(loop)))
+            .ConfigureAwait(false);
         return session ?? throw failure!;
+    }
+
+    private (OverlaySession? Session, LincowException? Failure) TryBegin(IoLoop loop)
+    {
+        try
+        {
+            return (Begin(loop), null);
+        }
+        catch (LincowException e)
+        {
+            return (null, e);
+        }
     }
 
     /// <summary>Closes the files, unless a session has them.</summary>

@@ -220,13 +220,7 @@ internal sealed class OverlaySession
 
     private async Task OnLoop(Action<Action<LincowException?>> start)
     {
-        LincowException? failure = null;
-        await _loop.StartUntilEnded(ended => start(error =>
-        {
-            failure = error;
-            ended();
-        })).ConfigureAwait(false);
-        if (failure is not null)
+        if (await _loop.StartUntilEnded(start).ConfigureAwait(false) is { } failure)
             throw failure;
     }
 

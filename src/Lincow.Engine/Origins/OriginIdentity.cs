@@ -68,7 +68,7 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
             return "its content differs (sampled hash)";
         if ((ModifiedSeconds, ModifiedNanoseconds) != (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds))
             return $"it was modified at {Time(this)}, and at {Time(recorded)} when the overlay was made; its size and sampled content "
-                + $"are the same";
+                + "are the same";
         return null;
     }
 

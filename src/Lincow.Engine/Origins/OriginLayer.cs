@@ -92,11 +92,10 @@ internal sealed class OriginLayer : ILayer, IDisposable
         // The end of its operations resumes it; by then this may be known.
         if (request.Outstanding > 0)
             return;
-        request.IsWaiting = true;
         if (search is not null)
-            search.Waiters.Enqueue(request);
+            search.Waiters.Wait(request);
         else
-            _waiting.Enqueue(request);
+            _waiting.Wait(request);
     }
 
     private Search? FindSearch(long byteOffset)

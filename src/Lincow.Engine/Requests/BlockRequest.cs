@@ -187,6 +187,13 @@ internal struct RequestQueue
         _tail = request;
     }
 
+    /// <summary>As <see cref="Enqueue"/>, for a request that goes on when it is resumed, and does nothing until then.</summary>
+    public void Wait(BlockRequest request)
+    {
+        request.IsWaiting = true;
+        Enqueue(request);
+    }
+
     /// <summary>Takes over all of another queue, behind its own.</summary>
     public void TakeAll(ref RequestQueue other)
     {

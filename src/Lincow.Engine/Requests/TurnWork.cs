@@ -62,8 +62,7 @@ internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action g
     /// <summary>The request has nothing in flight; it is resumed in a later turn.</summary>
     public void Wait(BlockRequest request)
     {
-        request.IsWaiting = true;
-        _line.Enqueue(request);
+        _line.Wait(request);
         Arm();
     }
 

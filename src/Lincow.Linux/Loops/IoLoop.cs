@@ -194,11 +194,15 @@ internal abstract unsafe class IoLoop : IDisposable
     public void InvokeUntilEnded(Action<Action> start) => StartUntilEnded(start).GetAwaiter().GetResult();
 
     /// <summary>As <see cref="InvokeUntilEnded"/>, for somebody who has something else to do meanwhile, or won't wait for ever.</summary>
-    public Task StartUntilEnded(Action<Action> start)
+    public Task StartUntilEnded(Action<Action> start) => StartUntilEnded<bool>(ended => start(() => ended(true)));
+
+    /// <summary>As <see cref="StartUntilEnded(Action{Action})"/>, for something that has a result when it ends.</summary>
+    /// <param name="start">Is given what to call with the result.</param>
+    public Task<T> StartUntilEnded<T>(Action<Action<T>> start)
     {
         RequireAlive();
-        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Post(() => start(() => ended.TrySetResult()));
+        var ended = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(() => start(result => ended.TrySetResult(result)));
         return ended.Task;
     }
 

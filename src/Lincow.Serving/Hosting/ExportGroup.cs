@@ -46,23 +46,14 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
         lock (_gate)
         {
             if (!_closing.TryGetValue(export, out var task))
-                _closing[export] = task = StartOnLoop(export.Session is { } session ? session.CloseWhenPossible : CloseOrigin);
+                _closing[export] = task = thread.Loop.StartUntilEnded<LincowException?>(
+                    export.Session is { } session ? session.CloseWhenPossible : CloseOrigin);
             return task;
         }
     }
 
     /// <summary>Lets go of an origin that could not be closed in order.</summary>
     public void Abandon() => origin?.Dispose();
-
-    private Task<LincowException?> StartOnLoop(Action<Action<LincowException?>> close)
-    {
-        LincowException? failure = null;
-        return thread.Loop.StartUntilEnded(ended => close(error =>
-        {
-            failure = error;
-            ended();
-        })).ContinueWith(_ => failure, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
-    }
 
     private void CloseOrigin(Action<LincowException?> done) =>
         origin!.Close([.. Overlays.Select(export => export.Session!)], thread.Loop, done);

@@ -29,12 +29,12 @@ internal sealed class MapTarget : IFuzzTarget
         var verdict = PageVerdict.Choose(first, second, Generation, wasClean);
         Judge(first, second, verdict, wasClean);
         using var buffers = new BufferPool();
-        using var map = new ChunkMap(new Geometry((Page + 1) * MapFormat.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false,
+        using var map = new ChunkMap(new Geometry((Page + 1) * ChunkMap.ChunksPerPage * 512L - (how >> 1) * 512, 9), startsEmpty: false,
             buffers);
         using var pages = new MapPages(map);
         pages.TryLoad(Page, verdict, verdict.Slot < 0 ? default : _pair.AsSpan(verdict.Slot * MapFormat.PageBytes, MapFormat.PageBytes));
         Walk(map);
-        var start = new ChunkIndex(Page * MapFormat.ChunksPerPage + input.U16() % 8192);
+        var start = new ChunkIndex(Page * ChunkMap.ChunksPerPage + input.U16() % 8192);
         map.Set(start, 1 + input.U16() % 4096, (ChunkState)(input.U8() % 3));
         Walk(map);
         var target = pages.Encode(Page, _pair.AsSpan(0, MapFormat.PageBytes), Overlay, Generation);
@@ -89,7 +89,7 @@ internal sealed class MapTarget : IFuzzTarget
 
     private static void Walk(ChunkMap map)
     {
-        var chunk = Page * MapFormat.ChunksPerPage;
+        var chunk = Page * ChunkMap.ChunksPerPage;
         var end = map.Geometry.ChunkCount;
         while (chunk < end)
         {

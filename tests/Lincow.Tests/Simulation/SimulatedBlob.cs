@@ -139,6 +139,22 @@ internal sealed unsafe class SimulatedBlob : IBlob
     /// <summary>The content as a reader sees it now.</summary>
     public void CopyOut(long byteOffset, Span<byte> target) => _disk.Read(byteOffset, target);
 
+    /// <summary>Fills it, and an array alike, with runs of data and holes, of lengths that respect nothing.</summary>
+    public void FillWithRuns(Random random, Span<byte> content)
+    {
+        for (var cursor = 0; cursor < content.Length;)
+        {
+            var length = Math.Min(content.Length - cursor, random.Next(1, 40_000));
+            if (random.Next(3) > 0)
+            {
+                random.NextBytes(content.Slice(cursor, length));
+                CopyIn(cursor, content.Slice(cursor, length));
+            }
+            cursor += length;
+        }
+        Settle();
+    }
+
     /// <summary>Writes into the cache.</summary>
     public void CopyIn(long byteOffset, ReadOnlySpan<byte> source) => _disk.Write(byteOffset, source);
 

@@ -1,3 +1,4 @@
+using Lincow.Layers;
 using Lincow.Operations;
 using Lincow.Requests;
 using Lincow.Stores.Linear;
@@ -55,7 +56,7 @@ internal sealed record SimulationShape(
         const long window = 8192;
         if (DeviceBytes <= 1 << 19)
             return [(0, DeviceBytes)];
-        var page = (long)MapFormat.ChunksPerPage << ChunkShift;
+        var page = (long)ChunkMap.ChunksPerPage << ChunkShift;
         var windows = new List<(long, long)>();
         for (long at = 0; at + window < DeviceBytes; at += page)
             windows.Add((Math.Max(at - window, 0), at + window));
@@ -90,7 +91,7 @@ internal sealed record SimulationPlan(ulong Seed, SimulationShape Shape, IReadOn
         {
             var isLarge = _random.OneIn(8);
             var chunkShift = isLarge ? 9 : _random.Next(9, 17);
-            var sectors = isLarge ? _random.Next(1, 3) * (long)MapFormat.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12)
+            var sectors = isLarge ? _random.Next(1, 3) * (long)ChunkMap.ChunksPerPage + _random.Next(17, 200) : _random.OneIn(12)
                 ? _random.Next(300, 900) : _random.Next(1, 130);
             var device = sectors * 512;
             var origin = _random.Next(isLarge ? 2 : 6) switch

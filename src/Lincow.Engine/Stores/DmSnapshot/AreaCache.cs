@@ -68,19 +68,18 @@ internal sealed unsafe class AreaCache
     {
         Misses++;
         Turns?.Spend(1);
-        request.IsWaiting = true;
         foreach (var load in _loads)
         {
             if (load.Area != area)
                 continue;
-            load.Waiters.Enqueue(request);
+            load.Waiters.Wait(request);
             return;
         }
         if (!_idle.TryPop(out var idle))
         {
             if (_loadCount == MaxLoads)
             {
-                _waiting.Enqueue(request);
+                _waiting.Wait(request);
                 return;
             }
             // Made when it is needed first: of a thousand stores few ever need all.
@@ -90,11 +89,11 @@ internal sealed unsafe class AreaCache
         if (!idle.TryTakeBuffer())
         {
             _idle.Push(idle);
-            (request.IsWaiting, request.Error) = (false, -Errno.NoMemory);
+            request.Error = -Errno.NoMemory;
             return;
         }
         _loads.Add(idle);
-        idle.Waiters.Enqueue(request);
+        idle.Waiters.Wait(request);
         idle.Start(area);
         Turns?.Spend(TurnWork.UnitsPerCall);
     }

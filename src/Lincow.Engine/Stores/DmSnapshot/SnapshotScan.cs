@@ -96,7 +96,7 @@ internal sealed class SnapshotScan
         if (layout.AreaChunk(AreaCount) >= storeChunks)
         {
             Add(new SnapshotFinding($"the list of exceptions is cut off: area {AreaCount} would begin at byte {offset}, beyond the "
-                + $"store's end", offset, null));
+                + "store's end", offset, null));
             return false;
         }
         if (AreaCount % Prefetch == 0)
@@ -136,7 +136,7 @@ internal sealed class SnapshotScan
         // mutation: unsound-entry-accepted
         if (layout.IsMetadata(entry.NewChunk))
             return Doubt($"entry {number} puts chunk {entry.OldChunk} at chunk {entry.NewChunk} of the store, where an area of the "
-                + $"list lies");
+                + "list lies");
         NextNumber = Math.Max(NextNumber, layout.DataNumberFrom((long)entry.NewChunk) + 1);
         // mutation: second-entry-accepted
         if (!chunks.TryAdd(entry.OldChunk, (uint)number))

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Lincow.Blobs;
 using Lincow.Layers;
 
@@ -7,8 +6,6 @@ namespace Lincow.Stores.Linear;
 /// <summary>A linear overlay that others stand on: its superblock and its files are all that is needed of it.</summary>
 internal sealed class FrozenLinear(Superblock superblock, IReadableBlob map, IReadableBlob data) : IFrozenLayer
 {
-    public string Identity => string.Create(CultureInfo.InvariantCulture, $"{superblock.Uuid}:{superblock.Generation}");
-
     public Geometry Geometry => superblock.Geometry;
 
     public IReadableBlob Data => data;

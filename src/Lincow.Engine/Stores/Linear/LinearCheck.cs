@@ -115,14 +115,14 @@ internal static class LinearCheck
     {
         private readonly List<(long Start, long End)> _ranges = [];
 
-        public void AddAll(long page) => Append(page * MapFormat.ChunksPerPage, (page + 1) * MapFormat.ChunksPerPage);
+        public void AddAll(long page) => Append(page * ChunkMap.ChunksPerPage, (page + 1) * ChunkMap.ChunksPerPage);
 
         public void Add(ReadOnlySpan<byte> image, long page)
         {
             Span<ulong> words = stackalloc ulong[MapFormat.WordsPerPage];
             MapFormat.CopyStates(image, words);
-            var first = page * MapFormat.ChunksPerPage;
-            for (var i = 0; i < MapFormat.ChunksPerPage; i++)
+            var first = page * ChunkMap.ChunksPerPage;
+            for (var i = 0; i < ChunkMap.ChunksPerPage; i++)
             {
                 if (words[i >> 5] == 0)
                     i |= 31;

@@ -54,13 +54,13 @@ internal sealed class LinearSink : IChangeSink
         var end = _geometry.ChunkFrom(byteOffset + byteLength).Value;
         for (var chunk = _geometry.ChunkAt(byteOffset).Value; chunk < end; chunk++)
         {
-            var page = MapFormat.PageOf(chunk);
+            var page = ChunkMap.PageOf(chunk);
             if (page != _page)
             {
                 WritePage();
                 _page = page;
             }
-            var index = (int)(chunk - page * MapFormat.ChunksPerPage);
+            var index = (int)(chunk - page * ChunkMap.ChunksPerPage);
             _words[index / ChunkMap.ChunksPerWord] |= (ulong)state << (2 * (index % ChunkMap.ChunksPerWord));
         }
     }

@@ -59,9 +59,9 @@ internal sealed unsafe class LinearStore : ExceptionStore
     /// </summary>
     public override bool TryLoad(ChunkIndex first, ChunkIndex end, BlockRequest request)
     {
-        var lastPage = MapFormat.PageOf(end.Value - 1);
+        var lastPage = ChunkMap.PageOf(end.Value - 1);
         var isWaiting = false;
-        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        for (var page = ChunkMap.PageOf(first.Value); page <= lastPage; page++)
         {
             if (Map.IsLoaded(page) || TryTakeBlank(page))
                 continue;
@@ -79,11 +79,11 @@ internal sealed unsafe class LinearStore : ExceptionStore
             Turns?.Spend(1);
             if (isWaiting)
                 continue;
-            request.IsWaiting = isWaiting = true;
+            isWaiting = true;
             if (load is not null)
-                load.Waiters.Enqueue(request);
+                load.Waiters.Wait(request);
             else
-                _waitingForLoad.Enqueue(request);
+                _waitingForLoad.Wait(request);
         }
         return !isWaiting;
     }
@@ -106,18 +106,21 @@ internal sealed unsafe class LinearStore : ExceptionStore
 
     // A hole of the map is pages that were never written: nothing to read. What was a hole when it was looked at stays one until one of its
     // pages is written, and by then that page is loaded; so the last hole is remembered. So is the last data, to be read without a search.
-    private bool TryTakeBlank(long page) => PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd
+    private bool TryTakeBlank(long page) => IsKnownBlank(page)
         && FindLoad(page) is null && TryLoadBlank(page);
 
     private bool TryLoadBlank(long page) => _pages.TryLoad(page, new PageVerdict(-1, 0, 0, false, false, null), default);
+
+    // mutation: written-page-taken-for-blank
+    private bool IsKnownBlank(long page) => PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd;
 
     private bool IsKnownData(long page) => PageOffset(page, 0) >= _dataStart && PageOffset(page, 0) < _dataEnd;
 
     /// <summary>Whether a run of chunks touches a page whose states are lost.</summary>
     public override bool IsDamaged(ChunkIndex first, ChunkIndex end)
     {
-        var lastPage = MapFormat.PageOf(end.Value - 1);
-        for (var page = MapFormat.PageOf(first.Value); page <= lastPage; page++)
+        var lastPage = ChunkMap.PageOf(end.Value - 1);
+        for (var page = ChunkMap.PageOf(first.Value); page <= lastPage; page++)
         {
             if (Map.IsDamaged(page))
                 return true;
@@ -363,8 +366,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
             Remember(runs);
         var waiters = load.Waiters;
         load.Waiters = default;
-        // mutation: written-page-taken-for-blank
-        if (PageOffset(page, 0) >= _blankStart && PageOffset(page + 1, 0) <= _blankEnd)
+        if (IsKnownBlank(page))
         {
             EndLoad(load);
             TryLoadBlank(page);

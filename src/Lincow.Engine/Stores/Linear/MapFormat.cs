@@ -22,17 +22,12 @@ internal static class MapFormat
     public const int SectorHeaderBytes = 24;
     public const int WordsPerSector = (SectorBytes - SectorHeaderBytes) / 8;
     public const int WordsPerPage = WordsPerSector * SectorsPerPage;
-    public const int ChunksPerPage = ChunkMap.ChunksPerPage;
 
     /// <summary>A page's two slots lie side by side, so one read brings both.</summary>
     public const int PairBytes = 2 * PageBytes;
 
     private const uint Magic = 0x314d434c;
     private const ulong LowBits = 0x5555555555555555;
-
-    public static long PageOf(long chunk) => ChunkMap.PageOf(chunk);
-
-    public static long PagesFor(long chunkCount) => ChunkMap.PagesFor(chunkCount);
 
     /// <summary>The byte offset of a page's pair of slots from the start of the map.</summary>
     public static long PairOffset(long page) => page * PairBytes;

@@ -1,3 +1,5 @@
+using Lincow.Layers;
+
 namespace Lincow.Stores.Linear;
 
 /// <summary>Judges a page's two slots and puts the judgement into words.</summary>
@@ -10,7 +12,7 @@ internal static class MapPageJudge
 
     public static (long Start, long End) DeviceRange(Superblock superblock, long page)
     {
-        var bytesPerPage = (long)MapFormat.ChunksPerPage << superblock.ChunkShift;
+        var bytesPerPage = (long)ChunkMap.ChunksPerPage << superblock.ChunkShift;
         return (page * bytesPerPage, Math.Min((page + 1) * bytesPerPage, superblock.DeviceBytes));
     }
 

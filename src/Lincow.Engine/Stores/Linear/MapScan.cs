@@ -8,7 +8,7 @@ namespace Lincow.Stores.Linear;
 internal static class MapScan
 {
     /// <summary>Map pages of the device as it is now, whether written or not.</summary>
-    public static long PageCount(Superblock superblock) => MapFormat.PagesFor(superblock.Geometry.ChunkCount);
+    public static long PageCount(Superblock superblock) => ChunkMap.PagesFor(superblock.Geometry.ChunkCount);
 
     /// <summary>
     /// Every page that may hold something, with both its slots (the span is good until the next page), or why it can't be read.
@@ -47,7 +47,7 @@ internal static class MapScan
     {
         Span<ulong> words = stackalloc ulong[MapFormat.WordsPerPage];
         MapFormat.CopyStates(image, words);
-        var chunks = Math.Min(MapFormat.ChunksPerPage, geometry.ChunkCount - page * MapFormat.ChunksPerPage);
+        var chunks = Math.Min(ChunkMap.ChunksPerPage, geometry.ChunkCount - page * ChunkMap.ChunksPerPage);
         const ulong low = 0x5555555555555555;
         long data = 0, zero = 0;
         for (var i = 0; i * ChunkMap.ChunksPerWord < chunks; i++)

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Numerics;
 using System.Text;
 using System.Text.Unicode;
+using Lincow.Layers;
 using Lincow.Origins;
 
 namespace Lincow.Stores.Linear;
@@ -120,7 +121,7 @@ internal sealed record Superblock
         ? this with { CommitGeneration = 0, Origin = OriginIdentity.Unsettled(Origin, DeviceBytes) } : this;
 
     /// <summary>Bytes of all map pages that the maximum size can need, both slots.</summary>
-    public long MapBytes => MapFormat.PagesFor(new Geometry(MaxDeviceBytes, ChunkShift).ChunkCount) * MapFormat.PairBytes;
+    public long MapBytes => ChunkMap.PagesFor(new Geometry(MaxDeviceBytes, ChunkShift).ChunkCount) * MapFormat.PairBytes;
 
     /// <summary>How long the file with the map must be.</summary>
     public long MapFileBytes => Layout == LinearLayout.Front ? DataOffset + DeviceBytes : MapOffsetBytes + MapBytes;
@@ -131,7 +132,7 @@ internal sealed record Superblock
     /// <summary>The smallest shift that leaves room for the map.</summary>
     public static long ShiftFor(long maxDeviceBytes, int chunkShift)
     {
-        var mapEnd = MapOffsetBytes + MapFormat.PagesFor(new Geometry(maxDeviceBytes, chunkShift).ChunkCount) * MapFormat.PairBytes;
+        var mapEnd = MapOffsetBytes + ChunkMap.PagesFor(new Geometry(maxDeviceBytes, chunkShift).ChunkCount) * MapFormat.PairBytes;
         return (mapEnd + ShiftUnitBytes - 1) / ShiftUnitBytes * ShiftUnitBytes;
     }
 

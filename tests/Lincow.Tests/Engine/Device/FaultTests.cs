@@ -1,4 +1,5 @@
 using Lincow.Blobs;
+using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Stores.Linear;
 using Lincow.Tests.Engine.Stores.DmSnapshot;
@@ -322,7 +323,7 @@ public class FaultTests
     public void A_map_page_whose_newer_slot_is_damaged_in_use_is_refused_not_guessed()
     {
         // Two map pages: the second one stays good.
-        using var overlay = Overlay(deviceBytes: (MapFormat.ChunksPerPage + 10L) * 4096);
+        using var overlay = Overlay(deviceBytes: (ChunkMap.ChunksPerPage + 10L) * 4096);
         overlay.Write(0, Chunk);
         overlay.Flush();
         overlay.Write(4096, Chunk);
@@ -336,7 +337,7 @@ public class FaultTests
         Assert.Equal(-Errno.IO, overlay.Write(8192, Chunk));
         Assert.Equal(-Errno.IO, overlay.Zero(8192, 4096));
         Assert.Contains("device bytes 0 to", Assert.Single(overlay.Reports), StringComparison.Ordinal);
-        Assert.Equal(0, overlay.Write(MapFormat.ChunksPerPage * 4096L, Chunk));
+        Assert.Equal(0, overlay.Write(ChunkMap.ChunksPerPage * 4096L, Chunk));
         Assert.Equal(0, overlay.Close());
         overlay.Open();
         // Damage isn't forgotten by a close.

@@ -1,3 +1,4 @@
+using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Requests;
@@ -56,7 +57,7 @@ public class MemoryTests
     public void A_list_of_many_chunks_finds_out_before_it_writes(string name)
     {
         var operation = Enum.Parse<BlockOperation>(name);
-        const int chunks = 3 * MapFormat.ChunksPerPage / 2;
+        const int chunks = 3 * ChunkMap.ChunksPerPage / 2;
         using var store = new StoreOnSimulatedDisk(chunks * 512, 512);
         var before = store.Read(0, chunks * 512);
         var isRefused = false;

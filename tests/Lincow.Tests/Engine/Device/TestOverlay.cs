@@ -39,7 +39,7 @@ internal sealed class TestOverlay : TestDevice
         DataDisk = shape.IsSeparate ? new SimulatedBlob(World, superblock.DataFileBytes, "data") : MapDisk;
         OriginDisk = new SimulatedBlob(World, shape.OriginBytes, "origin");
         OriginContent = new byte[shape.DeviceBytes];
-        FillOrigin(random);
+        OriginDisk.FillWithRuns(random, OriginContent.AsSpan(0, (int)shape.OriginBytes));
         SuperblockFile.Update(MapDisk, superblock, _buffers);
         Open();
     }
@@ -115,23 +115,6 @@ internal sealed class TestOverlay : TestDevice
     }
 
     public override void Dispose() => _buffers.Dispose();
-
-    private void FillOrigin(Random random)
-    {
-        var content = OriginContent.AsSpan(0, (int)_shape.OriginBytes);
-        // Runs of data and holes, of lengths that respect nothing.
-        for (var cursor = 0; cursor < content.Length;)
-        {
-            var length = Math.Min(content.Length - cursor, random.Next(1, 40_000));
-            if (random.Next(3) > 0)
-            {
-                random.NextBytes(content.Slice(cursor, length));
-                OriginDisk.CopyIn(cursor, content.Slice(cursor, length));
-            }
-            cursor += length;
-        }
-        OriginDisk.Settle();
-    }
 }
 
 /// <summary>A request with memory of its own, and its result.</summary>

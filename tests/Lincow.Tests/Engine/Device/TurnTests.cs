@@ -117,7 +117,7 @@ public class TurnTests
         // A map page is zeroed in one go, a run of memory is written in one operation.
         var isOneStep = operation is BlockOperation.Discard or BlockOperation.WriteZeroes;
         Assert.InRange(MostPerTurn(overlay, request, takesManyTurns: operation != BlockOperation.Write), 1,
-            MostUnits + (isOneStep ? MapFormat.ChunksPerPage : 0));
+            MostUnits + (isOneStep ? ChunkMap.ChunksPerPage : 0));
     }
 
     [Theory]
@@ -182,14 +182,14 @@ public class TurnTests
     public void Requests_that_wait_for_one_of_the_few_loads_of_map_pages()
     {
         const int pages = 100;
-        const long pageBytes = MapFormat.ChunksPerPage * 512L;
+        const long pageBytes = ChunkMap.ChunksPerPage * 512L;
         using var overlay = new TestOverlay(new Random(1), new OverlayShape(pages * pageBytes, 9, true, 0));
         for (var page = 0L; page < pages; page++)
             Assert.Equal(0, overlay.Write(page * pageBytes, new byte[512]));
         Assert.Equal(0, overlay.Close());
         overlay.Open();
         overlay.Read(0, 1);
-        for (var chunk = 0L; chunk < MapFormat.ChunksPerPage; chunk += 2)
+        for (var chunk = 0L; chunk < ChunkMap.ChunksPerPage; chunk += 2)
             overlay.Store.Map.Set(new ChunkIndex(chunk), 1, ChunkState.Data);
         var hints = Enumerable.Range(0, 8).Select(_ => new TestRequest { Operation = BlockOperation.Cache, ByteLength = pageBytes })
             .ToList();

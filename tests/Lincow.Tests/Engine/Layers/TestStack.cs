@@ -27,19 +27,8 @@ internal sealed class TestStack : IDisposable
         Random = new Random(seed);
         World = new SimulatedWorld(Random);
         _origin = new SimulatedBlob(World, OriginBytes, "origin");
-        var content = new byte[OriginBytes];
-        for (var cursor = 0; cursor < content.Length;)
-        {
-            var length = Math.Min(content.Length - cursor, Random.Next(1, 20_000));
-            if (Random.Next(2) > 0)
-            {
-                Random.NextBytes(content.AsSpan(cursor, length));
-                _origin.CopyIn(cursor, content.AsSpan(cursor, length));
-            }
-            cursor += length;
-        }
-        _origin.Settle();
-        Content = content;
+        Content = new byte[OriginBytes];
+        _origin.FillWithRuns(Random, Content);
     }
 
     public Random Random { get; }
@@ -123,7 +112,7 @@ internal sealed class TestStack : IDisposable
         {
             if (World.PendingCount == 0)
                 throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits "
-                    + $"for nothing");
+                    + "for nothing");
             World.Turn();
         }
         return request.Result.Value;

@@ -1,3 +1,4 @@
+using Lincow.Layers;
 using Lincow.Stores.Linear;
 
 namespace Lincow.Tests.Engine.Stores.Linear;
@@ -10,7 +11,7 @@ public class MapFormatTests
     {
         var random = new Random(seed);
         var words = new ulong[MapFormat.WordsPerPage];
-        for (var chunk = 0; chunk < MapFormat.ChunksPerPage; chunk++)
+        for (var chunk = 0; chunk < ChunkMap.ChunksPerPage; chunk++)
             words[chunk / 32] |= (ulong)random.Next(3) << (chunk % 32 * 2);
         var image = new byte[MapFormat.PageBytes];
         MapFormat.Encode(image, words, Overlay, page, sequence, generation);
@@ -20,10 +21,10 @@ public class MapFormatTests
     [Fact]
     public void Layout_is_that_of_the_format_document()
     {
-        Assert.Equal(1952 * 8, MapFormat.ChunksPerPage);
+        Assert.Equal(1952 * 8, ChunkMap.ChunksPerPage);
         Assert.Equal(488, MapFormat.WordsPerPage);
         // Two slots for every page, at 4 KiB chunks: at most 0.02 % of the device.
-        Assert.True(MapFormat.PagesFor((1L << 40) / 4096) * MapFormat.PairBytes < (1L << 40) / 5000);
+        Assert.True(ChunkMap.PagesFor((1L << 40) / 4096) * MapFormat.PairBytes < (1L << 40) / 5000);
     }
 
     [Fact]
@@ -104,7 +105,7 @@ public class MapFormatTests
         var words = new ulong[MapFormat.WordsPerPage];
         MapFormat.CopyStates(Page(1, 1, seed: 9), words);
         var random = new Random(9);
-        for (var chunk = 0; chunk < MapFormat.ChunksPerPage; chunk++)
+        for (var chunk = 0; chunk < ChunkMap.ChunksPerPage; chunk++)
             Assert.Equal((ulong)random.Next(3), (words[chunk / 32] >> (chunk % 32 * 2)) & 3);
     }
 

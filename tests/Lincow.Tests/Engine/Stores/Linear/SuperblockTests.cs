@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Lincow.Layers;
 using Lincow.Origins;
 using Lincow.Stores.Linear;
 
@@ -43,7 +44,7 @@ public class SuperblockTests
         foreach (var (bytes, shift) in new[] { (512L, 9), (1L << 30, 12), (1L << 43, 12), (1L << 60, 26), (1L << 60, 12) })
         {
             var offset = Superblock.ShiftFor(bytes, shift);
-            var mapEnd = Superblock.MapOffsetBytes + MapFormat.PagesFor(new Geometry(bytes, shift).ChunkCount) * MapFormat.PairBytes;
+            var mapEnd = Superblock.MapOffsetBytes + ChunkMap.PagesFor(new Geometry(bytes, shift).ChunkCount) * MapFormat.PairBytes;
             Assert.True(offset % (1 << 20) == 0 && offset >= mapEnd && offset - mapEnd < 1 << 20);
         }
     }

@@ -3,7 +3,7 @@ using Lincow.Linux;
 namespace Lincow.Blobs;
 
 /// <summary>Waits for single operations: the control plane's way to read and write superblocks and map pages.</summary>
-internal static class StorageWait
+internal static class BlobWait
 {
     private const int WriteAttempts = 3;
 

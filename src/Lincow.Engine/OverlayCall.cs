@@ -29,8 +29,7 @@ internal sealed unsafe class OverlayCall : BlockRequest, IValueTaskSource, IValu
     private Memory<byte> _memory;
     private NativeBuffer _buffer;
     private long _start, _cursor, _end;
-    private int _state, _result;
-    private bool _isSubmitting, _hasEnded;
+    private int _state;
 
     public OverlayCall(OverlayCalls calls)
     {
@@ -75,48 +74,40 @@ internal sealed unsafe class OverlayCall : BlockRequest, IValueTaskSource, IValu
             Finish(-Errno.NoMemory);
     }
 
-    /// <summary>Goes on until a piece is in the device or the call has ended. A loop: a piece may complete inside Submit.</summary>
+    /// <summary>Goes on until a piece is in the device, or the call waits for a buffer, or has ended.</summary>
     private void Go()
     {
-        do
+        if (!TryHold())
+            return;
+        if (Operation != BlockOperation.Flush && _cursor == _end)
         {
-            if (!TryHold())
-                return;
-            if (Operation != BlockOperation.Flush && _cursor == _end)
-            {
-                Finish(0);
-                return;
-            }
-            Plan();
-            if (HasMemory && _buffer.IsEmpty && !TryTakeBuffer())
-                return;
-            Buffer = _buffer.Address;
-            if (Operation == BlockOperation.Write)
-                _memory.Span.Slice((int)(_cursor - _start), (int)ByteLength).CopyTo(Bytes);
-            if (!TryLetGo())
-                return;
-            (_isSubmitting, _hasEnded) = (true, false);
-            _calls.Device.Submit(this);
-            _isSubmitting = false;
+            Finish(0);
+            return;
         }
-        while (_hasEnded && Take());
+        Plan();
+        if (HasMemory && _buffer.IsEmpty && !TryTakeBuffer())
+            return;
+        Buffer = _buffer.Address;
+        if (Operation == BlockOperation.Write)
+            _memory.Span.Slice((int)(_cursor - _start), (int)ByteLength).CopyTo(Bytes);
+        if (TryLetGo())
+            _calls.Device.Submit(this);
     }
 
     protected internal override void OnCompleted(int result)
     {
-        (_hasEnded, _result) = (true, result);
-        if (!_isSubmitting && Take())
+        if (TryTake(result))
             Go();
     }
 
     /// <summary>Takes what the device has done with a piece. False when the call has ended.</summary>
-    private bool Take()
+    private bool TryTake(int result)
     {
         if (!TryHold())
             return false;
-        if (_result < 0)
+        if (result < 0)
         {
-            Finish(_result);
+            Finish(result);
             return false;
         }
         if (Operation == BlockOperation.Read)

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Requests;
 
 namespace Lincow.Device;
@@ -5,6 +6,11 @@ namespace Lincow.Device;
 /// <summary>What front ends serve: a device that takes requests of any alignment, on one loop.</summary>
 internal abstract class BlockDevice
 {
+    private readonly EndedRequests _ended;
+
+    /// <param name="blob">A blob on the device's loop.</param>
+    private protected BlockDevice(IBlob blob) => _ended = new EndedRequests(blob, Tell);
+
     /// <summary>Size and chunks.</summary>
     public abstract Geometry Geometry { get; }
 
@@ -47,17 +53,25 @@ internal abstract class BlockDevice
     public abstract bool IsFastToZero(long byteOffset, long byteLength);
 
     /// <summary>
-    /// Starts a request. The caller has checked that the range lies within the device (an assertion here). Errors come as a negative errno
-    /// in
-    /// <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC, or what the storage said.
+    /// Starts a request; it ends after this call has returned. The caller has checked that the range lies within the device (an assertion
+    /// here). Errors come as a negative errno in <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC,
+    /// or what the storage said.
     /// </summary>
     public void Submit(BlockRequest request)
     {
         if (request.Operation != BlockOperation.Flush
             && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
             throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        _ended.BeginSubmit();
         Start(request);
+        _ended.EndSubmit();
     }
 
     private protected abstract void Start(BlockRequest request);
+
+    /// <summary>A request has ended: its owner is told, now or soon.</summary>
+    private protected void Complete(BlockRequest request, int result) => _ended.Add(request, result);
+
+    /// <summary>Calls <see cref="BlockRequest.OnCompleted"/>: from here on the request is its owner's again.</summary>
+    private protected abstract void Tell(BlockRequest request, int result);
 }

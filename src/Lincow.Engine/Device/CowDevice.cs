@@ -51,6 +51,7 @@ internal sealed class CowDevice : BlockDevice
     private long _requestCount;
 
     internal CowDevice(LayerStack stack, BufferPool buffers, bool isReadOnly)
+        : base(stack.Data)
     {
         _stack = stack;
         _buffers = buffers;
@@ -425,7 +426,7 @@ internal sealed class CowDevice : BlockDevice
         _isWaking = false;
     }
 
-    private void Complete(BlockRequest request, int result)
+    private protected override void Tell(BlockRequest request, int result)
     {
         InFlight--;
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.

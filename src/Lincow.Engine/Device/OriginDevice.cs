@@ -40,7 +40,8 @@ internal sealed class OriginDevice : BlockDevice
     /// <param name="geometry">The origin's size; the chunk size is a hint for clients.</param>
     /// <param name="blob">The origin, open for writing.</param>
     /// <param name="snapshots">Devices over this origin, on the same loop.</param>
-    public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots) =>
+    public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots)
+        : base(blob) =>
         (Geometry, _blob, _snapshots) = (geometry, blob, snapshots);
 
     public override Geometry Geometry { get; }
@@ -87,24 +88,25 @@ internal sealed class OriginDevice : BlockDevice
         _inFlight++;
         if (_failedBecause is not null)
         {
-            End(request, -Errno.IO);
+            Complete(request, -Errno.IO);
             return;
         }
         switch (request.Operation)
         {
-            case BlockOperation.Flush or BlockOperation.Read or BlockOperation.Write or BlockOperation.WriteZeroes when request.Operation == BlockOperation.Flush || request.ByteLength > 0:
+            case BlockOperation.Flush:
+            case BlockOperation.Read or BlockOperation.Write or BlockOperation.WriteZeroes when request.ByteLength > 0:
                 (_idle.TryPop(out var work) ? work : new OriginWork(this)).Start(request);
                 break;
             case BlockOperation.Extents:
                 FillExtents(request);
-                End(request, 0);
+                Complete(request, 0);
                 break;
             case BlockOperation.Cache:
                 _blob.WillNeed(request.ByteOffset, request.ByteLength);
-                End(request, 0);
+                Complete(request, 0);
                 break;
             default:
-                End(request, request.ByteLength == 0 ? 0 : -Errno.NotSupported);
+                Complete(request, request.ByteLength == 0 ? 0 : -Errno.NotSupported);
                 break;
         }
     }
@@ -115,7 +117,7 @@ internal sealed class OriginDevice : BlockDevice
         request.ExtentCount = 1;
     }
 
-    private void End(BlockRequest request, int result)
+    private protected override void Tell(BlockRequest request, int result)
     {
         _inFlight--;
         request.OnCompleted(result);
@@ -232,7 +234,7 @@ internal sealed class OriginDevice : BlockDevice
             var request = _request!;
             _request = null;
             _device._idle.Push(this);
-            _device.End(request, result);
+            _device.Complete(request, result);
         }
 
         /// <summary>Has one snapshot keep what is about to change.</summary>

@@ -18,34 +18,32 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turn
     // In each, so that whoever makes the first one makes sure of them.
     private readonly nint _source = _zeroes;
     private BlockRequest? _request;
-    private bool _isSubmitting, _hasEnded;
+    private bool _isWriting;
     private int _result;
 
     /// <summary>No write of its own is on its way: it looks for the next place that isn't zero.</summary>
-    public bool IsLooking => _hasEnded && _request is not null;
+    public bool IsLooking => !_isWriting && _request is not null;
 
     public void Start(BlockRequest request)
     {
         _request = request;
         request.Cursor = request.ByteOffset;
-        (Operation, Buffer, _result, _hasEnded) = (BlockOperation.Write, _source, 0, true);
+        (Operation, Buffer, _result) = (BlockOperation.Write, _source, 0);
         Advance();
     }
 
     protected internal override void OnCompleted(int result)
     {
-        _hasEnded = true;
-        _result = result;
-        if (!_isSubmitting)
-            Advance();
+        (_isWriting, _result) = (false, result);
+        Advance();
     }
 
-    // A loop, not recursion: a write may complete inside Submit.
+    /// <summary>Goes on to the next write, or to the end.</summary>
     public void Advance()
     {
         var request = _request!;
         var mark = turns.Mark;
-        while (_hasEnded && _result == 0 && request.Cursor < request.End)
+        while (_result == 0 && request.Cursor < request.End)
         {
             if (turns.MustPause(this, mark))
                 return;
@@ -75,12 +73,10 @@ internal sealed class ZeroFill(CowDevice device, LayerStack stack, TurnWork turn
             end = Math.Min(Math.Max(end, Down(request.Cursor + SectorBytes)), request.End);
             (ByteOffset, ByteLength) = (request.Cursor, end - request.Cursor);
             request.Cursor = end;
-            (_hasEnded, _isSubmitting) = (false, true);
+            _isWriting = true;
             device.Submit(this);
-            _isSubmitting = false;
-        }
-        if (!_hasEnded)
             return;
+        }
         _request = null;
         device.ZeroFillEnded(this, request, _result);
     }

@@ -24,7 +24,7 @@ internal sealed class Reclaimer : BlockRequest
     private readonly BlobRuns _runs = new();
     private long _cursor;
     private int _run;
-    private bool _isStopping, _isSubmitting, _hasEnded = true, _isSearching, _isStale;
+    private bool _isStopping, _isInWindow, _isSearching, _isStale;
 
     public Reclaimer(CowDevice device, IBlob data, long shift)
     {
@@ -36,7 +36,7 @@ internal sealed class Reclaimer : BlockRequest
     public bool IsDone { get; private set; }
 
     /// <summary>Nothing of it is in flight.</summary>
-    public bool IsIdle => _hasEnded && !_isSearching;
+    public bool IsIdle => !_isInWindow && !_isSearching;
 
     /// <summary>Begins, or begins again: for a device that was reset meanwhile.</summary>
     public void Start()
@@ -52,12 +52,11 @@ internal sealed class Reclaimer : BlockRequest
 
     protected internal override void OnCompleted(int result)
     {
-        _hasEnded = true;
+        _isInWindow = false;
         // A window that can't be reclaimed only costs space; the next open tries again.
         if (result < 0)
             _isStopping = true;
-        if (!_isSubmitting)
-            Advance();
+        Advance();
     }
 
     private void OnFound(int result)
@@ -71,26 +70,24 @@ internal sealed class Reclaimer : BlockRequest
         Advance();
     }
 
-    // A loop, not recursion: a window with nothing to give back completes inside Submit, unless the turn has done enough (TurnWork).
     private void Advance()
     {
-        while (IsIdle && !_isStopping && !IsDone)
+        if (!IsIdle || _isStopping || IsDone)
+            return;
+        while (_run < _runs.Count && (!_runs.IsData(_run) || _shift + _cursor >= _runs.EndOf(_run)))
+            _cursor = _runs.EndOf(_run++) - _shift;
+        if (_cursor >= _device.SizeBytes)
         {
-            while (_run < _runs.Count && (!_runs.IsData(_run) || _shift + _cursor >= _runs.EndOf(_run)))
-                _cursor = _runs.EndOf(_run++) - _shift;
-            if (_cursor >= _device.SizeBytes)
-            {
-                IsDone = true;
-            }
-            else if (_run == _runs.Count)
-            {
-                _isSearching = true;
-                _data.FindRuns(_shift + _cursor, _shift + _device.SizeBytes, _runs, _search);
-            }
-            else
-            {
-                SubmitWindow(_runs.EndOf(_run) - _shift - _cursor);
-            }
+            IsDone = true;
+        }
+        else if (_run == _runs.Count)
+        {
+            _isSearching = true;
+            _data.FindRuns(_shift + _cursor, _shift + _device.SizeBytes, _runs, _search);
+        }
+        else
+        {
+            SubmitWindow(_runs.EndOf(_run) - _shift - _cursor);
         }
     }
 
@@ -99,9 +96,8 @@ internal sealed class Reclaimer : BlockRequest
         ByteOffset = _cursor;
         ByteLength = Math.Min(byteCount, WindowBytes);
         _cursor += ByteLength;
-        (_hasEnded, _isSubmitting) = (false, true);
+        _isInWindow = true;
         _device.Submit(this);
-        _isSubmitting = false;
     }
 
     private sealed class Search(Reclaimer owner) : BlobOperation

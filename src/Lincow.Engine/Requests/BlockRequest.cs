@@ -66,8 +66,8 @@ internal enum RunSource
 
 /// <summary>
 /// One operation on a device: a state machine that its owner allocates once and uses again and again. The owner fills in the public
-/// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, possibly before Submit
-/// returns.
+/// properties and calls <see cref="Device.BlockDevice.Submit"/>; <see cref="OnCompleted"/> follows exactly once, after Submit has
+/// returned.
 /// </summary>
 internal abstract class BlockRequest
 {

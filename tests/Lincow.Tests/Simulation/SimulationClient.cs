@@ -132,6 +132,7 @@ internal sealed class SimulationClient : IDisposable
     private void Start(SimulationRequest request)
     {
         _inFlight++;
+        Model.ReadsInFlight += request.Operation == BlockOperation.Read ? 1 : 0;
         _coverage.Requests++;
         request.Submitted = ++_clock;
         if (request.Operation is BlockOperation.Write or BlockOperation.Discard or BlockOperation.WriteZeroes)
@@ -150,7 +151,7 @@ internal sealed class SimulationClient : IDisposable
                     && !IsWholeChunk(request, at) ? request.PartialWrite : request.Write);
             });
         }
-        _device!.Submit(request);
+        request.SubmitTo(_device!);
     }
 
     private SimulationRequest? ReadNow(long start, long end, bool compares = true)
@@ -172,6 +173,7 @@ internal sealed class SimulationClient : IDisposable
     private void Ended(SimulationRequest request, int result)
     {
         _inFlight--;
+        Model.ReadsInFlight -= request.Operation == BlockOperation.Read ? 1 : 0;
         _idle.Push(request);
         // Nobody heard of it.
         if (_machine.IsOff)

@@ -15,7 +15,10 @@ internal sealed class ModelWrite(long submitted)
 }
 
 /// <summary>A content that a cell may hold, and who wrote it.</summary>
-internal readonly record struct ModelContent(ulong Stamp, ModelWrite By);
+/// <param name="Stamp">The content.</param>
+/// <param name="By">Who wrote it.</param>
+/// <param name="IsGone">No cut brings it back; a read that was on its way before may still return it.</param>
+internal readonly record struct ModelContent(ulong Stamp, ModelWrite By, bool IsGone = false);
 
 /// <summary>
 /// What each cell of the device may hold. It knows nothing of chunks, maps or syncs, and one rule: a write that has succeeded replaces
@@ -41,6 +44,9 @@ internal sealed class SimulationModel
             _cells[i] = [];
         BecomeOrigin();
     }
+
+    /// <summary>Reads whose end nobody has heard of: what they may return is kept until there are none.</summary>
+    public int ReadsInFlight { get; set; }
 
     public int CellCount => _cells.Length;
 
@@ -83,7 +89,7 @@ internal sealed class SimulationModel
     {
         foreach (var content in _cells[cell])
         {
-            if (content.Stamp == stamp)
+            if (content.Stamp == stamp && !content.IsGone)
                 return true;
         }
         return false;
@@ -111,8 +117,8 @@ internal sealed class SimulationModel
             var contents = _cells[cell];
             for (var i = contents.Count - 1; i >= 0; i--)
             {
-                if (IsReplaced(cell, contents[i].By, submitted))
-                    contents.RemoveAt(i);
+                if (contents[i].IsGone || IsReplaced(cell, contents[i].By, submitted))
+                    Drop(contents, i);
             }
             if (contents.Count == 1)
                 _open.Remove(cell);
@@ -126,7 +132,7 @@ internal sealed class SimulationModel
         for (var i = contents.Count - 1; i >= 0; i--)
         {
             if (contents[i].By.Completed < write.Submitted)
-                contents.RemoveAt(i);
+                Drop(contents, i);
         }
     }
 
@@ -137,6 +143,7 @@ internal sealed class SimulationModel
         foreach (var cell in _open)
         {
             var contents = _cells[cell];
+            contents.RemoveAll(content => content.IsGone);
             for (var i = 0; i < contents.Count; i++)
                 contents[i] = contents[i] with { By = past };
         }
@@ -144,6 +151,14 @@ internal sealed class SimulationModel
 
     public string Describe(int cell) =>
         string.Join(" or ", _cells[cell].Select(content => $"{content.Stamp} (submitted {content.By.Submitted}, {Ended(content.By)})"));
+
+    private void Drop(List<ModelContent> contents, int index)
+    {
+        if (ReadsInFlight == 0)
+            contents.RemoveAt(index);
+        else
+            contents[index] = contents[index] with { IsGone = true };
+    }
 
     private static string Ended(ModelWrite write) =>
         write.Completed == long.MaxValue ? "in flight" : $"ended {write.Completed}{(write.Succeeded ? "" : ", not known to be good")}";

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Lincow.Device;
 using Lincow.Requests;
 
 namespace Lincow.Tests.Simulation;
@@ -7,6 +8,7 @@ namespace Lincow.Tests.Simulation;
 internal sealed unsafe class SimulationRequest(Action<SimulationRequest, int> ended) : BlockRequest, IDisposable
 {
     private nuint _capacity;
+    private bool _isSubmitting;
 
     public ModelWrite Write { get; set; } = null!;
 
@@ -38,10 +40,19 @@ internal sealed unsafe class SimulationRequest(Action<SimulationRequest, int> en
         Content.Fill(0xee);
     }
 
+    public void SubmitTo(BlockDevice device)
+    {
+        _isSubmitting = true;
+        device.Submit(this);
+        _isSubmitting = false;
+    }
+
     public void Dispose() => NativeMemory.AlignedFree((void*)Buffer);
 
     protected internal override void OnCompleted(int result)
     {
+        if (_isSubmitting)
+            throw new InvalidOperationException("the request ended inside the call that submitted it");
         Result = result;
         ended(this, result);
     }

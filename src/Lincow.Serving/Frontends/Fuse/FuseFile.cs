@@ -93,11 +93,11 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
                 break;
             case FuseOpcode.Fallocate when request.ByteOffset + request.ByteLength < request.LastByteEnd:
                 request.ByteOffset += request.ByteLength;
-                request.ContinueSoon(loop);
+                Continue(request);
                 return;
             case FuseOpcode.Seek:
                 if (!TryFinishSeek(request))
-                    request.ContinueSoon(loop);
+                    Continue(request);
                 return;
         }
         Answer(request, 0);

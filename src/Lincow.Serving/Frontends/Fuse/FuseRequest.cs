@@ -10,14 +10,12 @@ namespace Lincow.Serving.Frontends.Fuse;
 internal abstract unsafe class FuseRequest : BlockRequest
 {
     private readonly FuseFile _file;
-    private readonly Continuation _continuation;
     private nint _header, _arguments, _replyHeader, _replyBody;
 
     /// <summary>A request of a file.</summary>
     protected FuseRequest(FuseFile file)
     {
         _file = file;
-        _continuation = new Continuation(this);
     }
 
     public FuseRequestHeader* Header => (FuseRequestHeader*)_header;
@@ -66,9 +64,6 @@ internal abstract unsafe class FuseRequest : BlockRequest
         Send(_replyHeader, data);
     }
 
-    /// <summary>Goes on with the next piece on the loop's next turn: the device may complete inside Submit, which must not nest.</summary>
-    public void ContinueSoon(IoLoop loop) => loop.CompleteSoon(_continuation, 0);
-
     protected abstract void Send(nint header, nint data);
 
     /// <summary>Where the parts lie.</summary>
@@ -85,9 +80,4 @@ internal abstract unsafe class FuseRequest : BlockRequest
     }
 
     protected internal override void OnCompleted(int result) => _file.Completed(this, result);
-
-    private sealed class Continuation(FuseRequest request) : IoCompletion
-    {
-        public override void Complete(int result) => request._file.Continue(request);
-    }
 }

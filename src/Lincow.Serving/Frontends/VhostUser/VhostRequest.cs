@@ -19,8 +19,6 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
     private NativeBuffer _bounce, _pieces;
     private int _pieceCount, _range, _ranges;
     private ulong _flushes;
-    private bool _isSubmitting, _hasEndedInside;
-    private int _result;
 
     /// <summary>Begins a request that has been taken off its ring.</summary>
     public void Begin(DescriptorChain chain, VirtRing ring)
@@ -48,7 +46,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             case VirtioBlkType.Flush:
                 (Operation, ByteOffset, ByteLength) = (BlockOperation.Flush, 0, 0);
                 _flushes = _session.Inflight?.Written ?? 0;
-                Submit();
+                _session.Device.Submit(this);
                 break;
             case VirtioBlkType.GetId:
                 _dataBytes = Math.Min(_writable - 1, VhostProtocol.IdBytes);
@@ -70,16 +68,12 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
 
     protected internal override void OnCompleted(int result)
     {
-        _result = result;
         // Also a write that failed may have changed something. One that left no trace in the map outlives this process in the page cache.
         if (Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard && MayBeLost)
             _session.Inflight?.NoteWrite();
         else if (Operation == BlockOperation.Flush && result == 0)
             _session.Inflight?.NoteFlush(_flushes);
-        if (_isSubmitting)
-            _hasEndedInside = true;
-        else
-            Continue();
+        Continue(result);
     }
 
     private bool MayBeLost =>
@@ -124,7 +118,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
                 chain.Read(skipped, Buffer, byteCount);
             }
         }
-        Submit();
+        _session.Device.Submit(this);
     }
 
     private void Zero(DescriptorChain chain, VirtioBlkType type)
@@ -160,8 +154,7 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             }
         }
         Operation = type == VirtioBlkType.Discard ? BlockOperation.Discard : BlockOperation.WriteZeroes;
-        _result = 0;
-        Continue();
+        Continue(0);
     }
 
     private (ulong Sector, uint Count, uint Flags) RangeAt(int index)
@@ -171,35 +164,20 @@ internal sealed unsafe class VhostRequest(VhostQueue queue) : BlockRequest
             BinaryPrimitives.ReadUInt32LittleEndian(range[12..]));
     }
 
-    private void Submit()
+    /// <summary>Goes on to the next of many ranges, or answers.</summary>
+    private void Continue(int result)
     {
-        if (!TrySubmit())
-            Continue();
-    }
-
-    /// <summary>False when the request has ended already.</summary>
-    private bool TrySubmit()
-    {
-        (_isSubmitting, _hasEndedInside) = (true, false);
-        _session.Device.Submit(this);
-        _isSubmitting = false;
-        return !_hasEndedInside;
-    }
-
-    // A loop, not recursion: each of many ranges may end at once.
-    private void Continue()
-    {
-        while (_result == 0 && _range < _ranges)
+        if (result < 0 || _range == _ranges)
         {
-            var (sector, count, flags) = RangeAt(_range++);
-            (ByteOffset, ByteLength) = ((long)sector << VhostProtocol.SectorShift, (long)count << VhostProtocol.SectorShift);
-            Flags &= ~BlockFlags.NoHole;
-            if (Operation == BlockOperation.WriteZeroes && (flags & VhostProtocol.ZeroUnmap) == 0)
-                Flags |= BlockFlags.NoHole;
-            if (TrySubmit())
-                return;
+            Answer(result == 0 ? VhostProtocol.StatusOk : VhostProtocol.StatusIoError);
+            return;
         }
-        Answer(_result == 0 ? VhostProtocol.StatusOk : VhostProtocol.StatusIoError);
+        var (sector, count, flags) = RangeAt(_range++);
+        (ByteOffset, ByteLength) = ((long)sector << VhostProtocol.SectorShift, (long)count << VhostProtocol.SectorShift);
+        Flags &= ~BlockFlags.NoHole;
+        if (Operation == BlockOperation.WriteZeroes && (flags & VhostProtocol.ZeroUnmap) == 0)
+            Flags |= BlockFlags.NoHole;
+        _session.Device.Submit(this);
     }
 
     private void Answer(byte status)

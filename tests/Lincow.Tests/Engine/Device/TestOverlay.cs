@@ -120,6 +120,8 @@ internal sealed class TestOverlay : TestDevice
 /// <summary>A request with memory of its own, and its result.</summary>
 internal sealed unsafe class TestRequest : BlockRequest, IDisposable
 {
+    private bool _isSubmitting;
+
     public int? Result { get; private set; }
 
     public Action<int>? Completed { get; set; }
@@ -145,16 +147,20 @@ internal sealed unsafe class TestRequest : BlockRequest, IDisposable
     }
 
     /// <summary>Submits anew, with room for data where the operation needs it.</summary>
-    public void SubmitTo(CowDevice device)
+    public void SubmitTo(BlockDevice device)
     {
         Result = null;
         if (Operation is BlockOperation.Read or BlockOperation.Write)
             _ = Content;
+        _isSubmitting = true;
         device.Submit(this);
+        _isSubmitting = false;
     }
 
     protected internal override void OnCompleted(int result)
     {
+        if (_isSubmitting)
+            throw new InvalidOperationException("the request ended inside the call that submitted it");
         Result = result;
         Completed?.Invoke(result);
     }

@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Device;
 using Lincow.Linux;
 using Lincow.Requests;
@@ -7,7 +8,7 @@ namespace Lincow.Tests.Serving.Frontends;
 /// <summary>
 /// A device of any size that keeps nothing and remembers what it was asked: for what front ends make of the longest requests.
 /// </summary>
-internal sealed class HugeDevice(IoLoop loop, int chunkShift = 12, bool isReadOnly = false) : BlockDevice
+internal sealed class HugeDevice(IoLoop loop, int chunkShift = 12, bool isReadOnly = false) : BlockDevice(new NothingBlob())
 {
     public const long Bytes = Geometry.MaxDeviceBytes;
 
@@ -53,6 +54,8 @@ internal sealed class HugeDevice(IoLoop loop, int chunkShift = 12, bool isReadOn
         else
             loop.CompleteSoon(new Completed(request), 0);
     }
+
+    private protected override void Tell(BlockRequest request, int result) => request.OnCompleted(result);
 
     private sealed class Completed(BlockRequest request) : IoCompletion
     {

@@ -38,7 +38,7 @@ static async Task Serve(UserOrigin origin, string socket)
         stop.TrySetResult();
     };
     await using var host = new Host(new HostOptions { Log = Console.Error.WriteLine });
-    var export = await host.AddAsync(new ExportOptions { Overlay = new SessionOptions { UserOrigin = origin }, Name = "decrypted" });
+    var export = await host.AddAsync(new ExportOptions { Overlay = new OverlayOptions { UserOrigin = origin }, Name = "decrypted" });
     Console.WriteLine($"ready {host.Listen(ListenAddress.AtPath(socket)).UriOf(export)}");
     await stop.Task;
 }

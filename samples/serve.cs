@@ -14,6 +14,6 @@ Console.CancelKeyPress += (_, e) =>
     stop.TrySetResult();
 };
 await using var host = new Host(new HostOptions { Log = Console.Error.WriteLine });
-var export = await host.AddAsync(new ExportOptions { Overlay = new SessionOptions { Overlay = args[0] } });
+var export = await host.AddAsync(new ExportOptions { Overlay = new OverlayOptions { Overlay = args[0] } });
 Console.WriteLine($"ready {host.Listen(ListenAddress.AtPath(args[1])).UriOf(export)}");
 await stop.Task;

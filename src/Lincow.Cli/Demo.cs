@@ -131,7 +131,7 @@ internal sealed class Demo
             + "from the file");
         var table = new Table().AddColumns("device offset", "length", "comes from", "at byte");
         var shown = 0;
-        OverlayMap.ForEach(new SessionOptions { Overlay = Overlay }, range =>
+        OverlayMap.ForEach(new OverlayOptions { Overlay = Overlay }, range =>
         {
             if (range is { Data: true, Depth: 0 } && (shown++ < 3 || range.Start >= 48 * Mebibyte))
                 table.AddRow($"{range.Start}", SizeText.Format(range.Length), Path.GetFileName(range.Filename!), $"{range.Offset}");
@@ -144,7 +144,7 @@ internal sealed class Demo
         var host = new Host(new HostOptions { Command = "demo", Log = CommandRunner.Warn });
         try
         {
-            var export = host.AddRange([new ExportOptions { Overlay = new SessionOptions { Overlay = Overlay } }])[0];
+            var export = host.AddRange([new ExportOptions { Overlay = new OverlayOptions { Overlay = Overlay } }])[0];
             use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))).UriOf(export)!);
         }
         finally

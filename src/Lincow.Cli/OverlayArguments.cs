@@ -19,7 +19,7 @@ internal sealed class OverlayArguments
         command.Add(_acceptMap);
     }
 
-    public SessionOptions Read(ParseResult result) => new()
+    public OverlayOptions Read(ParseResult result) => new()
     {
         Overlay = result.GetValue(_overlay),
         Map = result.GetValue(_map),

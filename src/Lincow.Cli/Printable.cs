@@ -17,7 +17,8 @@ internal static class Printable
         var result = new StringBuilder(text.Length);
         foreach (var character in text)
         {
-            var isHarmless = char.GetUnicodeCategory(character) is not (UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator);
+            var isHarmless = char.GetUnicodeCategory(character) is not (UnicodeCategory.Control or UnicodeCategory.Format
+                or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator);
             _ = isHarmless ? result.Append(character)
                 : character < 256 ? result.Append(CultureInfo.InvariantCulture, $"\\x{(int)character:x2}")
                 : result.Append(CultureInfo.InvariantCulture, $"\\u{(int)character:x4}");

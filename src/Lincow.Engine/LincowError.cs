@@ -100,7 +100,8 @@ public readonly record struct LincowFact
     public LincowError? Error { get; }
 
     /// <summary>The value as a text; of an error its sentence.</summary>
-    public override string ToString() => Error?.Message ?? Text ?? Number?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "";
+    public override string ToString() =>
+        Error?.Message ?? Text ?? Number?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "";
 
     /// <summary>The system's error number.</summary>
     internal static LincowFact Errno(LinuxException exception) => new("errno", exception.Errno);

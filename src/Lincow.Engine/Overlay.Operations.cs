@@ -22,7 +22,7 @@ public sealed partial class Overlay
     /// <param name="options">Where its map and its origin are, if they aren't found by themselves.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="LincowException">It can't be read.</exception>
-    public static Task<OverlayInfo> DescribeAsync(string path, SessionOptions? options = null, CancellationToken cancellation = default)
+    public static Task<OverlayInfo> DescribeAsync(string path, OverlayOptions? options = null, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return OverlayDescription.ReadAsync(path, options?.Map, options?.AcceptMap ?? false, options?.Origin, cancellation);
@@ -35,7 +35,7 @@ public sealed partial class Overlay
     /// <param name="progress">Told how far it is, on threads of the pool.</param>
     /// <param name="cancellation">Ends it between two pages; what has been repaired stays so.</param>
     /// <exception cref="LincowException">It can't be opened at all.</exception>
-    public static Task<CheckReport> CheckAsync(string path, bool repair = false, SessionOptions? options = null,
+    public static Task<CheckReport> CheckAsync(string path, bool repair = false, OverlayOptions? options = null,
         IProgress<OperationProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -52,7 +52,7 @@ public sealed partial class Overlay
     /// <param name="cancellation">Has it not begin. One that has begun is short, and goes on to its end.</param>
     /// <returns>Whether all space has been given back already.</returns>
     /// <exception cref="LincowException">It was refused or failed.</exception>
-    public static Task<bool> ResetAsync(string path, bool force = false, SessionOptions? options = null,
+    public static Task<bool> ResetAsync(string path, bool force = false, OverlayOptions? options = null,
         CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -68,11 +68,11 @@ public sealed partial class Overlay
     /// <param name="progress">Told how far it is, on threads of the pool.</param>
     /// <param name="cancellation">Ends it between two batches; it can be run again.</param>
     /// <exception cref="LincowException">It was refused, failed or was ended: the message says what is where.</exception>
-    public static Task<CommitReport> CommitAsync(string path, SessionOptions? options = null,
+    public static Task<CommitReport> CommitAsync(string path, OverlayOptions? options = null,
         IProgress<OperationProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        return OverlayCommit.RunAsync((options ?? new SessionOptions()) with { Overlay = path }, progress, cancellation);
+        return OverlayCommit.RunAsync((options ?? new OverlayOptions()) with { Overlay = path }, progress, cancellation);
     }
 
     /// <summary>
@@ -83,10 +83,10 @@ public sealed partial class Overlay
     /// <param name="options">Where its map and its origin are, if they aren't found by themselves.</param>
     /// <param name="cancellation">Ends it between two ranges.</param>
     /// <exception cref="LincowException">It can't be read; while it is enumerated.</exception>
-    public static IAsyncEnumerable<MapRange> MapAsync(string path, SessionOptions? options = null, CancellationToken cancellation = default)
+    public static IAsyncEnumerable<MapRange> MapAsync(string path, OverlayOptions? options = null, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        return OverlayMap.ReadAsync((options ?? new SessionOptions()) with { Overlay = path }, cancellation);
+        return OverlayMap.ReadAsync((options ?? new OverlayOptions()) with { Overlay = path }, cancellation);
     }
 
     /// <summary>

@@ -39,7 +39,7 @@ public sealed partial class Overlay : IAsyncDisposable
     private readonly string _path;
     private Task? _closed;
 
-    private Overlay(OverlaySession session, LoopThread thread, SessionOptions options)
+    private Overlay(OverlaySession session, LoopThread thread, OverlayOptions options)
     {
         (_session, _thread, _path) = (session, thread, options.Overlay ?? session.Name);
         _calls = new OverlayCalls(session.Device, thread.Loop, _path, () => session.FailedBecause);
@@ -64,7 +64,7 @@ public sealed partial class Overlay : IAsyncDisposable
 
     /// <summary>
     /// A commit was cut off before. The device reads right, but the origin alone isn't whole until
-    /// <see cref="CommitAsync(string, SessionOptions?, IProgress{OperationProgress}?, CancellationToken)"/> has been run again.
+    /// <see cref="CommitAsync(string, OverlayOptions?, IProgress{OperationProgress}?, CancellationToken)"/> has been run again.
     /// </summary>
     public bool IsCommitUnfinished => _session.IsCommitUnfinished;
 
@@ -87,20 +87,20 @@ public sealed partial class Overlay : IAsyncDisposable
     /// <param name="options">How; null for reading and writing, with the origin that the overlay remembers. Its path is left out.</param>
     /// <param name="cancellation">Has it not begin.</param>
     /// <exception cref="LincowException">It can't be opened: the message says what is wrong with which file, and what to do.</exception>
-    public static Task<Overlay> OpenAsync(string path, SessionOptions? options = null, CancellationToken cancellation = default)
+    public static Task<Overlay> OpenAsync(string path, OverlayOptions? options = null, CancellationToken cancellation = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        return OpenAsync((options ?? new SessionOptions()) with { Overlay = path }, cancellation);
+        return OpenAsync((options ?? new OverlayOptions()) with { Overlay = path }, cancellation);
     }
 
     /// <summary>
-    /// Opens an overlay as its options say: <see cref="SessionOptions.Overlay"/>, or a transient one over <see
-    /// cref="SessionOptions.Origin"/>, of which nothing is left afterwards.
+    /// Opens an overlay as its options say: <see cref="OverlayOptions.Overlay"/>, or a transient one over <see
+    /// cref="OverlayOptions.Origin"/>, of which nothing is left afterwards.
     /// </summary>
     /// <param name="options">What, and how.</param>
     /// <param name="cancellation">Has it not begin.</param>
     /// <exception cref="LincowException">It can't be opened: the message says what is wrong with which file, and what to do.</exception>
-    public static async Task<Overlay> OpenAsync(SessionOptions options, CancellationToken cancellation = default)
+    public static async Task<Overlay> OpenAsync(OverlayOptions options, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         using var opening = await OverlaySession.PrepareAsync(options, cancellation).ConfigureAwait(false);

@@ -2,7 +2,7 @@ namespace Lincow;
 
 /// <summary>
 /// An origin that a program decides on, chunk by chunk, in C#: content that is decrypted, unpacked, fetched or made up. It is served like
-/// any other, through <see cref="SessionOptions.UserOrigin"/>: what was written lies in the overlay, and everything else is asked
+/// any other, through <see cref="OverlayOptions.UserOrigin"/>: what was written lies in the overlay, and everything else is asked
 /// for here. Its content must not change while overlays of it exist; they recognise it by size and by a hash of samples.
 /// A program overrides <see cref="ReadAsync"/>, or <see cref="Read"/> when it has nothing to await.
 /// </summary>

@@ -83,7 +83,7 @@ internal static class AttachCommand
         return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
     }
 
-    private static void Serve(SessionOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
+    private static void Serve(OverlayOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
     {
         var waiting = WaitingDevice.Of(session.Overlay, session.Map);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)

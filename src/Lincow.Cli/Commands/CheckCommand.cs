@@ -73,8 +73,9 @@ internal static class CheckCommand
             Console.Out.WriteLine($"{SizeText.Format(report.StaleBytes)} of left-over data that the map doesn't point at: harmless");
         var repaired = report.Findings.Count(finding => finding.Repaired);
         var left = report.Findings.Count - repaired;
-        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} pages of metadata checked, " + (left > 0
-            ? $"{left} damaged{(report.Findings.Any(finding => finding is { Repaired: false, Repairable: true }) ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
-            : repaired > 0 ? $"{repaired} repaired" : "no damage"));
+        var canRepair = report.Findings.Any(finding => finding is { Repaired: false, Repairable: true });
+        var outcome = left > 0 ? $"{left} damaged{(canRepair ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
+            : repaired > 0 ? $"{repaired} repaired" : "no damage";
+        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} pages of metadata checked, {outcome}");
     }
 }

@@ -71,7 +71,8 @@ internal static class CreateCommand
     }
 
     public static CreateOptions FromTable(DmTable table) => !table.IsPersistent
-        ? throw new UsageException("--table: N is a transient overlay, which 'lincow serve --table' makes; create makes persistent ones, P") : new()
+        ? throw new UsageException("--table: N is a transient overlay, which 'lincow serve --table' makes; create makes persistent ones, P")
+        : new()
         {
             Overlay = table.Overlay,
             Origin = table.Origin,

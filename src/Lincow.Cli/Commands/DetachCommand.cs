@@ -33,7 +33,8 @@ internal static class DetachCommand
         var stale = new Option<bool>("--stale") { Description = "Take away what servers that died left behind" };
         var quiet = Options.Quiet();
         var command = new Command("detach",
-            "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.") { target, wait, stale, quiet };
+            "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.")
+        { target, wait, stale, quiet };
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);

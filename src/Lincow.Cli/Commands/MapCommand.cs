@@ -41,7 +41,7 @@ internal static class MapCommand
             """);
     }
 
-    private static void PrintText(SessionOptions options)
+    private static void PrintText(OverlayOptions options)
     {
         // Ranges that read as zeroes have no place in a file, so they are not listed: as qemu-img does it.
         var isFirst = true;
@@ -52,14 +52,15 @@ internal static class MapCommand
                 Console.Out.WriteLine($"{"Offset",-16}{"Length",-16}{"Mapped to",-16}File");
             isFirst = false;
             if (range.Data)
-                Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}{Printable.Text(range.Filename!)}");
+                Console.Out.WriteLine($"{Hex(range.Start),-16}{Hex(range.Length),-16}{Hex(range.Offset!.Value),-16}"
+                    + Printable.Text(range.Filename!));
         });
     }
 
     private static string Hex(long value) => value == 0 ? "0" : "0x"
         + value.ToString("x", System.Globalization.CultureInfo.InvariantCulture);
 
-    private static void PrintJson(SessionOptions options)
+    private static void PrintJson(OverlayOptions options)
     {
         using var stream = Console.OpenStandardOutput();
         using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });

@@ -58,7 +58,7 @@ internal static class RunCommand
             """);
     }
 
-    private static int Run(List<SessionOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
+    private static int Run(List<OverlayOptions> sessions, string socketPath, string? via, string[] commandLine, TimeSpan stopPatience)
     {
         AttachedDevice? device = null;
         Process? child = null;

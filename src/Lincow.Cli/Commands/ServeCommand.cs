@@ -76,7 +76,8 @@ internal static class ServeCommand
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
             Log.Begin();
-            var host = new Host(new HostOptions { Log = CommandRunner.Warn, Describe = ErrorText.Of, StopTimeout = common.StopPatience(result) });
+            var stopTimeout = common.StopPatience(result);
+            var host = new Host(new HostOptions { Log = CommandRunner.Warn, Describe = ErrorText.Of, StopTimeout = stopTimeout });
             try
             {
                 Serve(host, sessions, names, live, addresses, settings, vhostPaths);
@@ -104,7 +105,7 @@ internal static class ServeCommand
     }
 
     /// <summary>Has the overlays served, and says where.</summary>
-    private static void Serve(Host host, List<SessionOptions> sessions, string[] names, string? live, List<ListenAddress> addresses,
+    private static void Serve(Host host, List<OverlayOptions> sessions, string[] names, string? live, List<ListenAddress> addresses,
         TlsSettings? tls,
         List<ListenAddress.Unix> vhostPaths)
     {
@@ -154,7 +155,7 @@ internal static class ServeCommand
     private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
         : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
 
-    private static List<SessionOptions> OverLive(List<SessionOptions> sessions, string origin)
+    private static List<OverlayOptions> OverLive(List<OverlayOptions> sessions, string origin)
     {
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
             throw new UsageException("--snapshot-origin: give dm-snapshot stores as OVERLAY, and leave out --origin, --read-only and "
@@ -244,9 +245,9 @@ internal sealed class SessionArguments
         ? TimeSpan.FromSeconds(seconds)
         : throw new UsageException("--stop-timeout: give a number of seconds greater than 0");
 
-    public List<SessionOptions> Read(ParseResult result, string[] overlays)
+    public List<OverlayOptions> Read(ParseResult result, string[] overlays)
     {
-        var common = new SessionOptions
+        var common = new OverlayOptions
         {
             Origin = result.GetValue(_origin),
             Map = result.GetValue(_map),
@@ -275,7 +276,7 @@ internal sealed class SessionArguments
     }
 
     // As dmsetup does with a blank store: a persistent one that isn't there yet is made.
-    private static SessionOptions FromTable(DmTable table, SessionOptions common)
+    private static OverlayOptions FromTable(DmTable table, OverlayOptions common)
     {
         common = common with
         {

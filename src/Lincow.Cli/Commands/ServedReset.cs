@@ -65,8 +65,8 @@ internal sealed class ServedReset(FoundExport found, bool force)
             if (reply.Holder is null)
                 throw new CommandException(ReplyText.Of(reply)!);
             if (Environment.TickCount64 >= end)
-                throw new CommandException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it remembers is "
-                    + "from before the reset");
+                throw new CommandException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it "
+                    + $"remembers is from before the reset");
             Thread.Sleep(LookAgainMilliseconds);
         }
     }

@@ -114,7 +114,7 @@ internal static class StatusCommand
                 + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in "
                     + $"{counters.Rounds} rounds");
             if (counters.DmStatus is { } dm)
-                Line($"  dm status {dm}{(counters.AreaCache is { } cache ? string.Create(CultureInfo.InvariantCulture, $"; area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses ({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)") : "")}");
+                Line($"  dm status {dm}{(counters.AreaCache is { } cache ? "; " + Describe(cache) : "")}");
             if (counters.FailedBecause is { } reason)
                 Line($"  FAILED: {reason}");
         }
@@ -123,6 +123,10 @@ internal static class StatusCommand
             Line("  it doesn't answer");
         }
     }
+
+    private static string Describe(AreaCacheCounters cache) => string.Create(CultureInfo.InvariantCulture,
+        $"area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses "
+            + $"({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)");
 
     private static void Line(string text) => Console.Out.WriteLine(Printable.Text(text));
 }

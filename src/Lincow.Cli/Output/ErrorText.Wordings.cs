@@ -19,8 +19,8 @@ internal static partial class ErrorText
             [Code.OriginLargerThanTransient] = "{message}. Give a larger --size, or leave it out",
             [Code.TransientNeedsOrigin] = "a transient overlay needs --origin",
             [Code.TransientUnholdable] = "{message} with --overlay",
-            [Code.DirectNeedsBlocks] = "{file}: --cache none needs chunks of at least {blockBytes} bytes and a device size that is a multiple "
-                + "of it. Use --cache writeback",
+            [Code.DirectNeedsBlocks] = "{file}: --cache none needs chunks of at least {blockBytes} bytes and a device size that is a "
+                + "multiple of it. Use --cache writeback",
             [Code.MapIsOverlay] = "{message}. Leave out --map",
             [Code.MapIsData] = "{message}. Give --map a path of its own, or leave it out",
             [Code.LinearCannotBeLive] = "{message}. 'lincow create --store snapshot' makes one",
@@ -59,19 +59,19 @@ internal static partial class ErrorText
             [Code.OriginMissing] = "{message}. If it was moved, give its new place with --origin",
             [Code.OriginUnknown] = GiveOrigin,
             [Code.OriginNamedMissing] = "{message}. Give the origin's place with --origin PATH",
-            [Code.OriginDiffers] = "{message}. If you know that this is right, add --accept-origin; if the origin was moved, give its place "
-                + "with --origin",
+            [Code.OriginDiffers] = "{message}. If you know that this is right, add --accept-origin; if the origin was moved, give "
+                + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
             [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'",
             [Code.OriginIsImage] = "{message} with --origin",
 
             // Commits.
-            [Code.CommitUnfinished] = "{message}. Run 'lincow commit' again to complete it; 'lincow reset --force' throws the rest away and "
-                + "leaves the origin as it is",
+            [Code.CommitUnfinished] = "{message}. Run 'lincow commit' again to complete it; 'lincow reset --force' throws the rest "
+                + "away and leaves the origin as it is",
             [Code.CommitUnfinishedServed] = "{message}. Run 'lincow commit' again to complete it. What is served reads right",
-            [Code.CommitUnfinishedShut] = "{file}: {problem}, but the overlay can't be opened ({reason}). If that can't be mended, {remedy} "
-                + "and try again",
+            [Code.CommitUnfinishedShut] = "{file}: {problem}, but the overlay can't be opened ({reason}). If that can't be mended, "
+                + "{remedy} and try again",
             [Code.CommitInterrupted] = "{message}. Run 'lincow commit' again to complete it",
 
             // Conversions.

@@ -44,7 +44,7 @@ internal sealed class MapPicture
     private MapPicture(string name) => _name = name;
 
     /// <summary>Draws an overlay's map into a file. Throws <see cref="CommandException"/>.</summary>
-    public static void Draw(SessionOptions options, string path)
+    public static void Draw(OverlayOptions options, string path)
     {
         RequireSvg(path);
         var picture = new MapPicture(Printable.Text(Path.GetFileName(options.Overlay ?? "")));
@@ -110,13 +110,15 @@ internal sealed class MapPicture
         var svg = new StringBuilder();
         const int width = Left + Plot + Right, height = Top + Plot + Bottom;
         Line(svg, $"""
-            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-labelledby="title desc">
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"
+                aria-labelledby="title desc">
             """);
         Line(svg, $"""<title id="title">{Escape(title)}</title>""");
         Line(svg, $"""
             <desc id="desc">A device of {SizeText.Format(_deviceBytes)} from left to right,
                 its store of {SizeText.Format(_storeBytes)} from bottom to top: a mark where a
-            place of the device lies in the store. {Escape(SizeText.Format(_zeroBytes))} that read as zeroes are marked in a strip below. The rest is the origin's.</desc>
+            place of the device lies in the store. {Escape(SizeText.Format(_zeroBytes))} that read as zeroes are marked in a strip below.
+                The rest is the origin's.</desc>
             """);
         Line(svg, $"<style>\n{Style}\n</style>");
         Line(svg, $"""<text class="title" x="{Left}" y="26">{Escape(title)}</text>""");

@@ -2,7 +2,7 @@ using Lincow.Linux;
 
 namespace Lincow.Blobs;
 
-/// <summary>One operation in flight on a storage; owned and reused by whoever starts it.</summary>
+/// <summary>One operation in flight on a blob; owned and reused by whoever starts it.</summary>
 internal abstract class BlobOperation : IoCompletion
 {
     internal FileBlob? Blob { get; set; }
@@ -43,7 +43,7 @@ internal enum FileCall
     Read,
     Write,
 
-    /// <summary>Inside a storage: a part of a large write.</summary>
+    /// <summary>Inside a blob: a part of a large write.</summary>
     WritePiece,
     Flush,
     Yield,

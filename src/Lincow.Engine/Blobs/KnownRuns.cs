@@ -1,3 +1,4 @@
+using System.Diagnostics;
 namespace Lincow.Blobs;
 
 /// <summary>
@@ -54,6 +55,7 @@ internal sealed class KnownRuns
         {
             (_starts[index], _ends[index]) = (Math.Max(runs.StartOf(from), start), Math.Min(runs.EndOf(from), limit));
             _isHole[index] = !runs.IsData(from);
+            Debug.Assert(_starts[index] < _ends[index] && (index == 0 || _ends[index - 1] <= _starts[index]), "runs don't overlap");
         }
         return moved;
     }

@@ -11,7 +11,7 @@ internal sealed class OverlaySource : IChangeSource
 
     public OverlaySource(ChangeSourceOptions options)
     {
-        _reader = new OverlayReader(new SessionOptions
+        _reader = new OverlayReader(new OverlayOptions
         {
             Overlay = options.Path,
             Origin = options.Origin,

@@ -55,13 +55,14 @@ internal abstract class BlockDevice
     /// <summary>
     /// Starts a request; it ends after this call has returned. The caller has checked that the range lies within the device (an assertion
     /// here). Errors come as a negative errno in <see cref="BlockRequest.OnCompleted"/>: EIO for a failed device or lost content, ENOSPC,
-    /// or what the storage said.
+    /// or what the blob said.
     /// </summary>
     public void Submit(BlockRequest request)
     {
         if (request.Operation != BlockOperation.Flush
             && (request.ByteOffset < 0 || request.ByteLength < 0 || request.ByteLength > SizeBytes - request.ByteOffset))
             throw new ArgumentOutOfRangeException(nameof(request), "the range must lie within the device");
+        request.AssertBegins();
         _ended.BeginSubmit();
         Start(request);
         _ended.EndSubmit();

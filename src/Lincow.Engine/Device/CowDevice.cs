@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Requests;
@@ -283,9 +284,10 @@ internal sealed class CowDevice : BlockDevice
         return _stack.TryLoad(first, end, request);
     }
 
-    /// <summary>Goes on with a locked request until it waits for storage or is done.</summary>
+    /// <summary>Goes on with a locked request until it waits for a blob or is done.</summary>
     internal void Step(BlockRequest request)
     {
+        Debug.Assert(request.IsLocked && !request.IsQueued, "a request works on a range that it holds, and waits for nothing");
         if (request.Outstanding > 0)
             return;
         if (request.Error < 0)
@@ -367,6 +369,7 @@ internal sealed class CowDevice : BlockDevice
     /// <summary>The only place where a write changes the map. False when more is left for a later turn.</summary>
     private bool TryRecord(BlockRequest request)
     {
+        Debug.Assert(request is { IsLocked: true, Outstanding: 0, Error: 0 }, "chunks are marked when all their bytes are in the overlay");
         var end = Geometry.ChunkFrom(request.LockEnd);
         var mark = _turns.Mark;
         while (request.Cursor < request.LockEnd)
@@ -387,6 +390,7 @@ internal sealed class CowDevice : BlockDevice
 
     private void Finish(BlockRequest request, int result)
     {
+        Debug.Assert(request.Outstanding == 0, "a request that ends has nothing in flight, and its memory may go");
         _buffers.Return(request.Scratch);
         request.Scratch = default;
         _stack.GiveUp(request);
@@ -429,6 +433,7 @@ internal sealed class CowDevice : BlockDevice
     private protected override void Tell(BlockRequest request, int result)
     {
         InFlight--;
+        Debug.Assert(InFlight >= 0, "a request ends once");
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
         // mutation: failed-device-answers
         request.OnCompleted(_stack.FailedBecause is null ? result : -Errno.IO);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
@@ -105,6 +106,7 @@ internal sealed class FlushRounds
 
     private void StartBatch()
     {
+        Debug.Assert(_isRunning && _batch.Count == 0 && _writesInFlight == 0, "one round at a time, and one batch of it");
         _hasUnsyncedData = false;
         _batchError = 0;
         _batch.Clear();
@@ -193,6 +195,7 @@ internal sealed class FlushRounds
 
     private void ImageWritten(int result)
     {
+        Debug.Assert(_writesInFlight > 0, "an image is written once");
         // The worst counts: a lack of space is nothing that has to be looked into.
         if (result < 0 && (_batchError == 0 || Errno.IsLackOfSpace(_batchError)))
             // mutation: failed-map-write-ignored
@@ -239,6 +242,7 @@ internal sealed class FlushRounds
 
     private void EndBatch(int result)
     {
+        Debug.Assert(_writesInFlight == 0, "images go when nothing of them is in flight");
         foreach (var write in _batch)
             ((ImageWrite)write).Release();
         _batch.Clear();

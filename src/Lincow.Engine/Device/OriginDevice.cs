@@ -16,7 +16,7 @@ namespace Lincow.Device;
 ///
 /// Invariant: the origin's chunk changes only after the old one is on stable storage in each snapshot; so a cut leaves every snapshot as it
 /// was when it was taken. A snapshot that can't keep a chunk is given up, as in the kernel: the origin goes on.
-/// Everything runs on one loop: the origin's storage and every snapshot's.
+/// Everything runs on one loop: the origin's blob and every snapshot's.
 /// </summary>
 internal sealed class OriginDevice : BlockDevice
 {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.Intrinsics;
 using Lincow.Requests;
@@ -74,6 +75,7 @@ internal sealed class RangeLocks
     /// <summary>Gives the range back, and wakes those who waited for this request.</summary>
     public void Release(BlockRequest request)
     {
+        Debug.Assert(request.IsLocked, "a range is given back by who holds it, once");
         if (request.LockIndex >= 0)
             (request.NeedsExclusiveRange ? _writers : _readers).Remove(request);
         else
@@ -91,6 +93,7 @@ internal sealed class RangeLocks
             blocker.LockWaiters.Enqueue(request);
             return null;
         }
+        Debug.Assert(!request.IsLocked && request.LockOrder == request.Arrival, "who is woken has waited, with its number in the line");
         (request.IsLocked, request.LockIndex, request.LockOrder) = (true, -1, 0);
         TreeOf(request).Renumbered(request);
         return request;

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
@@ -58,6 +59,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
     /// </summary>
     public bool TryWrite(BlockRequest request, nint source, long byteEnd)
     {
+        Debug.Assert(request.IsLocked && request.NeedsExclusiveRange, "what is written is locked for this request alone");
         var mark = turns.Mark;
         while (request.Cursor < byteEnd && request.Outstanding < MaxOperationsPerRequest)
         {
@@ -75,7 +77,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         return request.Cursor >= byteEnd;
     }
 
-    // Up to this many bytes, a storage may copy on this thread.
+    // Up to this many bytes, a blob may copy on this thread.
     private static int UnitsForTransfer(long byteCount) => TurnWork.UnitsPerCall + TurnWork.UnitsFor(Math.Min(byteCount, 128 << 10));
 
     public BlobOperation TakeOperation(BlockRequest request, bool changesData)
@@ -92,6 +94,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         var request = operation.Request!;
         operation.Request = null;
         _idleOperations.Push(operation);
+        Debug.Assert(request.Outstanding > 0, "an operation ends once");
         if (operation.ChangesData)
             rounds.NoteChange();
         // mutation: failed-write-ignored (2 lines)
@@ -101,7 +104,7 @@ internal sealed class RunTransfers(CowDevice device, LayerStack stack, FlushRoun
         device.Step(request);
     }
 
-    /// <summary>One storage operation of a request; taken from and put back to the device's stock.</summary>
+    /// <summary>One operation on a blob for a request; taken from and put back to the device's stock.</summary>
     private sealed class RequestIo(RunTransfers transfers) : BlobOperation
     {
         public BlockRequest? Request { get; set; }

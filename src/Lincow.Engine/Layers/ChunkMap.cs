@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Numerics;
 using Lincow.Linux;
 
@@ -199,6 +200,7 @@ internal sealed unsafe class ChunkMap : IDisposable
     /// <summary>The states of a page, for an image of it; changes from here on make it dirty again.</summary>
     public void TakeStates(long page, Span<ulong> words)
     {
+        Debug.Assert(IsLoaded(page) && (_pages[page].Flags & PageFlags.Dirty) != 0, "what is written is a page that has changed");
         _pages[page].Flags &= ~PageFlags.Dirty;
         CopyStates(page, words);
     }
@@ -214,7 +216,11 @@ internal sealed unsafe class ChunkMap : IDisposable
     }
 
     /// <summary>Puts a page that was taken for a round but not snapshotted back on the dirty list.</summary>
-    public void Requeue(long page) => _dirty.Add(page);
+    public void Requeue(long page)
+    {
+        Debug.Assert((_pages[page].Flags & PageFlags.Dirty) != 0, "a page on the dirty list bears Dirty");
+        _dirty.Add(page);
+    }
 
     /// <summary>The page differs from what is on disk.</summary>
     public void MarkDirty(long page)
@@ -252,6 +258,8 @@ internal sealed unsafe class ChunkMap : IDisposable
     private bool SetInPage(long page, int from, int to, ChunkState state)
     {
         ref var entry = ref _pages[page];
+        Debug.Assert(IsLoaded(page) || (from == 0 && to >= Math.Min(ChunksPerPage, Geometry.ChunkCount - page * ChunksPerPage)),
+            "a page is known before a part of it changes");
         if (entry.Words is null)
         {
             if (entry.Uniform == state)

@@ -134,7 +134,7 @@ internal abstract class ExceptionStore(ChunkMap map, IBlob? metadataBlob, bool k
 }
 
 /// <summary>A place in the overlay's data.</summary>
-/// <param name="DataOffset">The byte in the data storage.</param>
+/// <param name="DataOffset">The byte in the data blob.</param>
 /// <param name="ByteLength">How many bytes lie together there.</param>
 internal readonly record struct Place(long DataOffset, long ByteLength);
 
@@ -144,7 +144,7 @@ internal abstract class MetadataImage : BlobOperation
     /// <summary>What to write; rented by the store, given back by the round.</summary>
     public NativeBuffer Image { get; set; }
 
-    /// <summary>Where, in the metadata storage.</summary>
+    /// <summary>Where, in the metadata blob.</summary>
     public long TargetOffset { get; set; }
 
     public int ImageBytes { get; set; }

@@ -8,7 +8,7 @@ namespace Lincow.Operations;
 
 /// <summary>
 /// An origin that is itself served for writing, with snapshots of it (dm's snapshot-origin). Claimed first, then the snapshots' sessions
-/// are opened with <see cref="SessionOptions.OriginIsLive"/>, all on one loop, then the device is made.
+/// are opened with <see cref="OverlayOptions.OriginIsLive"/>, all on one loop, then the device is made.
 /// </summary>
 internal sealed class LiveOrigin : IDisposable
 {

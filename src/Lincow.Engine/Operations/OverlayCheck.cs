@@ -16,7 +16,7 @@ internal static class OverlayCheck
     public static CheckReport Run(string overlay, string? map, bool repair, bool acceptMap = false, string? origin = null,
         IProgress<OperationProgress>? progress = null, CancellationToken stop = default) => Operation.Guard(() =>
     {
-        var options = new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
+        var options = new OverlayOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
         using var files = StoreFormats.Of(overlay, map).Open(options, repair ? OverlayAccess.Write : OverlayAccess.Read);
         return files.Check(StoreOrigin.DeviceBytes(files, origin), repair, Operation.Observe("map pages", progress, stop));
     });

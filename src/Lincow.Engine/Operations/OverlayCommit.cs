@@ -22,7 +22,7 @@ internal static class OverlayCommit
     /// <param name="options">The overlay, its map and its origin, as for a session.</param>
     /// <param name="progress">Told how far it is.</param>
     /// <param name="stop">Ends it between two batches; the commit can be run again.</param>
-    public static CommitReport Run(SessionOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
+    public static CommitReport Run(OverlayOptions options, IProgress<OperationProgress>? progress = null, CancellationToken stop = default)
     {
         try
         {
@@ -40,8 +40,8 @@ internal static class OverlayCommit
         }
     }
 
-    /// <inheritdoc cref="Run(SessionOptions, IProgress{OperationProgress}?, CancellationToken)"/>
-    public static Task<CommitReport> RunAsync(SessionOptions options, IProgress<OperationProgress>? progress = null,
+    /// <inheritdoc cref="Run(OverlayOptions, IProgress{OperationProgress}?, CancellationToken)"/>
+    public static Task<CommitReport> RunAsync(OverlayOptions options, IProgress<OperationProgress>? progress = null,
         CancellationToken stop = default) =>
         Operation.Start(() => Run(options, progress, stop), CancellationToken.None);
 
@@ -49,7 +49,7 @@ internal static class OverlayCommit
     /// The overlay and its origin, looked at and recognised as by any reader; then the origin is opened for writing, alone, and the overlay
     /// marked as in use.
     /// </summary>
-    private static ICommitSource Open(SessionOptions options, CancellationToken stop, out OriginClaim claim)
+    private static ICommitSource Open(OverlayOptions options, CancellationToken stop, out OriginClaim claim)
     {
         var format = StoreFormats.Of(options.Overlay!, options.Map);
         if (format.ShowsDamageWhenRead)
@@ -58,7 +58,7 @@ internal static class OverlayCommit
             foreach (var _ in look.Extents())
                 RequireWanted(options.Overlay!, stop);
         }
-        var writing = new SessionOptions { Overlay = options.Overlay, Map = options.Map, AcceptMap = options.AcceptMap };
+        var writing = new OverlayOptions { Overlay = options.Overlay, Map = options.Map, AcceptMap = options.AcceptMap };
         var files = format.Open(writing, OverlayAccess.Write);
         OriginClaim? origin = null;
         try

@@ -16,7 +16,7 @@ internal static class OverlayDescription
     public static OverlayInfo Read(string overlay, string? map, bool acceptMap = false, string? origin = null,
         CancellationToken stop = default)
     {
-        var options = new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
+        var options = new OverlayOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true };
         using var files = StoreFormats.Of(overlay, map).Open(options, OverlayAccess.Peek);
         return files.Describe(origin, stop);
     }

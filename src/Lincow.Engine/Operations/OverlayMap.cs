@@ -15,7 +15,7 @@ internal static class OverlayMap
     /// <param name="options">The overlay, its map and its origin.</param>
     /// <param name="visit">Called on this thread.</param>
     /// <param name="stop">Ends it between two ranges.</param>
-    public static void ForEach(SessionOptions options, Action<MapRange> visit, CancellationToken stop = default)
+    public static void ForEach(OverlayOptions options, Action<MapRange> visit, CancellationToken stop = default)
     {
         using var reader = new OverlayReader(options with { Peek = true });
         foreach (var extent in reader.Extents())
@@ -36,7 +36,7 @@ internal static class OverlayMap
     /// </summary>
     /// <param name="options">The overlay, its map and its origin.</param>
     /// <param name="stop">Ends it between two ranges.</param>
-    public static async IAsyncEnumerable<MapRange> ReadAsync(SessionOptions options,
+    public static async IAsyncEnumerable<MapRange> ReadAsync(OverlayOptions options,
         [EnumeratorCancellation] CancellationToken stop = default)
     {
         var ranges = Channel.CreateBounded<MapRange>(new BoundedChannelOptions(RangesAhead) { SingleReader = true, SingleWriter = true });

@@ -21,7 +21,7 @@ internal sealed unsafe class OverlayReader : IStoreDevice
     private readonly NativeBuffer _buffer;
     private readonly Request _request = new();
 
-    public OverlayReader(SessionOptions options)
+    public OverlayReader(OverlayOptions options)
     {
         _loop = new PosixLoop();
         try
@@ -49,7 +49,7 @@ internal sealed unsafe class OverlayReader : IStoreDevice
         loop ??= new PosixLoop();
         try
         {
-            return new OverlayReader(OverlaySession.Open(files, origin, new SessionOptions(), loop), loop);
+            return new OverlayReader(OverlaySession.Open(files, origin, new OverlayOptions(), loop), loop);
         }
         catch
         {

@@ -16,7 +16,7 @@ internal static class OverlayReset
     public static bool Reset(string overlay, string? map, bool acceptMap = false, bool force = false)
     {
         using var files = StoreFormats.Of(overlay, map)
-            .Open(new SessionOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true }, OverlayAccess.Write);
+            .Open(new OverlayOptions { Overlay = overlay, Map = map, AcceptMap = acceptMap, Rescue = true }, OverlayAccess.Write);
         using var loop = new PosixLoop();
         return Reset(files, loop, force);
     }

@@ -9,7 +9,8 @@ using Lincow.Stores;
 namespace Lincow.Operations;
 
 /// <summary>
-/// An open overlay with its device, on one loop. Everything here runs on the loop's thread: <see cref="Open(SessionOptions, IoLoop)"/>, <see cref="Close"/>.
+/// An open overlay with its device, on one loop. Everything here runs on the loop's thread: <see cref="Open(OverlayOptions, IoLoop)"/>,
+/// <see cref="Close"/>.
 /// </summary>
 internal sealed class OverlaySession
 {
@@ -63,24 +64,25 @@ internal sealed class OverlaySession
     internal void NoteOrigin(OriginIdentity identity) => _store.NoteOrigin(identity);
 
     /// <summary>Opens an overlay, or makes a transient one, on the loop's thread. Throws <see cref="LincowException"/>.</summary>
-    public static OverlaySession Open(SessionOptions options, IoLoop loop) => Prepare(options).Begin(loop);
+    public static OverlaySession Open(OverlayOptions options, IoLoop loop) => Prepare(options).Begin(loop);
 
     /// <summary>
-    /// The part of <see cref="Open(SessionOptions, IoLoop)"/> that needs no loop: finds, opens, locks and checks the files. Throws <see cref="LincowException"/>.
+    /// The part of <see cref="Open(OverlayOptions, IoLoop)"/> that needs no loop: finds, opens, locks and checks the files. Throws
+    /// <see cref="LincowException"/>.
     /// </summary>
-    public static OverlayOpening Prepare(SessionOptions options) => PrepareHereAsync(options).Now();
+    public static OverlayOpening Prepare(OverlayOptions options) => PrepareHereAsync(options).Now();
 
     /// <inheritdoc cref="Prepare"/>
     /// <param name="options">What is opened, and how.</param>
     /// <param name="stop">Has it not begin, or not wait for a program's origin any longer.</param>
-    public static async Task<OverlayOpening> PrepareAsync(SessionOptions options, CancellationToken stop = default) =>
+    public static async Task<OverlayOpening> PrepareAsync(OverlayOptions options, CancellationToken stop = default) =>
         await (await Operation.Start(() => PrepareHereAsync(options, stop).AsTask(), stop).ConfigureAwait(false)).ConfigureAwait(false);
 
     /// <summary>
     /// As <see cref="PrepareAsync"/>, with the files being opened on the caller's thread, which may wait. What a program's origin takes its
     /// time for is waited for without a thread.
     /// </summary>
-    public static async ValueTask<OverlayOpening> PrepareHereAsync(SessionOptions options, CancellationToken stop = default)
+    public static async ValueTask<OverlayOpening> PrepareHereAsync(OverlayOptions options, CancellationToken stop = default)
     {
         try
         {
@@ -224,7 +226,7 @@ internal sealed class OverlaySession
             throw failure;
     }
 
-    private static async ValueTask<OverlayOpening> PreparePersistentAsync(SessionOptions options, string overlay, CancellationToken stop)
+    private static async ValueTask<OverlayOpening> PreparePersistentAsync(OverlayOptions options, string overlay, CancellationToken stop)
     {
         var format = StoreFormats.Of(overlay, options.Map);
         format.RequireUsable(options);
@@ -242,14 +244,14 @@ internal sealed class OverlaySession
     }
 
     /// <summary>Builds the stack on files that are open.</summary>
-    internal static OverlaySession Open(StoreFiles files, OriginFile origin, SessionOptions options, IoLoop loop)
+    internal static OverlaySession Open(StoreFiles files, OriginFile origin, OverlayOptions options, IoLoop loop)
     {
         StoreOrigin.RequireAlignment(new Geometry(files.DeviceBytesOver(origin, options.SizeBytes), files.ChunkShift), files.DataFile,
             origin);
         return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), loop);
     }
 
-    private static async ValueTask<OverlayOpening> PrepareTransientAsync(SessionOptions options, CancellationToken stop)
+    private static async ValueTask<OverlayOpening> PrepareTransientAsync(OverlayOptions options, CancellationToken stop)
     {
         var format = StoreFormats.Named(options.Store);
         var origin = await StoreOrigin.OpenTransientAsync(options, stop).ConfigureAwait(false);
@@ -275,7 +277,7 @@ internal sealed class OverlaySession
         }
     }
 
-    private static OverlaySession Over(OpenStore store, OriginFile origin, SessionOptions options, string name, IoLoop loop)
+    private static OverlaySession Over(OpenStore store, OriginFile origin, OverlayOptions options, string name, IoLoop loop)
     {
         try
         {

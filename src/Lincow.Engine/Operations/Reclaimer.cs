@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Device;
 using Lincow.Requests;
@@ -72,6 +73,7 @@ internal sealed class Reclaimer : BlockRequest
 
     private void Advance()
     {
+        Debug.Assert(!_isInWindow || !_isSearching, "one search or one window is in flight");
         if (!IsIdle || _isStopping || IsDone)
             return;
         while (_run < _runs.Count && (!_runs.IsData(_run) || _shift + _cursor >= _runs.EndOf(_run)))

@@ -20,7 +20,7 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore stor
     {
         _done = done;
         device.Hold();
-        // Posted, because the storage is waited for with turns of the loop, and those may not be nested in a completion.
+        // Posted, because blobs are waited for with turns of the loop, and those may not be nested in a completion.
         loop.Post(Advance);
     }
 

@@ -18,7 +18,8 @@ internal interface IOriginScheme
 internal static class OriginSchemes
 {
     /// <summary>The first that knows a text has it; every text is a path to the last.</summary>
-    public static readonly IOriginScheme[] All = [NothingScheme.Instance, ProgramScheme.Instance, UnknownScheme.Instance, FileScheme.Instance];
+    public static readonly IOriginScheme[] All =
+        [NothingScheme.Instance, ProgramScheme.Instance, UnknownScheme.Instance, FileScheme.Instance];
 }
 
 /// <summary>zero:SIZE, nothing of a size.</summary>

@@ -132,11 +132,29 @@ internal abstract class BlockRequest
     /// <summary>It is in a queue.</summary>
     internal bool IsQueued;
 
+    /// <summary>From Submit to OnCompleted; for assertions alone.</summary>
+    private bool _isSubmitted;
+
     internal bool CanGoOn => Outstanding == 0 && Error == 0 && !IsWaiting;
 
     internal bool IsWrite => Operation is BlockOperation.Write or BlockOperation.WriteZeroes or BlockOperation.Discard;
 
     internal bool NeedsExclusiveRange => IsWrite || Operation is BlockOperation.CopyUp or BlockOperation.Reclaim;
+
+    [Conditional("DEBUG")]
+    internal void AssertBegins()
+    {
+        Debug.Assert(!_isSubmitted, "a request is submitted once at a time");
+        _isSubmitted = true;
+    }
+
+    [Conditional("DEBUG")]
+    internal void AssertEnds()
+    {
+        Debug.Assert(_isSubmitted, "a request ends once");
+        Debug.Assert(Outstanding == 0 && !IsQueued && !IsLocked, "a request that ends has nothing in flight, and holds and awaits nothing");
+        _isSubmitted = false;
+    }
 
     internal void ResetState()
     {

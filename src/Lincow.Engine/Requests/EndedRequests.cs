@@ -29,6 +29,7 @@ internal sealed class EndedRequests(IBlob blob, Action<BlockRequest, int> tell) 
         // mutation: ends-inside-submit
         if (_submitting == 0)
         {
+            request.AssertEnds();
             tell(request, result);
             return;
         }
@@ -48,6 +49,9 @@ internal sealed class EndedRequests(IBlob blob, Action<BlockRequest, int> tell) 
         var ended = _line;
         _line = default;
         while (ended.Dequeue() is { } request)
+        {
+            request.AssertEnds();
             tell(request, request.Error);
+        }
     }
 }

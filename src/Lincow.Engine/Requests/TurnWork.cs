@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 
 namespace Lincow.Requests;
@@ -101,6 +102,7 @@ internal sealed class TurnWork(IBlob blob, Action<BlockRequest> resume, Action g
             resume(next);
         if (!_line.IsEmpty)
             Arm();
+        Debug.Assert(IsArmed || (_line.IsEmpty && !IsSpent), "whoever has to wait is looked at in the next turn");
     }
 
     /// <summary>Has an operation go on in the loop's next turn.</summary>

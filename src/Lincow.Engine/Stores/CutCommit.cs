@@ -44,7 +44,7 @@ internal static class CutCommit
     {
         try
         {
-            StoreFormats.Of(path, null).Open(new SessionOptions { Overlay = path, AcceptMap = true, Rescue = true }, OverlayAccess.Peek)
+            StoreFormats.Of(path, null).Open(new OverlayOptions { Overlay = path, AcceptMap = true, Rescue = true }, OverlayAccess.Peek)
                 .Dispose();
             return null;
         }

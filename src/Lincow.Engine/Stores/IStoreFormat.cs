@@ -54,12 +54,12 @@ internal interface IStoreFormat
     void RequireFreeName(string path);
 
     /// <summary>Throws <see cref="LincowException"/> when a store of this kind isn't used as is wanted.</summary>
-    void RequireUsable(SessionOptions options);
+    void RequireUsable(OverlayOptions options);
 
     /// <summary>Finds, opens, locks and recognises a store's files. Throws <see cref="LincowException"/>.</summary>
     /// <param name="options">The overlay, its map, what is accepted.</param>
     /// <param name="access">Who else may use it.</param>
-    StoreFiles Open(SessionOptions options, OverlayAccess access);
+    StoreFiles Open(OverlayOptions options, OverlayAccess access);
 
     /// <summary>Plans a new store; throws <see cref="LincowException"/> for what can't be. Nothing is touched yet.</summary>
     IStorePlan Plan(StorePlanOptions options);
@@ -68,7 +68,7 @@ internal interface IStoreFormat
     LinuxFile OpenTransient(string? place, Geometry geometry, bool direct);
 
     /// <summary>Builds a store that is forgotten at exit, on the loop's thread.</summary>
-    OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop);
+    OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, OverlayOptions options, IoLoop loop);
 
     /// <summary>
     /// Throws <see cref="LincowException"/> when a file can't be converted from: it isn't whole, or is used in a way that its locks don't

@@ -47,7 +47,7 @@ internal abstract class StoreFiles : IDisposable
     /// else is written. Throws
     /// <see cref="LincowException"/>.
     /// </summary>
-    public abstract OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop);
+    public abstract OpenStore Begin(OriginFile origin, OverlayOptions options, IoLoop loop);
 
     /// <summary>Describes it, also while it is served.</summary>
     /// <param name="origin">Its origin, for what it doesn't remember itself.</param>

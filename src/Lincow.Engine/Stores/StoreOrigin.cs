@@ -20,18 +20,18 @@ internal static class StoreOrigin
     public static OriginFile Open(string uri) => OpenAsync(null, uri).Now();
 
     /// <summary>A transient overlay's.</summary>
-    public static ValueTask<OriginFile> OpenTransientAsync(SessionOptions options, CancellationToken stop) =>
+    public static ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop) =>
         OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
             ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, stop: stop);
 
-    /// <summary>As <see cref="OpenAsync(StoreFiles, SessionOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
-    public static OriginFile Open(StoreFiles store, SessionOptions options) => OpenAsync(store, options).Now();
+    /// <summary>As <see cref="OpenAsync(StoreFiles, OverlayOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
+    public static OriginFile Open(StoreFiles store, OverlayOptions options) => OpenAsync(store, options).Now();
 
     /// <summary>
     /// The origin that the user names, or that a store remembers and this user wrote down. Throws <see cref="LincowException"/> when it
     /// isn't the right one.
     /// </summary>
-    public static async ValueTask<OriginFile> OpenAsync(StoreFiles store, SessionOptions options, CancellationToken stop = default)
+    public static async ValueTask<OriginFile> OpenAsync(StoreFiles store, OverlayOptions options, CancellationToken stop = default)
     {
         var isNamed = options is not { Origin: null, UserOrigin: null };
         if (!isNamed && store.Origin is null)

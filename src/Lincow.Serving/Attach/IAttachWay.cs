@@ -79,7 +79,8 @@ internal static class AttachWays
         remark = null;
         if (name != Automatic)
         {
-            var way = Find(name) ?? throw new LincowException(AttachErrors.WayUnknown(name, string.Join(", ", All.Select(way => way.Name))));
+            var way = Find(name)
+                ?? throw new LincowException(AttachErrors.WayUnknown(name, string.Join(", ", All.Select(way => way.Name))));
             return way.WhyNot() is { } reason ? throw new LincowException(AttachErrors.WayImpossible(name, reason)) : way;
         }
         var reasons = new List<string>();

@@ -7,7 +7,8 @@ namespace Lincow.Serving.Control;
 internal delegate void ControlHandler(ControlRequest request, Action<ControlReply> reply);
 
 /// <summary>
-/// The control socket of a serving process, on one of its loops: a client sends one line of JSON and gets one back (<see cref="ControlRequest"/>,
+/// The control socket of a serving process, on one of its loops: a client sends one line of JSON and gets one back
+/// (<see cref="ControlRequest"/>,
 /// <see cref="ControlReply"/>). Listen and Stop run on the loop's thread.
 /// </summary>
 internal sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle, Action<string> log)
@@ -48,8 +49,8 @@ internal sealed unsafe class ControlServer(IoLoop loop, ControlHandler handle, A
     }
 
     /// <summary>
-    /// Calls back when every reply has been sent and every socket is closed. A client that takes longer than <see cref="GraceMilliseconds"/> over its reply,
-    /// or waits for one that doesn't come, is cut off.
+    /// Calls back when every reply has been sent and every socket is closed. A client that takes longer than
+    /// <see cref="GraceMilliseconds"/> over its reply, or waits for one that doesn't come, is cut off.
     /// </summary>
     public void Stop(Action stopped)
     {

@@ -9,8 +9,9 @@ namespace Lincow.Serving.Control;
 internal sealed record KnownServer(ServingRecord Record, bool IsAlive);
 
 /// <summary>
-/// The directory in which every process that serves overlays leaves a record (ID.json) and its control socket (ID.sock): $LINCOW_RUN_DIR, else
-/// /run/lincow for root, else $XDG_RUNTIME_DIR/lincow. It belongs to one user alone (mode 0700), because who may write there may steer servers.
+/// The directory in which every process that serves overlays leaves a record (ID.json) and its control socket (ID.sock): $LINCOW_RUN_DIR,
+/// else /run/lincow for root, else $XDG_RUNTIME_DIR/lincow. It belongs to one user alone (mode 0700), because who may write there may steer
+/// servers.
 /// </summary>
 internal sealed class RunDirectory
 {
@@ -51,8 +52,8 @@ internal sealed class RunDirectory
     public static bool IsThere => DefaultPath is { } path && Directory.Exists(path) && LinuxPath.IsTrusted(path);
 
     /// <summary>
-    /// Every server that has a record, by age. Nothing when there is no directory. Throws <see cref="LincowException"/> where others may write: what a
-    /// record names is stopped, unmounted and deleted.
+    /// Every server that has a record, by age. Nothing when there is no directory. Throws <see cref="LincowException"/> where others may
+    /// write: what a record names is stopped, unmounted and deleted.
     /// </summary>
     public static List<KnownServer> List()
     {
@@ -67,7 +68,8 @@ internal sealed class RunDirectory
         {
             try
             {
-                if (LinuxFile.ReadTrusted(file, MaxRecordBytes) is { } text && JsonSerializer.Deserialize(text, ControlJson.Default.ServingRecord) is { Exports: not null } record
+                if (LinuxFile.ReadTrusted(file, MaxRecordBytes) is { } text
+                    && JsonSerializer.Deserialize(text, ControlJson.Default.ServingRecord) is { Exports: not null } record
                     && System.IO.Path.GetFileName(file) == record.Id + ".json")
                     servers.Add(new KnownServer(record, LinuxProcess.StartTime(record.Pid) == record.StartTime));
             }
@@ -94,7 +96,9 @@ internal sealed class RunDirectory
         File.Move(path + ".new", path + ".json", overwrite: true);
     }
 
-    /// <summary>Whether a path names something right in the directory: what a record says is there and isn't was not made by its server.</summary>
+    /// <summary>
+    /// Whether a path names something right in the directory: what a record says is there and isn't was not made by its server.
+    /// </summary>
     public static bool Holds(string path) =>
         DefaultPath is { } directory && System.IO.Path.GetFileName(path) is not ("" or "." or "..")
         && System.IO.Path.GetDirectoryName(path) == System.IO.Path.TrimEndingDirectorySeparator(directory);

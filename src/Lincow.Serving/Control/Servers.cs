@@ -17,7 +17,9 @@ internal static class Servers
     /// <summary>A server on a busy machine takes its time; one that stands still never answers.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
-    /// <summary>All exports; or those that the path of an overlay, a device or a file is meant for; or if it is none of these, those of that name.</summary>
+    /// <summary>
+    /// All exports; or those that the path of an overlay, a device or a file is meant for; or if it is none of these, those of that name.
+    /// </summary>
     public static List<FoundExport> Find(string? target)
     {
         if (target is null)
@@ -33,7 +35,8 @@ internal static class Servers
         return All().FindAll(found => IsAt(found.Export, path));
     }
 
-    private static List<FoundExport> All() => [.. RunDirectory.List().SelectMany(server => server.Record.Exports.Select((_, index) => new FoundExport(server, index)))];
+    private static List<FoundExport> All() =>
+        [.. RunDirectory.List().SelectMany(server => server.Record.Exports.Select((_, index) => new FoundExport(server, index)))];
 
     private static bool IsAt(ExportRecord export, string path)
     {
@@ -43,7 +46,9 @@ internal static class Servers
         return paths.Contains(path) || same.Any(other => other is not null && LinuxPath.AreSame(other, path));
     }
 
-    // What is served is also known by its file's name, whatever --name says; what is attached, by the name of its link or file, which --name gave.
+    // What is served is also known by its file's name, whatever --name says; what is attached, by the name of its link or file, which
+    // --name gave.
     private static bool IsNamed(ExportRecord export, string name) =>
-        export.Name == name || Path.GetFileNameWithoutExtension(export.Overlay ?? export.LiveOrigin) == name || Path.GetFileName(export.Link) == name || Path.GetFileNameWithoutExtension(export.File) == name;
+        export.Name == name || Path.GetFileNameWithoutExtension(export.Overlay ?? export.LiveOrigin) == name
+            || Path.GetFileName(export.Link) == name || Path.GetFileNameWithoutExtension(export.File) == name;
 }

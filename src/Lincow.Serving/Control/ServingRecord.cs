@@ -5,12 +5,14 @@ namespace Lincow.Serving.Control;
 
 /// <summary>What a process that serves overlays writes down about itself in the run directory.</summary>
 /// <param name="Pid">The process.</param>
-/// <param name="StartTime">When it was started, in the kernel's ticks (/proc/PID/stat, field 22): a process number alone comes round again.</param>
+/// <param name="StartTime">When it was started, in the kernel's ticks (/proc/PID/stat, field 22): a process number alone comes round
+/// again.</param>
 /// <param name="Command">serve, run or attach.</param>
 /// <param name="Since">When it began to serve.</param>
 /// <param name="Exports">What it serves.</param>
 /// <param name="Host">Which of the process's hosts it is; 0 the first.</param>
-internal sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports, int Host = 0)
+internal sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports,
+    int Host = 0)
 {
     /// <summary>The name of its files in the run directory, without an ending.</summary>
     [JsonIgnore]
@@ -20,7 +22,9 @@ internal sealed record ServingRecord(int Pid, long StartTime, string Command, Da
 /// <summary>What is written down of one device that is served.</summary>
 internal sealed record ExportRecord
 {
-    /// <summary>What the control socket knows it by: no other of the same host has, or had, it. Null in records of older servers: its index.</summary>
+    /// <summary>
+    /// What the control socket knows it by: no other of the same host has, or had, it. Null in records of older servers: its index.
+    /// </summary>
     public int? Id { get; init; }
 
     /// <summary>The export's name.</summary>
@@ -88,14 +92,16 @@ internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>
     public ErrorDocument? Problem { get; init; }
 
     /// <summary>A reply that says what went wrong, as data and in words; or that nothing did.</summary>
-    internal static ControlReply Of(LincowError? error, Func<LincowError, string>? describe = null) => error is null ? new ControlReply(Error: null)
+    internal static ControlReply Of(LincowError? error, Func<LincowError, string>? describe = null) => error is null
+        ? new ControlReply(Error: null)
         : new ControlReply(describe?.Invoke(error) ?? error.Message) { Problem = ErrorDocument.Of(error) };
 
     /// <summary>For status: the exports' <see cref="ExportRecord.Id"/>.</summary>
     public IReadOnlyList<int>? Exports { get; init; }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ServingRecord))]
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]

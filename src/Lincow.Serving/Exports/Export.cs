@@ -5,8 +5,8 @@ using Lincow.Operations;
 namespace Lincow.Serving.Exports;
 
 /// <summary>
-/// A device that is served under a name, on the loop that owns it. Front ends read it from any thread; what it is doesn't change. A host makes them
-/// (<see cref="Hosting.Host.AddAsync(Hosting.ExportOptions, CancellationToken)"/>).
+/// A device that is served under a name, on the loop that owns it. Front ends read it from any thread; what it is doesn't change. A host
+/// makes them (<see cref="Hosting.Host.AddAsync(Hosting.ExportOptions, CancellationToken)"/>).
 /// </summary>
 public sealed class Export
 {

@@ -15,8 +15,8 @@ namespace Lincow.Serving.Exports;
 /// <param name="DmStatus">For a dm-snapshot store: what dmsetup status shows after the target's name.</param>
 /// <param name="AreaCache">For a dm-snapshot store: its cache.</param>
 public sealed record ExportCounters(
-    long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten, long BytesDiscarded, int InFlight, string? FailedBecause,
-    string? DmStatus = null, AreaCacheCounters? AreaCache = null);
+    long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten,
+    long BytesDiscarded, int InFlight, string? FailedBecause, string? DmStatus = null, AreaCacheCounters? AreaCache = null);
 
 /// <summary>For a dm-snapshot store: the areas of its list in memory.</summary>
 /// <param name="Areas">Areas at most.</param>

@@ -1,12 +1,12 @@
 namespace Lincow.Serving.Exports;
 
 /// <summary>
-/// The exports of a host by name, in the order in which they came. Any thread may look and change it: whoever looks sees the table as it was at one
-/// moment.
+/// The exports of a host by name, in the order in which they came. Any thread may look and change it: whoever looks sees the table as it
+/// was at one moment.
 ///
-/// Clients make up names ("", "default", "sda"), so a host's only export answers to every name. But a client that comes back must not get another
-/// device than the one it had: as soon as a table has had a second export, names have to be right, and the empty name means the first one that there
-/// was, as long as it is there.
+/// Clients make up names ("", "default", "sda"), so a host's only export answers to every name. But a client that comes back must not get
+/// another device than the one it had: as soon as a table has had a second export, names have to be right, and the empty name means the
+/// first one that there was, as long as it is there.
 /// </summary>
 internal sealed class ExportTable
 {
@@ -33,7 +33,9 @@ internal sealed class ExportTable
     /// <summary>The export of exactly that name.</summary>
     public Export? this[string name] => _all.FirstOrDefault(export => export.Name == name);
 
-    /// <summary>Adds all of them or none. Returns the name that is taken already, or occurs twice; null when they have been added.</summary>
+    /// <summary>
+    /// Adds all of them or none. Returns the name that is taken already, or occurs twice; null when they have been added.
+    /// </summary>
     public string? TryAdd(IReadOnlyList<Export> exports)
     {
         lock (_gate)

@@ -6,13 +6,20 @@ using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Hosting;
 
-/// <summary>An export of a <see cref="Host"/> that is attached to this machine, the only one of its process, and what asks it to go: signals and <c>lincow detach</c>.</summary>
+/// <summary>
+/// An export of a <see cref="Host"/> that is attached to this machine, the only one of its process, and what asks it to go: signals and
+/// <c>lincow detach</c>.
+/// </summary>
 internal sealed class AttachedDevice
 {
-    /// <summary>How long to wait before looking again whether somebody holds it: doubled each time, for a detach mostly succeeds at once.</summary>
+    /// <summary>
+    /// How long to wait before looking again whether somebody holds it: doubled each time, for a detach mostly succeeds at once.
+    /// </summary>
     private const int FirstRetryMilliseconds = 10, LastRetryMilliseconds = 1000;
 
-    /// <summary>A look goes through all descriptors of all processes. It takes at most this part of the time, so much more is waited in between.</summary>
+    /// <summary>
+    /// A look goes through all descriptors of all processes. It takes at most this part of the time, so much more is waited in between.
+    /// </summary>
     private const int LookShare = 20;
 
     /// <summary>Forever: a signal. TimeSpan has no infinity.</summary>
@@ -34,13 +41,15 @@ internal sealed class AttachedDevice
     public string Path => _attachment!.Path;
 
     /// <summary>Attaches an export. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
-    /// <param name="host">The host; its loops should have been started by a thread that is fit for it (<see cref="LinuxProcess.TryBecomeIoFlusher"/>).</param>
+    /// <param name="host">The host; its loops should have been started by a thread that is fit for it
+    /// (<see cref="LinuxProcess.TryBecomeIoFlusher"/>).</param>
     /// <param name="export">An overlay of the host's.</param>
     /// <param name="way">How.</param>
     /// <param name="name">The name of the link or file; null for the export's.</param>
     /// <param name="scanPartitions">Whether partitions in it become devices too.</param>
     /// <param name="waiting">A device of the same overlay that waits for a server: it is taken over, in its own way.</param>
-    public static AttachedDevice Attach(Host host, Export export, IAttachWay way, string? name, bool scanPartitions, ExportRecord? waiting = null)
+    public static AttachedDevice Attach(Host host, Export export, IAttachWay way, string? name, bool scanPartitions,
+        ExportRecord? waiting = null)
     {
         var attached = new AttachedDevice(host);
         // Memory that the device's own thread needs must not wait for the device.
@@ -68,7 +77,10 @@ internal sealed class AttachedDevice
     /// <summary>Asks it to go as soon as nobody holds it any more. From any thread.</summary>
     public void End() => _requests.Add(new EndRequest(NoLimit, null));
 
-    /// <summary>Waits until somebody asks it to go and nobody holds it; then stops its host, and tells them how that went. Throws as <see cref="Host.StopAsync"/>.</summary>
+    /// <summary>
+    /// Waits until somebody asks it to go and nobody holds it; then stops its host, and tells them how that went. Throws as
+    /// <see cref="Host.StopAsync"/>.
+    /// </summary>
     public void WaitAndStopHost()
     {
         var reply = WaitForEnd();
@@ -83,7 +95,8 @@ internal sealed class AttachedDevice
         long retry = 0, look = 0;
         while (true)
         {
-            if (_requests.TryTake(out var request, waiting.Count > 0 ? Pause(waiting, Math.Max(retry, look * LookShare)) : Timeout.Infinite))
+            if (_requests.TryTake(out var request, waiting.Count > 0 ? Pause(waiting, Math.Max(retry, look * LookShare))
+                : Timeout.Infinite))
             {
                 waiting.Add(request);
                 retry = 0;

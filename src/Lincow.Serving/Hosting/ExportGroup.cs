@@ -4,7 +4,10 @@ using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Hosting;
 
-/// <summary>What is opened and closed together, on one loop: an overlay; or a live origin, its snapshots before it. Each is closed once, however often that is asked.</summary>
+/// <summary>
+/// What is opened and closed together, on one loop: an overlay; or a live origin, its snapshots before it. Each is closed once, however
+/// often that is asked.
+/// </summary>
 /// <param name="thread">The loop's thread.</param>
 /// <param name="exports">In the order in which they were named; the live origin is the last.</param>
 /// <param name="origin">The live origin; null without one.</param>
@@ -40,7 +43,9 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
             thread.Loop.Post(export.Session!.CancelReads);
     }
 
-    /// <summary>Closes one of the exports, on the loop, when no client of it is connected any more. Ends with what went wrong, or null.</summary>
+    /// <summary>
+    /// Closes one of the exports, on the loop, when no client of it is connected any more. Ends with what went wrong, or null.
+    /// </summary>
     public Task<LincowException?> CloseAsync(Export export)
     {
         lock (_gate)

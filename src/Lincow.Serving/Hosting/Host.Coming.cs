@@ -49,10 +49,12 @@ public sealed partial class Host
     }
 
     /// <summary>Makes the devices of a group, on a loop that it may be on.</summary>
-    private ExportGroup Begin(IReadOnlyList<ExportOptions> wanted, List<OverlayOpening> openings, LiveOriginOptions? live, LiveOrigin? origin)
+    private ExportGroup Begin(IReadOnlyList<ExportOptions> wanted, List<OverlayOpening> openings, LiveOriginOptions? live,
+        LiveOrigin? origin)
     {
         var count = wanted.Count + (live is null ? 0 : 1);
-        var thread = _pool.Take(string.Join(' ', openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().Order(StringComparer.Ordinal)), count);
+        var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().Order(StringComparer.Ordinal);
+        var thread = _pool.Take(string.Join(' ', places), count);
         var exports = new List<Export>();
         try
         {
@@ -80,7 +82,8 @@ public sealed partial class Host
             Options.Report(OverlaySession.UnfinishedCommit(overlay.Overlay!));
         var origin = overlay.Overlay is null ? overlay.Origin ?? overlay.UserOrigin?.Name : null;
         // Whatever a disk's block is, a page is a multiple of it.
-        return new Export(options.Name ?? session.Name, session.Device, loop, overlay.Overlay ?? "transient over " + origin, overlay.Direct ? 4096 : 1)
+        return new Export(options.Name ?? session.Name, session.Device, loop, overlay.Overlay ?? "transient over " + origin,
+            overlay.Direct ? 4096 : 1)
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
             Overlay = overlay.Overlay is { } path ? Path.GetFullPath(path) : null,
@@ -184,7 +187,8 @@ public sealed partial class Host
         {
             if (!_isRegistering || _stopped is not null)
                 return;
-            records = [.. _served.Select(export => _records[export] with { Uris = [.. _listeners.Select(listener => listener.UriOf(export)).OfType<string>()] })];
+            records = [.. _served.Select(export =>
+                _records[export] with { Uris = [.. _listeners.Select(listener => listener.UriOf(export)).OfType<string>()] })];
         }
         if (_registration is { } registration)
             registration.Write(records);
@@ -192,7 +196,9 @@ public sealed partial class Host
             _registration = Registration.TryBegin(Options.Command, _pool.Front, records, new HostControl(this).Handle, Options.Log);
     }
 
-    /// <summary>Says of an export how it is attached. Throws where that can't be written down, for nobody could clean up after a crash then.</summary>
+    /// <summary>
+    /// Says of an export how it is attached. Throws where that can't be written down, for nobody could clean up after a crash then.
+    /// </summary>
     internal void NoteAttachment(Export export, Func<ExportRecord, ExportRecord> change)
     {
         lock (_recordGate)

@@ -39,7 +39,10 @@ public sealed partial class Host
             session.Reset(failure => done(new ResetOutcome(failure?.Error, Clients: ClientsOf(export))), force);
     }
 
-    /// <summary>Who uses an export's device and would not notice that its content is another one, for a sentence; null when nobody does. On its loop's thread.</summary>
+    /// <summary>
+    /// Who uses an export's device and would not notice that its content is another one, for a sentence; null when nobody does. On its
+    /// loop's thread.
+    /// </summary>
     private string? HolderOf(Export export) =>
         // mutation: reset-under-a-virtual-machine
         Listeners.Any(listener => listener.Export == export && listener.Vhost!.IsConnected) ? "a virtual machine is connected by vhost-user"
@@ -49,7 +52,8 @@ public sealed partial class Host
     /// <summary>Lets nobody to a group's devices any more. Ends when nobody is left.</summary>
     private Task EndIntakeAsync(ExportGroup group)
     {
-        var machines = Listeners.Where(listener => listener.Export is { } export && group.Exports.Contains(export)).Select(StopListeningAsync);
+        var machines = Listeners.Where(listener => listener.Export is { } export && group.Exports.Contains(export))
+            .Select(StopListeningAsync);
         var clients = _nbd is { } nbd ? group.Exports.Select(nbd.EndAsync) : [];
         return Task.WhenAll([.. machines, .. clients]);
     }
@@ -78,8 +82,8 @@ public sealed partial class Host
         if (!_pool.Lose(thread))
             throw new InvalidOperationException("nothing else is served");
         var lost = _served.Where(export => export.Loop == thread.Loop).Select(export => export.Subject);
-        Options.Log($"an error of lincow itself, please report it: {string.Join(", ", lost)}: served no more; what was written since the last flush is lost. "
-            + $"The other overlays go on; start the server again to have it back. {exception}");
+        Options.Log($"an error of lincow itself, please report it: {string.Join(", ", lost)}: served no more; what was written since the "
+            + $"last flush is lost. The other overlays go on; start the server again to have it back. {exception}");
         _nbd?.LoseLoop(thread.Loop);
         foreach (var listener in Listeners.Where(listener => listener.Export?.Loop == thread.Loop))
         {
@@ -88,7 +92,10 @@ public sealed partial class Host
         }
     }
 
-    /// <summary>As <see cref="StopAsync"/>. <paramref name="report"/> is told what went wrong, or null, while the control socket can still pass it on.</summary>
+    /// <summary>
+    /// As <see cref="StopAsync"/>. <paramref name="report"/> is told what went wrong, or null, while the control socket can still pass it
+    /// on.
+    /// </summary>
     internal Task Stop(Action<LincowError?>? report)
     {
         lock (_gate)

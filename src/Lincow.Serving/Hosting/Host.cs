@@ -11,13 +11,13 @@ namespace Lincow.Serving.Hosting;
 /// Serves overlays over NBD and vhost-user. Exports come and go while others are served; every operation may be called from any thread.
 /// <code>
 /// await using var host = new Host(new HostOptions { Log = Console.Error.WriteLine });
-/// var export = await host.AddAsync(new ExportOptions { Overlay = new SessionOptions { Overlay = "work.cow" } });
+/// var export = await host.AddAsync(new ExportOptions { Overlay = new OverlayOptions { Overlay = "work.cow" } });
 /// var listener = host.Listen(ListenAddress.AtPath("/run/work.sock"));
 /// Console.WriteLine(listener.UriOf(export));
 /// </code>
-/// The order of things. Coming: files are opened on the caller's thread, the device begins on the loop that <see cref="LoopPool"/> picks, then clients
-/// find it. Going: clients find it no more, what is in flight is answered, its clients' connections end, it is flushed and closed, and its loop ends if
-/// nothing else is on it (<see cref="HostEnd"/>).
+/// The order of things. Coming: files are opened on the caller's thread, the device begins on the loop that <see cref="LoopPool"/> picks,
+/// then clients find it. Going: clients find it no more, what is in flight is answered, its clients' connections end, it is flushed and
+/// closed, and its loop ends if nothing else is on it (<see cref="HostEnd"/>).
 ///
 /// An exception on a loop is an error of lincow itself: <see cref="LoopFaultPolicy"/>.
 /// </summary>
@@ -67,25 +67,31 @@ public sealed partial class Host : IAsyncDisposable
     /// <summary>The loop in front.</summary>
     internal IoLoop Front => _pool.Front.Loop;
 
-    /// <summary>Asked over the control socket to detach, with what holders of the device may take, in seconds; null where nothing is attached. It replies once.</summary>
+    /// <summary>
+    /// Asked over the control socket to detach, with what holders of the device may take, in seconds; null where nothing is attached. It
+    /// replies once.
+    /// </summary>
     internal Action<double, Action<LincowError?>>? OnDetach { get; set; }
 
     /// <summary>
-    /// Opens an overlay and serves it from here on. Throws <see cref="LincowException"/> when it can't be opened or its name is taken; nothing is left behind
-    /// then.
+    /// Opens an overlay and serves it from here on. Throws <see cref="LincowException"/> when it can't be opened or its name is taken;
+    /// nothing is left behind then.
     /// </summary>
     /// <param name="export">What is to be served.</param>
-    /// <param name="cancellation">Not to begin, or not to wait any longer for a program's origin. Files that are being opened are opened.</param>
+    /// <param name="cancellation">Not to begin, or not to wait any longer for a program's origin. Files that are being opened are
+    /// opened.</param>
     public Task<Export> AddAsync(ExportOptions export, CancellationToken cancellation = default) =>
         Task.Run(async () => (await OpenAsync([export], null, cancellation))[0], cancellation);
 
-    /// <summary>Opens overlays, all or none, and serves them from here on. Waits for files and so for disks; otherwise as <see cref="AddAsync"/>.</summary>
+    /// <summary>
+    /// Opens overlays, all or none, and serves them from here on. Waits for files and so for disks; otherwise as <see cref="AddAsync"/>.
+    /// </summary>
     public IReadOnlyList<Export> AddRange(IReadOnlyList<ExportOptions> exports) =>
         OpenAsync(exports, null, CancellationToken.None).GetAwaiter().GetResult();
 
     /// <summary>
-    /// Serves an origin for writing and its snapshots: all on one loop, as one device. The origin's export is the last of those returned; its snapshots go
-    /// when it is removed. Throws <see cref="LincowException"/>; nothing is left behind then.
+    /// Serves an origin for writing and its snapshots: all on one loop, as one device. The origin's export is the last of those returned;
+    /// its snapshots go when it is removed. Throws <see cref="LincowException"/>; nothing is left behind then.
     /// </summary>
     /// <param name="origin">The origin and its snapshots.</param>
     /// <param name="cancellation">Not to begin.</param>
@@ -97,9 +103,9 @@ public sealed partial class Host : IAsyncDisposable
         OpenAsync(origin.Snapshots, origin, CancellationToken.None).GetAwaiter().GetResult();
 
     /// <summary>
-    /// Serves an export no more: what is in flight is answered, its clients' connections end, and it is flushed and closed. Clients of others notice nothing.
-    /// Throws <see cref="LincowException"/> when it isn't served here, is attached to this machine or is a live origin's snapshot; or when it could not be
-    /// flushed within <see cref="HostOptions.StopTimeout"/>: it may be removed once more then.
+    /// Serves an export no more: what is in flight is answered, its clients' connections end, and it is flushed and closed. Clients of
+    /// others notice nothing. Throws <see cref="LincowException"/> when it isn't served here, is attached to this machine or is a live
+    /// origin's snapshot; or when it could not be flushed within <see cref="HostOptions.StopTimeout"/>: it may be removed once more then.
     /// </summary>
     public async Task RemoveAsync(Export export)
     {
@@ -125,7 +131,10 @@ public sealed partial class Host : IAsyncDisposable
             throw new LincowException(LincowError.Join(failures));
     }
 
-    /// <summary>Has NBD clients connect at an address: they find all exports there, by name. Throws <see cref="LincowException"/> when that is impossible.</summary>
+    /// <summary>
+    /// Has NBD clients connect at an address: they find all exports there, by name. Throws <see cref="LincowException"/> when that is
+    /// impossible.
+    /// </summary>
     /// <param name="address">The address. A host's name is looked up, which may take time.</param>
     /// <param name="tls">TLS, if it is offered there.</param>
     public Listener Listen(ListenAddress address, TlsSettings? tls = null)
@@ -142,7 +151,8 @@ public sealed partial class Host : IAsyncDisposable
     }
 
     /// <summary>
-    /// Has virtual machines use an export as their disk (vhost-user-blk), one at a time. Throws <see cref="LincowException"/> when nothing can listen there.
+    /// Has virtual machines use an export as their disk (vhost-user-blk), one at a time. Throws <see cref="LincowException"/> when nothing
+    /// can listen there.
     /// </summary>
     public Listener ListenVhostUser(ListenAddress.Unix address, Export export) => Start(Listener.ForVhostUser(this, address, export));
 
@@ -150,8 +160,8 @@ public sealed partial class Host : IAsyncDisposable
     public int ClientsOf(Export export) => _nbd?.ClientsOf(export) ?? 0;
 
     /// <summary>
-    /// Takes an overlay back to its origin while it is served: requests that come meanwhile wait. Throws <see cref="LincowException"/> when that is refused, as
-    /// for a dm-snapshot store, or when somebody uses it in a way that would not notice.
+    /// Takes an overlay back to its origin while it is served: requests that come meanwhile wait. Throws <see cref="LincowException"/> when
+    /// that is refused, as for a dm-snapshot store, or when somebody uses it in a way that would not notice.
     /// </summary>
     /// <param name="export">The overlay's export.</param>
     /// <param name="force">Also after a commit that was cut off, and although a virtual machine or a mounted file uses it.</param>
@@ -165,7 +175,8 @@ public sealed partial class Host : IAsyncDisposable
     }
 
     /// <summary>
-    /// Has others find the host, if <see cref="HostOptions.IsRegistered"/>, though nothing listens. Where there is no directory for records, nothing happens.
+    /// Has others find the host, if <see cref="HostOptions.IsRegistered"/>, though nothing listens. Where there is no directory for
+    /// records, nothing happens.
     /// </summary>
     public void Register()
     {
@@ -175,8 +186,9 @@ public sealed partial class Host : IAsyncDisposable
     }
 
     /// <summary>
-    /// Stops serving, within <see cref="HostOptions.StopTimeout"/>: nobody is accepted any more, what is in flight is answered, overlays are flushed and closed, threads
-    /// end. Throws <see cref="LincowException"/> when an overlay could not be flushed; everything else has ended all the same. Asked again, it is the same stop.
+    /// Stops serving, within <see cref="HostOptions.StopTimeout"/>: nobody is accepted any more, what is in flight is answered, overlays
+    /// are flushed and closed, threads end. Throws <see cref="LincowException"/> when an overlay could not be flushed; everything else has
+    /// ended all the same. Asked again, it is the same stop.
     /// </summary>
     public Task StopAsync() => Stop(null);
 

@@ -2,7 +2,10 @@ using Lincow.Serving.Control;
 
 namespace Lincow.Serving.Hosting;
 
-/// <summary>What others ask of a host over its control socket: each is a call of a method that programs have as well. On the thread of the loop in front, so it never waits.</summary>
+/// <summary>
+/// What others ask of a host over its control socket: each is a call of a method that programs have as well. On the thread of the loop in
+/// front, so it never waits.
+/// </summary>
 internal sealed class HostControl(Host host)
 {
     public void Handle(ControlRequest request, Action<ControlReply> reply)
@@ -11,10 +14,12 @@ internal sealed class HostControl(Host host)
         {
             case ControlRequest.Status:
                 var served = host.Served;
-                reply(new ControlReply(null, [.. served.Select(export => export.Counters)]) { Exports = [.. served.Select(export => export.Id)] });
+                var ids = served.Select(export => export.Id);
+                reply(new ControlReply(null, [.. served.Select(export => export.Counters)]) { Exports = [.. ids] });
                 break;
             case ControlRequest.Reset when host.Served.FirstOrDefault(export => export.Id == request.Export) is { } export:
-                host.Reset(export, request.Force, outcome => reply(Failed(outcome.Error) with { Holder = outcome.Holder, Clients = outcome.Clients }));
+                host.Reset(export, request.Force, outcome =>
+                    reply(Failed(outcome.Error) with { Holder = outcome.Holder, Clients = outcome.Clients }));
                 break;
             case ControlRequest.Reset:
                 reply(Failed(ControlErrors.ServedNoMore()));

@@ -5,8 +5,8 @@ using Lincow.Serving.Exports;
 namespace Lincow.Serving.Hosting;
 
 /// <summary>
-/// The end of exports, each by itself, so that nobody waits for somebody else's disk: when its clients have their last answers, it is flushed and closed.
-/// What hasn't ended in time is named and left as a crash would leave it.
+/// The end of exports, each by itself, so that nobody waits for somebody else's disk: when its clients have their last answers, it is
+/// flushed and closed. What hasn't ended in time is named and left as a crash would leave it.
 /// </summary>
 /// <param name="limit">What all of it may take.</param>
 internal sealed class HostEnd(TimeSpan limit)

@@ -50,7 +50,9 @@ public abstract record ListenAddress
         return address is not null;
     }
 
-    /// <summary>A Unix socket at a path, absolute or not. Throws <see cref="LincowException"/> when it is too long for one (107 bytes).</summary>
+    /// <summary>
+    /// A Unix socket at a path, absolute or not. Throws <see cref="LincowException"/> when it is too long for one (107 bytes).
+    /// </summary>
     public static Unix AtPath(string path)
     {
         var full = Path.GetFullPath(path);

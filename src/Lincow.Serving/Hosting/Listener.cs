@@ -7,8 +7,8 @@ using Lincow.Serving.Frontends.VhostUser;
 namespace Lincow.Serving.Hosting;
 
 /// <summary>
-/// A socket on which a host listens, for NBD clients of all its exports or for virtual machines that use one of them. Accepting is the same for all of
-/// them (<see cref="Acceptor"/>), on the loop in front.
+/// A socket on which a host listens, for NBD clients of all its exports or for virtual machines that use one of them. Accepting is the same
+/// for all of them (<see cref="Acceptor"/>), on the loop in front.
 /// </summary>
 public sealed class Listener
 {
@@ -27,7 +27,8 @@ public sealed class Listener
         _uriBase = Address switch
         {
             ListenAddress.Unix(var path) => export is not null ? $"{scheme}:{path}" : $"{scheme}+unix:///{{0}}?socket={EscapePath(path)}",
-            ListenAddress.Tcp(var name, var port) => $"{scheme}://{(name.Contains(':', StringComparison.Ordinal) ? $"[{name}]" : name)}:{port}/{{0}}",
+            ListenAddress.Tcp(var name, var port) =>
+                $"{scheme}://{(name.Contains(':', StringComparison.Ordinal) ? $"[{name}]" : name)}:{port}/{{0}}",
             _ => throw new ArgumentOutOfRangeException(nameof(address)),
         };
         var what = export is null ? "accepting a connection" : $"{export.Name}: accepting a vhost-user connection";
@@ -44,15 +45,15 @@ public sealed class Listener
     internal VhostServer? Vhost { get; private set; }
 
     /// <summary>
-    /// Where a client connects for an export: an NBD URI (github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md) or <c>vhost-user:PATH</c>. Null for another
-    /// export than that of a socket for vhost-user.
+    /// Where a client connects for an export: an NBD URI (github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md) or
+    /// <c>vhost-user:PATH</c>. Null for another export than that of a socket for vhost-user.
     /// </summary>
     public string? UriOf(Export export) => Export is not null ? Export == export ? _uriBase : null
         : _uriBase.Replace("{0}", Uri.EscapeDataString(export.Name), StringComparison.Ordinal);
 
     /// <summary>
-    /// Listens no more, and takes a Unix socket's path away. NBD clients that are connected stay; a virtual machine's connection ends when its requests
-    /// have been answered.
+    /// Listens no more, and takes a Unix socket's path away. NBD clients that are connected stay; a virtual machine's connection ends when
+    /// its requests have been answered.
     /// </summary>
     public Task StopAsync() => _host.StopListeningAsync(this);
 

@@ -17,11 +17,13 @@ internal sealed class Registration
         (_directory, _thread, _server, _record) = (directory, thread, server, record);
 
     /// <summary>Null where there is no place for it: clients are served all the same.</summary>
-    public static Registration? TryBegin(string command, LoopThread thread, IReadOnlyList<ExportRecord> exports, ControlHandler handler, Action<string> log)
+    public static Registration? TryBegin(string command, LoopThread thread, IReadOnlyList<ExportRecord> exports, ControlHandler handler,
+        Action<string> log)
     {
         if (LinuxProcess.StartTime(Environment.ProcessId) is not { } startTime)
             return null;
-        var record = new ServingRecord(Environment.ProcessId, startTime, command, DateTimeOffset.Now, exports, Interlocked.Increment(ref s_hostCount) - 1);
+        var record = new ServingRecord(Environment.ProcessId, startTime, command, DateTimeOffset.Now, exports,
+            Interlocked.Increment(ref s_hostCount) - 1);
         try
         {
             var directory = RunDirectory.Open();

@@ -9,7 +9,8 @@ internal static class Qcow2Errors
         "clusters of qcow2 are a power of two from 512 bytes to 2 MiB");
 
     public static LincowError ClusterTooSmall(long chunkBytes, long deviceBytes, bool isLargest) => Chunk(chunkBytes,
-        $"a qcow2 file with such clusters can't hold a device of {deviceBytes} bytes. {(isLargest ? "Convert to linear" : "Use larger ones")}");
+        $"a qcow2 file with such clusters can't hold a device of {deviceBytes} bytes. "
+            + $"{(isLargest ? "Convert to linear" : "Use larger ones")}");
 
     public static LincowError HeaderUnreadable(string file, string? problem) => new(Code.FormatUnrecognised, file,
         $"{file}: can't be read as qcow2: {problem}", new LincowFact("problem", problem));

@@ -45,8 +45,11 @@ internal static class QemuPrograms
     public static string Quote(string text) => "\"" + System.Text.Encodings.Web.JavaScriptEncoder.Default.Encode(text) + "\"";
 
     /// <summary>An image that qemu opens with nothing below it but what is said here, whatever its header names.</summary>
-    public static string Open(string path, string? origin) =>
-        $$"""json:{"driver":"qcow2","file":{{Node(path)}},"backing":{{(origin is null ? "null" : $$"""{"driver":"raw","file":{{Node(origin)}}}""")}}}""";
+    public static string Open(string path, string? origin)
+    {
+        var backing = origin is null ? "null" : $$"""{"driver":"raw","file":{{Node(origin)}}}""";
+        return $$"""json:{"driver":"qcow2","file":{{Node(path)}},"backing":{{backing}}}""";
+    }
 
     private static string Node(string path)
     {

@@ -16,7 +16,7 @@ internal sealed class HandshakeTarget : IFuzzTarget, IDisposable
 
     public HandshakeTarget()
     {
-        _session = OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _loop);
+        _session = OverlaySession.Open(new OverlayOptions { Origin = "zero:1M" }, _loop);
         var export = new Export("disk", _session.Device, _loop, "a disk");
         _one = new ExportTable(export);
         _two = new ExportTable(export, new Export("other", _session.Device, _loop, "a disk"));

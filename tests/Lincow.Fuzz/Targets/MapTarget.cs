@@ -37,6 +37,7 @@ internal sealed class MapTarget : IFuzzTarget
         var start = new ChunkIndex(Page * ChunkMap.ChunksPerPage + input.U16() % 8192);
         map.Set(start, 1 + input.U16() % 4096, (ChunkState)(input.U8() % 3));
         Walk(map);
+        map.MarkDirty(Page);
         var target = pages.Encode(Page, _pair.AsSpan(0, MapFormat.PageBytes), Overlay, Generation);
         Require(target != verdict.Slot, "the slot that counts is never overwritten");
         var written = MapFormat.Inspect(_pair.AsSpan(0, MapFormat.PageBytes), Overlay, Page);

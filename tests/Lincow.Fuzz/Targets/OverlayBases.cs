@@ -50,7 +50,7 @@ internal sealed class OverlayBases : IDisposable
             SizeBytes = deviceBytes
         });
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions { Overlay = path }, loop);
+        var session = OverlaySession.Open(new OverlayOptions { Overlay = path }, loop);
         var random = new Random(2);
         for (var i = 0; i < 12; i++)
         {

@@ -73,7 +73,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
         Attempt(() =>
         {
             long end = 0;
-            OverlayMap.ForEach(new SessionOptions { Overlay = image.Path }, range =>
+            OverlayMap.ForEach(new OverlayOptions { Overlay = image.Path }, range =>
             {
                 Require(range.Start == end && range.Length > 0, "ranges follow each other");
                 end = range.Start + range.Length;
@@ -183,7 +183,7 @@ internal sealed unsafe class OverlayTarget : IFuzzTarget, IDisposable
     private static OverlaySession? Open(OverlayImage image, PosixLoop loop, bool isReadOnly)
     {
         OverlaySession? session = null;
-        Attempt(() => session = OverlaySession.Open(new SessionOptions { Overlay = image.Path, ReadOnly = isReadOnly }, loop));
+        Attempt(() => session = OverlaySession.Open(new OverlayOptions { Overlay = image.Path, ReadOnly = isReadOnly }, loop));
         return session;
     }
 }

@@ -65,7 +65,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         ReadList();
         Look();
         var isReadOnly = (mode & 3) != 0;
-        var options = new SessionOptions
+        var options = new OverlayOptions
         {
             Overlay = _path,
             Origin = _originPath,
@@ -109,7 +109,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         Attempt(() =>
         {
             long end = 0;
-            OverlayMap.ForEach(new SessionOptions { Overlay = _path, Origin = _originPath }, range =>
+            OverlayMap.ForEach(new OverlayOptions { Overlay = _path, Origin = _originPath }, range =>
             {
                 Require(range.Start == end && range.Length > 0, "ranges follow each other");
                 end = range.Start + range.Length;
@@ -119,7 +119,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
     }
 
     /// <summary>Carries out what the input says. True when a device was there all the time.</summary>
-    private bool Serve(SessionOptions options, ref FuzzInput input)
+    private bool Serve(OverlayOptions options, ref FuzzInput input)
     {
         using var loop = new PosixLoop();
         OverlaySession? session = null;
@@ -143,7 +143,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         return isWell;
     }
 
-    private void Run(OverlaySession session, PosixLoop loop, SessionOptions options, int kind, long at, int length)
+    private void Run(OverlaySession session, PosixLoop loop, OverlayOptions options, int kind, long at, int length)
     {
         var request = AwaitedRequest.Make(kind, BlockOperation.CopyUp, at, length, _buffer, WindowBytes);
         var window = new Span<byte>((void*)_buffer, length);
@@ -166,7 +166,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         }
     }
 
-    private bool ReadAll(SessionOptions options)
+    private bool ReadAll(OverlayOptions options)
     {
         using var loop = new PosixLoop();
         OverlaySession? session = null;
@@ -190,7 +190,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
         return true;
     }
 
-    private void Reset(SessionOptions options)
+    private void Reset(OverlayOptions options)
     {
         var isDone = false;
         Attempt(() =>
@@ -253,7 +253,7 @@ internal sealed unsafe class StoreTarget : IFuzzTarget, IDisposable
             StoreBytes = storeBytes
         });
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions { Overlay = _path, Origin = _originPath }, loop);
+        var session = OverlaySession.Open(new OverlayOptions { Overlay = _path, Origin = _originPath }, loop);
         var random = new Random(chunk);
         var order = new int[DeviceBytes / chunk];
         for (var i = 0; i < order.Length; i++)

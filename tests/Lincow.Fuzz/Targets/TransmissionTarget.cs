@@ -34,7 +34,7 @@ internal sealed class TransmissionTarget : IFuzzTarget, IDisposable
         var how = input.U8();
         var mode = new ReplyMode((how & 3) >= 1, (how & 3) >= 2, (how & 3) >= 1 && (how & 4) != 0, (how & 8) != 0);
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions
+        var session = OverlaySession.Open(new OverlayOptions
         {
             Origin = _origin,
             ReadOnly = mode.IsReadOnly,

@@ -55,7 +55,7 @@ internal sealed unsafe class VhostTarget : IFuzzTarget, IDisposable
         Compose(ref input, isPacked, isIndirect);
         input.Patch(Rings);
         using var loop = new PosixLoop();
-        var session = OverlaySession.Open(new SessionOptions
+        var session = OverlaySession.Open(new OverlayOptions
         {
             Origin = _origin,
             ReadOnly = isReadOnly,

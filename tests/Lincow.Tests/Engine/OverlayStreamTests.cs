@@ -13,7 +13,7 @@ public sealed class OverlayStreamTests
     {
         var seed = Environment.TickCount;
         var random = new Random(seed);
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { Origin = $"zero:{Bytes}" }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { Origin = $"zero:{Bytes}" }, Stop);
         using var stream = overlay.OpenStream();
         using var model = new MemoryStream(new byte[Bytes]);
         for (var step = 0; step < 400; step++)
@@ -68,7 +68,7 @@ public sealed class OverlayStreamTests
     [Fact]
     public async Task It_says_what_it_cannot_do()
     {
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { Origin = $"zero:{Bytes}" }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { Origin = $"zero:{Bytes}" }, Stop);
         var stream = overlay.OpenStream();
         Assert.True(stream is { CanRead: true, CanWrite: true, CanSeek: true, Length: Bytes });
         Assert.Throws<NotSupportedException>(() => stream.SetLength(2 * Bytes));

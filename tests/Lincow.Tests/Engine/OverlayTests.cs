@@ -39,7 +39,7 @@ public sealed class OverlayTests : IDisposable
             await Task.WhenAll(lanes);
             await RequireAsync(overlay, model, $"seed {seed}");
         }
-        await using var again = await Overlay.OpenAsync(At("work"), new SessionOptions { ReadOnly = true }, Stop);
+        await using var again = await Overlay.OpenAsync(At("work"), new OverlayOptions { ReadOnly = true }, Stop);
         await RequireAsync(again, model, $"opened again, seed {seed}");
     }
 
@@ -117,7 +117,7 @@ public sealed class OverlayTests : IDisposable
     public async Task Wrong_ranges_and_wrong_uses_are_refused_with_the_exceptions_that_a_file_would_throw()
     {
         await MakeAsync("linear", 4096);
-        var overlay = await Overlay.OpenAsync(At("work"), new SessionOptions { ReadOnly = true }, Stop);
+        var overlay = await Overlay.OpenAsync(At("work"), new OverlayOptions { ReadOnly = true }, Stop);
         var buffer = new byte[10];
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>("offset", () => overlay.ReadAsync(-1, buffer, Stop).AsTask());
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>("offset", () => overlay.ReadAsync(long.MaxValue, buffer, Stop).AsTask());
@@ -135,7 +135,7 @@ public sealed class OverlayTests : IDisposable
         await Assert.ThrowsAsync<ObjectDisposedException>(() => overlay.FlushAsync(Stop).AsTask());
         await Assert.ThrowsAsync<ObjectDisposedException>(() => overlay.ResetAsync());
         await Assert.ThrowsAsync<LincowException>(() => Overlay.OpenAsync(At("nothing"), cancellation: Stop));
-        await using var snapshot = await Overlay.OpenAsync(new SessionOptions { Origin = At("origin"), Store = "snapshot" }, Stop);
+        await using var snapshot = await Overlay.OpenAsync(new OverlayOptions { Origin = At("origin"), Store = "snapshot" }, Stop);
         Assert.False(snapshot.CanDiscard);
         await Assert.ThrowsAsync<NotSupportedException>(() => snapshot.DiscardAsync(0, 10, Stop).AsTask());
     }
@@ -144,7 +144,7 @@ public sealed class OverlayTests : IDisposable
     public async Task What_cannot_be_read_is_an_IOException_with_its_number()
     {
         using var origin = new GateOrigin(DeviceBytes);
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { UserOrigin = origin }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = origin }, Stop);
         origin.Close();
         var read = overlay.ReadAsync(4096, new byte[100], Stop).AsTask();
         (await origin.NextAsync()).SetException(new IOException("no"));
@@ -157,7 +157,7 @@ public sealed class OverlayTests : IDisposable
     public async Task A_cancelled_read_ends_at_once_and_leaves_its_memory_alone()
     {
         using var origin = new GateOrigin(DeviceBytes);
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { UserOrigin = origin }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = origin }, Stop);
         origin.Close();
         var content = new byte[4096];
         using var cancelled = new CancellationTokenSource();
@@ -178,7 +178,7 @@ public sealed class OverlayTests : IDisposable
     public async Task A_write_that_was_cancelled_before_it_began_changes_nothing_and_the_overlay_goes_on()
     {
         using var origin = new GateOrigin(DeviceBytes);
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { UserOrigin = origin }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = origin }, Stop);
         origin.Close();
         using var cancelled = new CancellationTokenSource();
         // Holds the chunk, so that the second write waits.
@@ -200,7 +200,7 @@ public sealed class OverlayTests : IDisposable
     public async Task Disposing_waits_for_what_is_in_flight_and_ends_reads_that_would_wait_for_ever()
     {
         using var origin = new GateOrigin(DeviceBytes);
-        var overlay = await Overlay.OpenAsync(new SessionOptions { UserOrigin = origin }, Stop);
+        var overlay = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = origin }, Stop);
         origin.Close();
         var reads = Enumerable.Range(0, 20).Select(i => overlay.ReadAsync(i * 4096, new byte[4096], Stop).AsTask()).ToList();
         await origin.NextAsync();
@@ -230,7 +230,7 @@ public sealed class OverlayTests : IDisposable
     {
         const int Calls = 200, Bytes = 1 << 20;
         using var origin = new GateOrigin((long)Calls * Bytes);
-        await using var overlay = await Overlay.OpenAsync(new SessionOptions { UserOrigin = origin, ChunkBytes = 64 << 10 }, Stop);
+        await using var overlay = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = origin, ChunkBytes = 64 << 10 }, Stop);
         origin.Close();
         var buffer = new byte[Bytes];
         var reads = Enumerable.Range(0, Calls).Select(i => overlay.ReadAsync((long)i * Bytes, buffer, Stop).AsTask()).ToList();
@@ -275,7 +275,7 @@ public sealed class OverlayTests : IDisposable
     {
         var overlays = new List<Overlay>();
         for (var i = 0; i < 3 * Environment.ProcessorCount; i++)
-            overlays.Add(await Overlay.OpenAsync(new SessionOptions { Origin = "zero:1M" }, Stop));
+            overlays.Add(await Overlay.OpenAsync(new OverlayOptions { Origin = "zero:1M" }, Stop));
         await Task.WhenAll(overlays.Select(overlay => overlay.WriteAsync(0, new byte[4096], Stop).AsTask()));
         foreach (var overlay in overlays)
             await overlay.DisposeAsync();

@@ -68,7 +68,7 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
         public override OverlaySession? Open(LinuxFile map, LinuxFile data, OriginFile origin, IoLoop loop, int choice, bool mayBeOld)
         {
             var files = Take(map, data, OverlayAccess.Write);
-            return mayBeOld && files.Superblock.Uuid != Any().Uuid ? null : OverlaySession.Open(files, origin, new SessionOptions(), loop);
+            return mayBeOld && files.Superblock.Uuid != Any().Uuid ? null : OverlaySession.Open(files, origin, new OverlayOptions(), loop);
         }
 
         public override void Reset(LinuxFile map, LinuxFile data, IoLoop loop, Action begun)
@@ -120,7 +120,7 @@ internal abstract class SimulatedOverlay(SimulationShape shape)
 
         public override OverlaySession? Open(LinuxFile map, LinuxFile data, OriginFile origin, IoLoop loop, int choice, bool mayBeOld) =>
             OverlaySession.Open(SnapshotFile.Take(map, OverlayAccess.Write, rescue: false), origin,
-                new SessionOptions { SizeBytes = Shape.DeviceBytes, AreaCacheBytes = choice % 2 == 0 ? 1 : 1 << 20 }, loop);
+                new OverlayOptions { SizeBytes = Shape.DeviceBytes, AreaCacheBytes = choice % 2 == 0 ? 1 : 1 << 20 }, loop);
 
         public override void Reset(LinuxFile map, LinuxFile data, IoLoop loop, Action begun)
         {

@@ -47,7 +47,7 @@ internal sealed class FileBlob : IBlob
 
     public int AlignmentBytes { get; }
 
-    /// <summary>Operations that wait because the storage has its share of worker threads, for tests.</summary>
+    /// <summary>Operations that wait because the blob has its share of worker threads, for tests.</summary>
     internal int WaitingForWorkers => _workers.WaitingCount;
 
     /// <summary>Syncs that were made on the loop's own thread, for tests.</summary>

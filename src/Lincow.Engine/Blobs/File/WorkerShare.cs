@@ -24,7 +24,7 @@ internal sealed class WorkerShare
     {
         if (operation.HasWorker)
             return true;
-        // mutation: storage-takes-all-workers
+        // mutation: blob-takes-all-workers
         if (_count == MaxOperations)
         {
             _waiting.Enqueue(operation);

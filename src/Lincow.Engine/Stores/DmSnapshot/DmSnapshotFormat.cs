@@ -38,13 +38,13 @@ internal sealed class DmSnapshotFormat : IStoreFormat
     {
     }
 
-    public void RequireUsable(SessionOptions options)
+    public void RequireUsable(OverlayOptions options)
     {
         if (options is { Rescue: true, ReadOnly: false })
             throw new LincowException(SnapshotErrors.RescueNeedsReadOnly(options.Overlay));
     }
 
-    public StoreFiles Open(SessionOptions options, OverlayAccess access) =>
+    public StoreFiles Open(OverlayOptions options, OverlayAccess access) =>
         SnapshotFile.Open(options.Overlay!, access, options.Direct, options.Rescue);
 
     public IStorePlan Plan(StorePlanOptions options) => new SnapshotPlan(options);
@@ -53,7 +53,7 @@ internal sealed class DmSnapshotFormat : IStoreFormat
         TransientFile.OpenStore(place, geometry.ChunkCount << geometry.ChunkShift, direct);
 
     /// <summary>As dm-snapshot's N: chunks from the device's start on, in order of arrival.</summary>
-    public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop)
+    public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, OverlayOptions options, IoLoop loop)
     {
         var data = new FileBlob(file, loop);
         return new SnapshotInUse(new SnapshotStore(geometry, data, isPersistent: false, SnapshotOptions.Of(options), file.TryReadSizeBytes,

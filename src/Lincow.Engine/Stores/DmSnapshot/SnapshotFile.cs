@@ -124,7 +124,7 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long DeviceBytesOver(OriginFile origin, long? wanted) => wanted ?? Note?.DeviceBytes ?? origin.Identity.SizeBytes;
 
-    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop) =>
+    public override OpenStore Begin(OriginFile origin, OverlayOptions options, IoLoop loop) =>
         SnapshotInUse.Begin(this, origin, options, loop);
 
     public override OverlayInfo Describe(string? origin, CancellationToken stop = default) => SnapshotInfo.Of(this, origin, stop);

@@ -38,7 +38,7 @@ internal sealed class SnapshotInUse : OpenStore
     public override void NoteOrigin(OriginIdentity identity) => _noteOrigin?.Invoke(identity);
 
     /// <summary>Reads the list, judges it, mends what a cut has left.</summary>
-    public static SnapshotInUse Begin(SnapshotFile file, OriginFile origin, SessionOptions options, IoLoop loop)
+    public static SnapshotInUse Begin(SnapshotFile file, OriginFile origin, OverlayOptions options, IoLoop loop)
     {
         var geometry = new Geometry(file.DeviceBytesOver(origin, options.SizeBytes), file.Header.ChunkShift);
         if (!options.ReadOnly && file.IsBlank)

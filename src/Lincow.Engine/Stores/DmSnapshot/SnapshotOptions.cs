@@ -18,6 +18,6 @@ internal enum WhenFull
 /// <param name="IsCommitUnfinished">As its header says, and goes on saying.</param>
 internal readonly record struct SnapshotOptions(long AreaCacheBytes, WhenFull WhenFull, bool IsCommitUnfinished = false)
 {
-    public static SnapshotOptions Of(SessionOptions options, bool isCommitUnfinished = false) =>
+    public static SnapshotOptions Of(OverlayOptions options, bool isCommitUnfinished = false) =>
         new(options.AreaCacheBytes, options.GiveUpWhenFull ? WhenFull.Invalidate : WhenFull.FailWrites, isCommitUnfinished);
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
@@ -21,7 +22,7 @@ namespace Lincow.Stores.DmSnapshot;
 /// except by the kernel's own rule that sectors are whole.
 ///
 /// In memory: the state of each chunk (<see cref="ChunkMap"/>), the number of each exception's entry (<see cref="ChunkTable"/>), and areas
-/// as a bounded cache. Without a metadata storage it is the non-persistent store (N): chunks from 0 on, the table in memory alone.
+/// as a bounded cache. Without a metadata blob it is the non-persistent store (N): chunks from 0 on, the table in memory alone.
 /// </summary>
 internal sealed unsafe class SnapshotStore : ExceptionStore
 {
@@ -100,6 +101,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     /// <summary>Takes over an entry that was found in the store.</summary>
     public void Adopt(long number, ExceptionEntry entry, bool isSound)
     {
+        Debug.Assert(number == _entryCount, "entries follow each other without a gap");
         _entryCount = _committed = number + 1;
         if (isSound)
             _entries.TryAdd(entry.OldChunk, (uint)number);
@@ -310,6 +312,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
     {
         if (image.IsEarly)
             return;
+        Debug.Assert(_roundEnd > _committed && _roundEnd <= _entryCount, "a round commits what was recorded when it began");
         var before = _layout.AreaOf(_committed);
         // mutation: list-longer-than-the-round
         _committed = _roundEnd;
@@ -405,6 +408,7 @@ internal sealed unsafe class SnapshotStore : ExceptionStore
             _entryCount = _committed = _entryCount + 1;
             return;
         }
+        Debug.Assert(dataNumber < _nextNumber && _entryCount >= _committed, "a chunk is listed at a place that was reserved for it");
         var index = (int)(_layout.AreaOf(_entryCount) - _layout.AreaOf(_committed));
         new ExceptionEntry(chunk, (ulong)_layout.ChunkOfData(dataNumber)).Write(Bytes(_tail[index]), _layout.IndexInArea(_entryCount));
         _entries.TryAdd(chunk, (uint)_entryCount);

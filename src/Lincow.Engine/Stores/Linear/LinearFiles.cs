@@ -98,7 +98,7 @@ internal sealed class LinearFiles : StoreFiles
 
     public override long DeviceBytesOver(OriginFile origin, long? wanted) => Superblock.DeviceBytes;
 
-    public override OpenStore Begin(OriginFile origin, SessionOptions options, IoLoop loop)
+    public override OpenStore Begin(OriginFile origin, OverlayOptions options, IoLoop loop)
     {
         var blob = new FileBlob(MapFile, loop);
         var data = ReferenceEquals(MapFile, DataFile) ? blob : new FileBlob(DataFile, loop);

@@ -52,13 +52,13 @@ internal sealed class LinearFormat : IStoreFormat
             throw new LincowException(LinearErrors.MapBeside(beside, path));
     }
 
-    public void RequireUsable(SessionOptions options)
+    public void RequireUsable(OverlayOptions options)
     {
         if (options.OriginIsLive)
             throw new LincowException(LinearErrors.CannotBeLive(options.Overlay!));
     }
 
-    public StoreFiles Open(SessionOptions options, OverlayAccess access) =>
+    public StoreFiles Open(OverlayOptions options, OverlayAccess access) =>
         LinearFiles.Open(options.Overlay!, options.Map, access, options.Direct, options.AcceptMap);
 
     public IStorePlan Plan(StorePlanOptions options) => new LinearPlan(options);
@@ -66,7 +66,7 @@ internal sealed class LinearFormat : IStoreFormat
     public LinuxFile OpenTransient(string? place, Geometry geometry, bool direct) =>
         TransientFile.Open(place, geometry.DeviceBytes, direct);
 
-    public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, SessionOptions options, IoLoop loop)
+    public OpenStore BeginTransient(LinuxFile file, Geometry geometry, OriginFile origin, OverlayOptions options, IoLoop loop)
     {
         var superblock = new Superblock
         {

@@ -8,7 +8,7 @@ namespace Lincow.Stores.Linear;
 
 /// <summary>
 /// The linear exception store of one open overlay: its superblock, its chunk map, the loading of map pages on demand and the state of its
-/// health. Without a map storage it is transient: the map lives in memory only.
+/// health. Without a map's blob it is transient: the map lives in memory only.
 /// </summary>
 internal sealed unsafe class LinearStore : ExceptionStore
 {
@@ -329,7 +329,7 @@ internal sealed unsafe class LinearStore : ExceptionStore
         (_blankStart, _blankEnd, _dataStart, _dataEnd) = (0, 0, 0, 0);
     }
 
-    /// <summary>The byte offset of a page's slot in the map storage.</summary>
+    /// <summary>The byte offset of a page's slot in the map's blob.</summary>
     public static long PageOffset(long page, int slot) => Superblock.MapOffsetBytes + MapFormat.PairOffset(page)
         + slot * MapFormat.PageBytes;
 

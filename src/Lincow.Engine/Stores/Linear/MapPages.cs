@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Lincow.Layers;
 using Lincow.Linux;
@@ -69,6 +70,8 @@ internal sealed unsafe class MapPages : IDisposable
     public void Committed(long page, int slot)
     {
         ref var version = ref _versions[page];
+        Debug.Assert(slot is 0 or 1 && slot != version.Slot, "the slot that counts is never written");
+        Debug.Assert(version.HighestSequence > version.Sequence, "a version is used once");
         version.Sequence = version.HighestSequence;
         version.Slot = (sbyte)slot;
         MarkTwinStale(page);
@@ -89,7 +92,10 @@ internal sealed unsafe class MapPages : IDisposable
     public void TwinsAreEqual()
     {
         foreach (var page in _stale)
+        {
+            Debug.Assert(_versions[page].IsTwinStale, "a page is in the list of stale twins once, and marked so");
             _versions[page].IsTwinStale = false;
+        }
         _stale.Clear();
     }
 

@@ -27,7 +27,7 @@ internal sealed record SuperblockReading(Superblock? Current, SlotProblem First,
     };
 }
 
-/// <summary>Reads and writes the pair of superblocks on a storage.</summary>
+/// <summary>Reads and writes the pair of superblocks in a blob.</summary>
 internal static unsafe class SuperblockFile
 {
     public static SuperblockReading Read(IBlob blob, BufferPool buffers)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Lincow.Linux;
@@ -75,6 +76,7 @@ internal sealed unsafe class FuseRing
         private readonly nint _room;
         private readonly ushort _queue;
         private readonly Receipt _receipt;
+        private bool _isWithKernel;
 
         public Entry(FuseRing ring, int queue, nint room)
             : base(ring._file)
@@ -115,6 +117,8 @@ internal sealed unsafe class FuseRing
 
         private void Submit(uint operation, nint address, uint length, ulong commitId)
         {
+            Debug.Assert(!_isWithKernel, "an entry is with the kernel or with us");
+            _isWithKernel = true;
             var command = new FuseRingCommand { CommitId = commitId, Queue = _queue };
             _ring._loop.Command(_ring._descriptor, operation, address, length,
                 MemoryMarshal.AsBytes(new ReadOnlySpan<FuseRingCommand>(in command)), _receipt);
@@ -122,6 +126,8 @@ internal sealed unsafe class FuseRing
 
         private void Arrive(int result)
         {
+            Debug.Assert(_isWithKernel, "an entry is with the kernel or with us");
+            _isWithKernel = false;
             // ENOTCONN: unmounted, or aborted.
             if (result < 0)
             {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Lincow.Linux;
 
 namespace Lincow.Serving.Frontends.Nbd;
@@ -69,6 +70,7 @@ internal sealed unsafe class NbdSender(IoLoop loop, int socket, NbdReplyEncoder 
             _tail = null;
         _sendingTail!.NextReply = null;
         *message = new MessageHeader { Vectors = _vectors, VectorCount = (nuint)count };
+        Debug.Assert(!_isSending, "at most one send is in flight");
         _isSending = true;
         owner.Replies.Await();
         loop.Send(socket, message, _send);

@@ -23,7 +23,7 @@ public sealed class UserOriginTests : IDisposable
     [InlineData(false)]
     public void What_a_program_makes_up_is_read_until_it_is_written(bool isQuick)
     {
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = new Numbers(1 << 20, isQuick) }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = new Numbers(1 << 20, isQuick) }, _loop);
         Assert.Equal(0, Do(session, BlockOperation.Read, 5000, 9000));
         Assert.True(Bytes(9000).SequenceEqual(Numbers.Content(5000, 9000)));
         Bytes(100).Fill(7);
@@ -40,7 +40,7 @@ public sealed class UserOriginTests : IDisposable
     [InlineData(false)]
     public void What_it_cannot_read_is_EIO_and_nothing_else_is(bool isQuick)
     {
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = new Numbers(1 << 20, isQuick) { BadFrom = 65536 } }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = new Numbers(1 << 20, isQuick) { BadFrom = 65536 } }, _loop);
         Assert.Equal(-Errno.IO, Do(session, BlockOperation.Read, 65536, 4096));
         Assert.Equal(-Errno.IO, Do(session, BlockOperation.Write, 65600, 10));
         Assert.Equal(0, Do(session, BlockOperation.Read, 0, 4096));
@@ -56,9 +56,9 @@ public sealed class UserOriginTests : IDisposable
         {
             var overlay = Path.Combine(directory, "work.cow");
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = "", UserOrigin = new Numbers(1 << 20, true) });
-            OverlaySession.Open(new SessionOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) }, _loop).Close();
+            OverlaySession.Open(new OverlayOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) }, _loop).Close();
             var error = Assert.Throws<LincowException>(() =>
-                OverlaySession.Open(new SessionOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) { Shift = 1 } },
+                OverlaySession.Open(new OverlayOptions { Overlay = overlay, UserOrigin = new Numbers(1 << 20, true) { Shift = 1 } },
                 _loop));
             Assert.Contains("its content differs", error.Message, StringComparison.Ordinal);
         }
@@ -72,7 +72,7 @@ public sealed class UserOriginTests : IDisposable
     public void Reads_that_wait_are_in_flight_together_and_end_in_any_order()
     {
         var origin = new Late(1 << 20);
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = origin }, _loop);
         var first = Begin(session, 0, 4096);
         var second = Begin(session, 4096, 4096);
         origin.Await(_loop, 2);
@@ -94,7 +94,7 @@ public sealed class UserOriginTests : IDisposable
     public void To_close_cancels_what_is_read()
     {
         var origin = new Late(1 << 20) { Cancels = true };
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = origin }, _loop);
         var reports = new List<string>();
         session.Report = error => reports.Add(error.Message);
         var read = Begin(session, 0, 4096);
@@ -109,7 +109,7 @@ public sealed class UserOriginTests : IDisposable
     public void To_close_does_not_wait_for_a_read_that_is_dead_and_its_late_answer_reaches_nobody()
     {
         var origin = new Late(1 << 20);
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = origin }, _loop);
         var read = Begin(session, 0, 4096);
         origin.Await(_loop, 1);
         var closing = new Thread(session.Close) { IsBackground = true };
@@ -135,7 +135,7 @@ public sealed class UserOriginTests : IDisposable
     public void A_mistake_in_its_code_is_EIO_and_told_once_and_the_device_goes_on(bool isQuick)
     {
         var origin = new Mistaken(isQuick);
-        var session = OverlaySession.Open(new SessionOptions { UserOrigin = origin }, _loop);
+        var session = OverlaySession.Open(new OverlayOptions { UserOrigin = origin }, _loop);
         origin.IsServed = true;
         var reports = new List<string>();
         session.Report = error => reports.Add(error.Message);

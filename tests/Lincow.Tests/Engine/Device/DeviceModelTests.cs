@@ -61,7 +61,7 @@ public class DeviceModelTests
         {
             using var snapshot = new TestStore(store.Bytes, 1 << store.Shift,
                 seed: store.Seed)
-            { Options = new SessionOptions { AreaCacheBytes = store.Seed % 2 == 0 ? 1 : 1 << 20 } };
+            { Options = new OverlayOptions { AreaCacheBytes = store.Seed % 2 == 0 ? 1 : 1 << 20 } };
             Play(snapshot, steps, aligned);
         }, iter: 600);
 

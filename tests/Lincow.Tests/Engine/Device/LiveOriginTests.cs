@@ -47,7 +47,7 @@ public class LiveOriginTests
         File.WriteAllBytes(directory["same-size"], [.. Enumerable.Repeat((byte)2, 1 << 20)]);
         File.WriteAllBytes(directory["smaller"], [.. Enumerable.Repeat((byte)1, 1 << 19)]);
         OverlayCreator.Create(new CreateOptions { Overlay = directory["store"], Origin = directory["origin"], Store = "snapshot" });
-        var options = new SessionOptions { Overlay = directory["store"], OriginIsLive = true };
+        var options = new OverlayOptions { Overlay = directory["store"], OriginIsLive = true };
         foreach (var other in (string[])["same-size", "smaller"])
         {
             Assert.Contains("is not the origin",
@@ -130,7 +130,7 @@ public class LiveOriginTests
             var session = OverlaySession.Open(SnapshotFile.Take(new SimulatedFile(_machine, _storeDisk), OverlayAccess.Write,
                 rescue: false),
                 new OriginFile("/origin", _identity, new SimulatedFile(_machine, _originDisk)),
-                    new SessionOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);
+                    new OverlayOptions { OriginIsLive = true, AreaCacheBytes = 1 }, loop);
             var device = new OriginDevice(_geometry, new FileBlob(origin, loop),
                 [session.Device])
             { ZeroWindowBytes = 512 * _random.Next(1, 12) };

@@ -29,7 +29,7 @@ public class MemoryTests
     [InlineData(12)]
     [InlineData(16)]
     public void Each_loan_of_a_snapshot_store_may_fail(int shift) =>
-        FailEachLoan(() => new TestStore(DeviceBytes, 1 << shift, seed: 4) { Options = new SessionOptions { AreaCacheBytes = 1 } });
+        FailEachLoan(() => new TestStore(DeviceBytes, 1 << shift, seed: 4) { Options = new OverlayOptions { AreaCacheBytes = 1 } });
 
     /// <summary>
     /// A write that covers whole map pages takes no memory for states: it needs none, and asks for none when its data is written.

@@ -100,7 +100,7 @@ public sealed class CommitBatchTests : IDisposable
         AssertRefused(() =>
             converter.Run(new ConvertOptions { Source = At("source"), Destination = At("work"), To = "snapshot", Force = true }));
         AssertRefused(() =>
-            OverlaySession.Prepare(new SessionOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" })
+            OverlaySession.Prepare(new OverlayOptions { Origin = "zero:1M", TransientData = At("work"), Store = "snapshot" })
             .Dispose());
         Assert.True(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
 
@@ -170,7 +170,7 @@ public sealed class CommitBatchTests : IDisposable
             stop.Cancel();
             Assert.Contains("interrupted",
                 Assert.Throws<LincowException>(() =>
-                OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: stop.Token)).Message);
+                OverlayCommit.Run(new OverlayOptions { Overlay = At("work") }, stop: stop.Token)).Message);
         }
         Assert.False(OverlayDescription.Read(At("work"), null, stop: Stop).UnfinishedCommit);
         Assert.Equal(1 << 20, new FileInfo(At("origin")).Length);
@@ -227,7 +227,7 @@ public sealed class CommitBatchTests : IDisposable
         File.WriteAllBytes(At("another"), new byte[expected.Length]);
         foreach (var name in (string[])["copy", "another"])
         {
-            var options = new SessionOptions { Overlay = At("work"), Origin = At(name) };
+            var options = new OverlayOptions { Overlay = At("work"), Origin = At(name) };
             var content = File.ReadAllBytes(At(name));
             foreach (var use in (Action[])[() => OverlayCommit.Run(options), () => new OpenOverlay(options).Dispose(), () =>
                 new OverlayReader(options).Dispose()])
@@ -241,13 +241,13 @@ public sealed class CommitBatchTests : IDisposable
         Assert.Equal(expected, Read());
         // It has moved, and the user says so; from then on that is its place.
         File.Move(At("origin"), At("moved"));
-        using (var device = new OpenOverlay(new SessionOptions { Overlay = At("work"), Origin = At("moved"), AcceptOrigin = true }))
+        using (var device = new OpenOverlay(new OverlayOptions { Overlay = At("work"), Origin = At("moved"), AcceptOrigin = true }))
             Assert.Equal(0, device.Write(0, [expected[0]]));
         Commit();
         Assert.Equal(expected, File.ReadAllBytes(At("moved")));
         // With nothing unfinished, a place is a place.
         File.Move(At("moved"), At("origin"));
-        using var reader = new OverlayReader(new SessionOptions { Overlay = At("work"), Origin = At("origin") });
+        using var reader = new OverlayReader(new OverlayOptions { Overlay = At("work"), Origin = At("origin") });
     }
 
     [Theory]
@@ -272,7 +272,7 @@ public sealed class CommitBatchTests : IDisposable
         var store = SnapshotFile.Open(At("work"), OverlayAccess.Write);
         using (var merge = new SnapshotMerge(store, At("origin"), store.Note!.Identity, 1 << 20))
             merge.Begin();
-        using (var device = new OpenOverlay(new SessionOptions { Overlay = At("work"), GiveUpWhenFull = true }))
+        using (var device = new OpenOverlay(new OverlayOptions { Overlay = At("work"), GiveUpWhenFull = true }))
             Assert.Equal(-Errno.IO, device.Write(0, new byte[3 * 4096]));
         using var left = SnapshotFile.Open(At("work"), OverlayAccess.Read, rescue: true);
         Assert.Equal((false, true), (left.Header.IsValid, left.Header.IsCommitUnfinished));
@@ -291,7 +291,7 @@ public sealed class CommitBatchTests : IDisposable
     private CommitTarget Target(LinearFiles files, bool zeroesAreHoles) =>
         new(At("origin"), files.Superblock.Origin, zeroesAreHoles, files.Superblock.DeviceBytes);
 
-    private void Commit() => OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
+    private void Commit() => OverlayCommit.Run(new OverlayOptions { Overlay = At("work") }, stop: TestContext.Current.CancellationToken);
 
     private string At(string name) => Path.Combine(_directory, name);
 
@@ -322,7 +322,7 @@ public sealed class CommitBatchTests : IDisposable
         Change(device => Assert.Equal(0, device.Write(0, content)));
         using var stop = new CancellationTokenSource();
         var error = Assert.Throws<LincowException>(() =>
-            OverlayCommit.Run(new SessionOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
+            OverlayCommit.Run(new OverlayOptions { Overlay = At("work") }, new OperationProgressTo(_ => stop.Cancel()), stop.Token));
         Assert.Contains("interrupted", error.Message);
         Assert.NotEqual(content, File.ReadAllBytes(At("origin")));
         return content;
@@ -330,13 +330,13 @@ public sealed class CommitBatchTests : IDisposable
 
     private void Change(Action<OpenOverlay> change)
     {
-        using var device = new OpenOverlay(new SessionOptions { Overlay = At("work") });
+        using var device = new OpenOverlay(new OverlayOptions { Overlay = At("work") });
         change(device);
     }
 
     private byte[] Read()
     {
-        using var reader = new OverlayReader(new SessionOptions { Overlay = At("work") });
+        using var reader = new OverlayReader(new OverlayOptions { Overlay = At("work") });
         var content = new byte[reader.Device.SizeBytes];
         reader.Read(0, content);
         return content;
@@ -354,7 +354,7 @@ public sealed class CommitBatchTests : IDisposable
         private readonly PosixLoop _loop = new();
         private readonly OverlaySession _session;
 
-        public OpenOverlay(SessionOptions options) => _session = OverlaySession.Open(options, _loop);
+        public OpenOverlay(OverlayOptions options) => _session = OverlaySession.Open(options, _loop);
 
         public int Write(long byteOffset, byte[] content)
         {

@@ -101,7 +101,7 @@ internal sealed class LinearCommitLife : CommitLife
     private void Fill(ref SimulationRandom random)
     {
         var loop = NewLoop();
-        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), new SessionOptions(), loop);
+        var session = OverlaySession.Open(Files(OverlayAccess.Write), RecordedOrigin(), new OverlayOptions(), loop);
         var chunkBytes = (int)session.Device.Geometry.ChunkBytes;
         var unit = random.OneIn(3) ? 512 : chunkBytes;
         for (var left = random.Next(60); left > 0; left--)
@@ -176,7 +176,7 @@ internal sealed class LinearCommitLife : CommitLife
     private OverlayReader Read()
     {
         var loop = NewLoop();
-        var options = new SessionOptions { ReadOnly = true };
+        var options = new OverlayOptions { ReadOnly = true };
         return new OverlayReader(OverlaySession.Open(Files(OverlayAccess.Read), RecordedOrigin(), options, loop), loop);
     }
 }

@@ -48,7 +48,7 @@ public sealed class OperationTests : IDisposable
         Assert.False((await OverlayCheck.RunAsync(At("work"), progress: progress, stop: Stop)).IsDamaged);
         Assert.NotEmpty(told);
         Assert.All(told, report => Assert.Equal("map pages", report.Stage));
-        var options = new SessionOptions { Overlay = At("work") };
+        var options = new OverlayOptions { Overlay = At("work") };
         var ranges = await OverlayMap.ReadAsync(options, Stop).Where(range => range.Depth == 0).ToListAsync(Stop);
         Assert.Equal(4096, ranges.Sum(range => range.Length));
         told.Clear();
@@ -57,7 +57,7 @@ public sealed class OperationTests : IDisposable
         await converter.RunAsync(new ConvertOptions { Source = At("work"), Destination = At("other"), To = to });
         Assert.Equal(["copying", "reading back"], told.Select(report => report.Stage).Distinct());
         told.Clear();
-        var report = await OverlayCommit.RunAsync(new SessionOptions { Overlay = At("work") }, progress, Stop);
+        var report = await OverlayCommit.RunAsync(new OverlayOptions { Overlay = At("work") }, progress, Stop);
         Assert.Equal(1, report.Chunks);
         Assert.Equal(new OperationProgress("chunks", 1), told[^1]);
         Assert.Equal(0xa5, File.ReadAllBytes(At("origin"))[300 << 10]);
@@ -96,7 +96,7 @@ public sealed class OperationTests : IDisposable
         var stopping = new OperationProgressTo(_ => stop.Cancel());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (var _ in OverlayMap.ReadAsync(new SessionOptions { Overlay = At("work") }, stop.Token))
+            await foreach (var _ in OverlayMap.ReadAsync(new OverlayOptions { Overlay = At("work") }, stop.Token))
                 stop.Cancel();
         });
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => OverlayDescription.ReadAsync(At("work"), stop: stop.Token));
@@ -147,7 +147,7 @@ public sealed class OperationTests : IDisposable
         var thread = LoopThread.Start("session");
         try
         {
-            var session = await (await OverlaySession.PrepareAsync(new SessionOptions { Overlay = overlay }, Stop)).BeginAsync(thread.Loop);
+            var session = await (await OverlaySession.PrepareAsync(new OverlayOptions { Overlay = overlay }, Stop)).BeginAsync(thread.Loop);
             await use(session, thread.Loop);
             await session.CloseAsync();
         }

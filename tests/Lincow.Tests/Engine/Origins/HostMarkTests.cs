@@ -50,7 +50,7 @@ public class HostMarkTests
     private static void Serve(string overlay, string? origin)
     {
         using var loop = new PosixLoop();
-        OverlaySession.Open(new SessionOptions { Overlay = overlay, Origin = origin }, loop).Close();
+        OverlaySession.Open(new OverlayOptions { Overlay = overlay, Origin = origin }, loop).Close();
     }
 
     private static void SetMark(string path, ulong mark)

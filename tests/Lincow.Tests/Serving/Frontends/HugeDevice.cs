@@ -50,15 +50,15 @@ internal sealed class HugeDevice(IoLoop loop, int chunkShift = 12, bool isReadOn
                 request.ExtentCount = 1;
             }
         if (Held is not null)
-            Held.Add(new Completed(request));
+            Held.Add(new Completed(this, request));
         else
-            loop.CompleteSoon(new Completed(request), 0);
+            loop.CompleteSoon(new Completed(this, request), 0);
     }
 
     private protected override void Tell(BlockRequest request, int result) => request.OnCompleted(result);
 
-    private sealed class Completed(BlockRequest request) : IoCompletion
+    private sealed class Completed(HugeDevice device, BlockRequest request) : IoCompletion
     {
-        public override void Complete(int result) => request.OnCompleted(result);
+        public override void Complete(int result) => device.Complete(request, result);
     }
 }

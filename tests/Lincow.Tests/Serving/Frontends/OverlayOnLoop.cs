@@ -32,7 +32,7 @@ internal abstract class OverlayOnLoop : IDisposable
             file.SetLength(size);
         }
         (_thread, Loop) = TestLoop.Start(loop);
-        Session = Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = _origin, ReadOnly = isReadOnly, Store = store },
+        Session = Loop.Invoke(() => OverlaySession.Open(new OverlayOptions { Origin = _origin, ReadOnly = isReadOnly, Store = store },
             Loop));
     }
 

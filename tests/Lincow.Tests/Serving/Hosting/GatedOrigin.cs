@@ -26,7 +26,7 @@ internal sealed class GatedOrigin : UserOrigin
 
     public void Open() => _gate.Set();
 
-    public ExportOptions Export => new() { Overlay = new SessionOptions { UserOrigin = this }, Name = "gated" };
+    public ExportOptions Export => new() { Overlay = new OverlayOptions { UserOrigin = this }, Name = "gated" };
 
     public override void Read(long byteOffset, Span<byte> target)
     {

@@ -238,7 +238,7 @@ public sealed class HostTests
         {
             Origin = origin,
             Snapshots = [.. names.Select(name =>
-                new ExportOptions { Overlay = new SessionOptions { Overlay = hosted[name + ".snap"], Origin = origin,
+                new ExportOptions { Overlay = new OverlayOptions { Overlay = hosted[name + ".snap"], Origin = origin,
                     OriginIsLive = true } })],
         }, Cancellation);
         Assert.Equal(["a", "b", "c", "disk"], exports.Select(export => export.Name));

@@ -41,11 +41,11 @@ internal sealed class HostedOverlays : IAsyncDisposable
     {
         if (!File.Exists(this[name + ".cow"]))
             OverlayCreator.Create(new CreateOptions { Overlay = this[name + ".cow"], Origin = $"zero:{Bytes}" });
-        return new ExportOptions { Overlay = new SessionOptions { Overlay = this[name + ".cow"] } };
+        return new ExportOptions { Overlay = new OverlayOptions { Overlay = this[name + ".cow"] } };
     }
 
     /// <summary>A transient overlay of zeroes.</summary>
-    public static ExportOptions Transient(string name) => new() { Overlay = new SessionOptions { Origin = $"zero:{Bytes}" }, Name = name };
+    public static ExportOptions Transient(string name) => new() { Overlay = new OverlayOptions { Origin = $"zero:{Bytes}" }, Name = name };
 
     /// <summary>Connects and gets as far as transmission.</summary>
     public NbdTestClient Connect(string export) =>

@@ -17,7 +17,7 @@ internal sealed class LateOrigin : UserOrigin
     /// <summary>It has been asked for something.</summary>
     public Task Asked => _asked.Task;
 
-    public ExportOptions Export => new() { Overlay = new SessionOptions { UserOrigin = this }, Name = "late" };
+    public ExportOptions Export => new() { Overlay = new OverlayOptions { UserOrigin = this }, Name = "late" };
 
     public void Answer() => _answer.TrySetResult();
 

@@ -18,7 +18,7 @@ public class AreaCacheTests
         const int capacity = 4, loadsAtOnce = 16;
         using var store = new TestStore(Areas * Entries * Chunk,
             Chunk)
-        { Options = new SessionOptions { AreaCacheBytes = capacity * Page } };
+        { Options = new OverlayOptions { AreaCacheBytes = capacity * Page } };
         var model = new byte[store.OriginContent.Length];
         // In any order, so that neighbours have their entries far apart.
         var random = new Random(2);
@@ -60,7 +60,7 @@ public class AreaCacheTests
     [Fact]
     public void An_area_is_read_once_as_long_as_there_is_room_for_it()
     {
-        using var store = new TestStore(8 * Entries * Chunk, Chunk) { Options = new SessionOptions { AreaCacheBytes = 4 * Page } };
+        using var store = new TestStore(8 * Entries * Chunk, Chunk) { Options = new OverlayOptions { AreaCacheBytes = 4 * Page } };
         for (var i = 0; i < 8 * Entries; i++)
             Assert.Equal(0, store.Write(i * Chunk, store.Chunk(i)));
         Assert.Equal(0, store.Close());

@@ -51,12 +51,12 @@ public class DamagedStoreTests
         Assert.NotEqual(0, OverlayDescription.Read(store.Path, null, origin: store.OriginPath, stop: stop).DamagedPages);
         foreach (var readOnly in new[] { false, true })
         {
-            store.Options = new SessionOptions { ReadOnly = readOnly };
+            store.Options = new OverlayOptions { ReadOnly = readOnly };
             var error = Assert.Throws<LincowException>(store.Open);
             Assert.Equal(LincowErrorKind.Damaged, error.Error.Kind);
             Assert.Equal(LincowErrorCode.ExceptionsDamaged, error.Error.Code);
         }
-        store.Options = new SessionOptions { ReadOnly = true, Rescue = true };
+        store.Options = new OverlayOptions { ReadOnly = true, Rescue = true };
         for (var i = 0; i < DeviceChunks; i++)
         {
             if (doubtful.Contains(i) || (isListInDoubt && i >= listed))
@@ -68,7 +68,7 @@ public class DamagedStoreTests
         Assert.Equal(-Errno.Perm, store.Write(0, [1]));
         Assert.Equal(0, store.Close());
         Assert.Equal(before, File.ReadAllBytes(store.Path));
-        store.Options = new SessionOptions();
+        store.Options = new OverlayOptions();
         store.Reset();
         Assert.Equal(store.OriginContent, store.Read(0, model.Length));
     }
@@ -88,7 +88,7 @@ public class DamagedStoreTests
         Assert.Contains(problem, error.Message, StringComparison.Ordinal);
         foreach (var rescue in new[] { false, true })
         {
-            store.Options = new SessionOptions { ReadOnly = rescue, Rescue = rescue };
+            store.Options = new OverlayOptions { ReadOnly = rescue, Rescue = rescue };
             Assert.Contains(problem, Assert.Throws<LincowException>(store.Open).Message, StringComparison.Ordinal);
         }
     }

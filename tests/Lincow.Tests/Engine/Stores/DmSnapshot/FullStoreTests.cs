@@ -16,7 +16,7 @@ public class FullStoreTests
     private static TestStore Store(WhenFull whenFull = WhenFull.FailWrites) =>
         new(DeviceChunks * Chunk, Chunk,
             storeBytes: (Room + 2) * Chunk)
-        { Options = new SessionOptions { GiveUpWhenFull = whenFull == WhenFull.Invalidate } };
+        { Options = new OverlayOptions { GiveUpWhenFull = whenFull == WhenFull.Invalidate } };
 
     [Fact]
     public void When_full_only_writes_to_new_chunks_fail_and_nothing_is_lost()
@@ -107,18 +107,18 @@ public class FullStoreTests
         Assert.Equal("536e4170" + "00000000" + "01000000" + "08000000", Convert.ToHexStringLower(store.Peek(0, 16)));
         Assert.Contains("valid is 0", Assert.Single(store.Findings()), StringComparison.Ordinal);
         Assert.Contains("given up", Assert.Throws<LincowException>(store.Open).Message, StringComparison.Ordinal);
-        store.Options = new SessionOptions { ReadOnly = true };
+        store.Options = new OverlayOptions { ReadOnly = true };
         Assert.Contains("given up", Assert.Throws<LincowException>(store.Open).Message, StringComparison.Ordinal);
-        store.Options = new SessionOptions { Rescue = true };
+        store.Options = new OverlayOptions { Rescue = true };
         Assert.Equal(LincowErrorCode.RescueNeedsReadOnly, Assert.Throws<LincowException>(store.Open).Error.Code);
         var before = store.Peek(0, (Room + 2) * Chunk);
-        store.Options = new SessionOptions { ReadOnly = true, Rescue = true };
+        store.Options = new OverlayOptions { ReadOnly = true, Rescue = true };
         Assert.Equal(model, store.Read(0, model.Length));
         Assert.Equal(-Errno.Perm, store.Write(0, [1]));
         Assert.Equal(0, store.Close());
         Assert.Equal(before, store.Peek(0, before.Length));
 
-        store.Options = new SessionOptions();
+        store.Options = new OverlayOptions();
         store.Reset();
         Assert.Equal(store.OriginContent, store.Read(0, model.Length));
         Assert.Equal(0, Write(store, model, 5, 1));

@@ -37,11 +37,11 @@ public class StoreTests
         Assert.Equal(0, store.Close());
         store.Poke(0, new byte[4]);
         Assert.False(store.Check().Clean);
-        store.Options = new SessionOptions { ReadOnly = true };
+        store.Options = new OverlayOptions { ReadOnly = true };
         Assert.Equal(store.OriginContent, store.Read(0, store.OriginContent.Length));
         Assert.Equal(0, store.Close());
         Assert.Equal(0U, BinaryPrimitives.ReadUInt32LittleEndian(store.Peek(0, 4)));
-        store.Options = new SessionOptions();
+        store.Options = new OverlayOptions();
         Assert.Equal(store.OriginContent, store.Read(0, store.OriginContent.Length));
         Assert.Equal("536e4170" + "01000000" + "01000000" + "08000000", Convert.ToHexStringLower(store.Peek(0, 16)));
         Assert.Equal(-1, store.Peek(Chunk, Chunk).AsSpan().IndexOfAnyExcept((byte)0));
@@ -60,11 +60,11 @@ public class StoreTests
         store.SetEntry(64, 500, 3);
         Assert.False(store.Check().Clean);
         Assert.Empty(store.Findings());
-        store.Options = new SessionOptions { ReadOnly = true };
+        store.Options = new OverlayOptions { ReadOnly = true };
         Assert.Equal(store.OriginContent[(500 * Chunk)..(501 * Chunk)], store.Read(500 * Chunk, Chunk));
         Assert.Equal(0, store.Close());
         Assert.Equal((500UL, 3UL), store.Entry(64));
-        store.Options = new SessionOptions();
+        store.Options = new OverlayOptions();
         Assert.Equal(0, store.Write(200 * Chunk, store.Chunk(1)));
         Assert.Equal(0, store.Write(201 * Chunk, store.Chunk(2)));
         Assert.Equal(0, store.Close());
@@ -160,7 +160,7 @@ public class StoreTests
         Assert.Equal(store.OriginContent, store.Read(0, expected.Length));
         Assert.Equal(0, store.Close());
         // Given up when full, as the kernel's N is.
-        store.Options = new SessionOptions { GiveUpWhenFull = true };
+        store.Options = new OverlayOptions { GiveUpWhenFull = true };
         store.OpenTransient(data);
         Assert.Equal(-Errno.IO, store.Write(0, new byte[11 * Chunk]));
         Assert.Equal(-Errno.IO, store.TryRead(0, 512));

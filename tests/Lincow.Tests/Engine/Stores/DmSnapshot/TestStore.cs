@@ -43,7 +43,7 @@ internal sealed class TestStore : TestDevice
     public SnapshotLayout Layout { get; }
 
     /// <summary>How it is opened; overlay and origin are filled in.</summary>
-    public SessionOptions Options { get; set; } = new();
+    public OverlayOptions Options { get; set; } = new();
 
     public override CowDevice Device
     {

@@ -100,7 +100,7 @@ public sealed class BitFlipTests : IDisposable
         OverlaySession session;
         try
         {
-            session = OverlaySession.Open(new SessionOptions { Overlay = path, ReadOnly = model is null }, loop);
+            session = OverlaySession.Open(new OverlayOptions { Overlay = path, ReadOnly = model is null }, loop);
         }
         catch (LincowException)
         {

@@ -29,8 +29,8 @@ public sealed class LostLoopTests : IDisposable
             _server!.LoseLoop(thread.Loop);
             _fault.SetResult(exception);
         });
-        _lost = _bad.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _bad.Loop));
-        _kept = _good.Loop.Invoke(() => OverlaySession.Open(new SessionOptions { Origin = "zero:1M" }, _good.Loop));
+        _lost = _bad.Loop.Invoke(() => OverlaySession.Open(new OverlayOptions { Origin = "zero:1M" }, _bad.Loop));
+        _kept = _good.Loop.Invoke(() => OverlaySession.Open(new OverlayOptions { Origin = "zero:1M" }, _good.Loop));
         (_lostExport, _keptExport) = (new Export("lost", _lost.Device, _bad.Loop), new Export("kept", _kept.Device, _good.Loop));
         _server = new NbdServer(_front.Loop, new ExportTable(_lostExport, _keptExport), _ => { });
         _acceptor = new Acceptor(_front.Loop, LinuxSocket.ListenUnix(_path), Take, _ => { });

@@ -3,7 +3,7 @@ using Lincow.Blobs;
 namespace Lincow;
 
 /// <summary>How an overlay is opened for use as a device.</summary>
-public sealed record SessionOptions
+public sealed record OverlayOptions
 {
     /// <summary>The overlay's path; null for a transient one.</summary>
     public string? Overlay { get; init; }

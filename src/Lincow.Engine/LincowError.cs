@@ -65,7 +65,7 @@ public sealed class LincowError
     {
         LincowException lincow => lincow.Error,
         LinuxException linux => new(LincowErrorCode.SystemRefused, linux.Subject, linux.Message, LincowFact.Errno(linux)),
-        _ => new(LincowErrorCode.SystemRefused, null, exception.Message),
+        _ => new(LincowErrorCode.SystemRefused, null, SystemReason.WithPath(exception)),
     };
 
     /// <summary>Several errors as one; that error itself, if it is one only.</summary>
@@ -108,5 +108,5 @@ public readonly record struct LincowFact
 
     /// <summary>Why: the error that an exception is, or its sentence.</summary>
     internal static LincowFact Reason(Exception exception) => exception is LincowException lincow ? new("reason", lincow.Error)
-        : new("reason", exception.Message);
+        : new("reason", SystemReason.WithPath(exception));
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using Lincow.Linux;
 
 namespace Lincow.Cli.Output;
 
@@ -20,7 +21,8 @@ internal static partial class ErrorText
         + "Run 'lincow commit' again to complete it";
 
     /// <summary>An exception's sentence, in the command line's words if it is an error of lincow's.</summary>
-    public static string Of(Exception exception) => exception is LincowException lincow ? Of(lincow.Error) : exception.Message;
+    public static string Of(Exception exception) => exception is LincowException lincow ? Of(lincow.Error)
+        : SystemReason.WithPath(exception);
 
     /// <summary>An error's sentence in the command line's words; without a full stop at its end.</summary>
     public static string Of(LincowError error) => error.Code switch

@@ -1,3 +1,4 @@
+using Lincow.Linux;
 using Code = Lincow.LincowErrorCode;
 
 namespace Lincow.Serving.Attach;
@@ -17,7 +18,8 @@ internal static class AttachErrors
         new LincowFact("why", why));
 
     public static LincowError Failed(string name, string way, Exception e) => new(Code.AttachFailed, null,
-        $"{name}: can't be attached by {way}: {e.Message}", new("name", name), new("way", way), new("reason", e.Message));
+        $"{name}: can't be attached by {way}: {SystemReason.WithPath(e)}", new("name", name), new("way", way),
+        new("reason", SystemReason.WithPath(e)));
 
     public static LincowError DeviceWaits(string? overlay, string? device) => new(Code.DeviceWaits, overlay,
         $"{overlay}: {device} waits for its server, which died", new LincowFact("device", device));

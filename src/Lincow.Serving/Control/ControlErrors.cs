@@ -12,7 +12,8 @@ internal static class ControlErrors
         "there is no directory for what is attached: set XDG_RUNTIME_DIR, or LINCOW_RUN_DIR to a directory of yours");
 
     public static LincowError RunDirectoryUnmakeable(string path, Exception e) => new(Code.RunDirectoryUnusable, path,
-        $"{path}: the directory for running servers can't be made: {e.Message}. {Advice}", new LincowFact("reason", e.Message));
+        $"{path}: the directory for running servers can't be made: {SystemReason.Of(e)}. {Advice}",
+        new LincowFact("reason", SystemReason.Of(e)));
 
     public static LincowError RunDirectoryUnreadable(string path, LinuxException e) => new(Code.RunDirectoryUnusable, path,
         $"{path}: the directory for running servers can't be read: {e.Reason}. {Advice}", new("reason", e.Reason), LincowFact.Errno(e));
@@ -21,7 +22,7 @@ internal static class ControlErrors
         $"{path}: belongs to somebody else or may be written by others, so what it says of servers can't be believed. {Advice}");
 
     public static LincowError RecordUnwritable(string? path, Exception e) => new(Code.RecordUnwritable, path,
-        $"{path}: what is served can't be written down: {e.Message}", new LincowFact("reason", e.Message));
+        $"{path}: what is served can't be written down: {SystemReason.Of(e)}", new LincowFact("reason", SystemReason.Of(e)));
 
     public static LincowError NoRequest() => new(Code.RequestUnknown, null,
         "that is no request: send one line of JSON, for example {\"verb\":\"status\"}");
@@ -30,7 +31,7 @@ internal static class ControlErrors
         new LincowFact("verb", verb));
 
     public static LincowError RequestFailed(string verb, Exception e) => new(Code.LincowFault, null,
-        $"the request '{verb}' failed: {e.Message}", new("verb", verb), new("reason", e.Message));
+        $"the request '{verb}' failed: {SystemReason.WithPath(e)}", new("verb", verb), new("reason", SystemReason.WithPath(e)));
 
     /// <summary>An export that was asked about by its number.</summary>
     public static LincowError ServedNoMore() => new(Code.ServedNoMore, null, "it is served no more");

@@ -11,6 +11,8 @@ namespace Lincow.Cli.Commands;
 
 internal static class RunCommand
 {
+    private const int NotExecutable = 126, NotFound = 127;
+
     public static Command Build(string[] commandLine)
     {
         var overlay = new Argument<string?>("OVERLAY")
@@ -27,7 +29,8 @@ internal static class RunCommand
         };
         var command = new Command("run",
             "Serve an overlay while a command runs: lincow run OVERLAY -- COMMAND... The command finds the device's NBD URI in $LINCOW_URI "
-                + "and, for root, a block device in $LINCOW_DEVICE; its exit status is lincow's.")
+                + "and, for root, a block device in $LINCOW_DEVICE; its exit status is lincow's. (127: there is no such command; "
+                + "126: it can't be run.)")
         {
             overlay, via, noDevice,
         };
@@ -83,7 +86,7 @@ internal static class RunCommand
         {
             var export = host.AddRange([new ExportOptions { Overlay = sessions[0] }])[0];
             var listener = host.Listen(new ListenAddress.Unix(socketPath));
-            var start = new ProcessStartInfo(commandLine[0]) { UseShellExecute = false };
+            var start = new ProcessStartInfo(ProgramPath.Of(commandLine[0])) { UseShellExecute = false };
             foreach (var argument in commandLine.AsSpan(1))
                 start.ArgumentList.Add(argument);
             start.Environment["LINCOW_URI"] = listener.UriOf(export);
@@ -97,7 +100,9 @@ internal static class RunCommand
         }
         catch (Win32Exception e)
         {
-            throw new CommandException($"{commandLine[0]}: can't be run: {Errno.Describe(e.NativeErrorCode)}", e);
+            // As a shell does: lincow's own failures are 1, and a command's own status is never taken for one.
+            CommandRunner.Error($"{commandLine[0]}: can't be run: {Errno.Describe(e.NativeErrorCode)}");
+            return e.NativeErrorCode == Errno.NoEntry ? NotFound : NotExecutable;
         }
         finally
         {

@@ -40,15 +40,36 @@ public class RunTests
         Assert.Equal("--help -- --json\n", Cli.Ok("run", Make(scratch), "--", "printf", "%s %s %s\n", "--help", "--", "--json"));
     }
 
-    [Fact]
-    public void A_command_that_is_not_there_is_an_error_and_the_overlay_is_clean()
+    [Theory]
+    [InlineData("no-such-command", 127, "No such file or directory")]
+    [InlineData("/nonexistent", 127, "No such file or directory")]
+    [InlineData("./here", 127, "No such file or directory")]
+    [InlineData("", 127, "No such file or directory")]
+    [InlineData("/etc/passwd", 126, "Permission denied")]
+    [InlineData("/etc", 126, "Permission denied")]
+    [InlineData("/etc/passwd/x", 126, "Not a directory")]
+    public void A_command_that_cannot_be_run_has_a_shells_status_and_the_overlay_is_clean(string command, int status, string expected)
     {
         using var scratch = new Scratch();
         var overlay = Make(scratch);
-        var error = Cli.Fails("run", overlay, "--", "no-such-command");
-        Assert.Contains("no-such-command", error);
-        Assert.Contains("No such file or directory", error);
+        var error = Cli.Error(Cli.Run("run", overlay, "--", command), status);
+        Assert.Contains(command, error);
+        Assert.Contains(expected, error);
         Assert.True(Cli.Info(overlay).Clean);
+    }
+
+    [Fact]
+    public void A_program_in_the_current_directory_is_not_run_for_one_of_the_path()
+    {
+        using var scratch = new Scratch();
+        var result = Tool.Run("bash", ["-euc", """
+            cd "$1"
+            printf '#!/bin/sh\necho trap\n' >true
+            chmod +x true
+            "$0" run --origin zero:1M -- true
+            "$0" run --origin zero:1M -- ./true
+            """, Cli.Binary, scratch.Directory], []);
+        Assert.Equal((0, "trap\n"), (result.ExitCode, result.Output));
     }
 
     [Fact]

@@ -16,6 +16,9 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(ConvertReport))]
 [JsonSerializable(typeof(CollectionCounts))]
 [JsonSerializable(typeof(List<StatusReport>))]
+[JsonSerializable(typeof(List<StopReport>))]
+[JsonSerializable(typeof(List<DetachReport>))]
+[JsonSerializable(typeof(AttachReport))]
 internal sealed partial class Json : JsonSerializerContext
 {
     public static void Write<T>(T report, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type) =>

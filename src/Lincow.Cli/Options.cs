@@ -12,6 +12,13 @@ internal static class Options
     public static Argument<string> Overlay() =>
         new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
 
+    /// <summary>One or more.</summary>
+    public static Argument<string[]> Overlays() => new("OVERLAY")
+    {
+        Description = "Paths of overlays: files or block devices that 'lincow create' made",
+        Arity = ArgumentArity.OneOrMore
+    };
+
     public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
         new("--origin") { Description = description, HelpName = "ORIGIN" };
 
@@ -28,21 +35,33 @@ internal static class Options
     /// <summary>For commands that only look: a store of the kernel's doesn't say what its origin is.</summary>
     public static Option<string?> StoreOrigin() => Origin("The origin of a dm-snapshot store that lincow has no note of");
 
-    public static Option<string?> Store(string description)
+    public static Option<string?> Store(string description) =>
+        OneOf("--store", StoreTraits.All.Select(store => store.Name), description);
+
+    /// <summary>An option that takes one of a few words; its name in the help is their list.</summary>
+    public static Option<string?> OneOf(string name, IEnumerable<string> words, string description, string? otherwise = null)
     {
-        string[] names = [.. StoreTraits.All.Select(store => store.Name)];
-        return new Option<string?>("--store")
-        {
-            Description = description,
-            HelpName = string.Join('|', names),
-            CustomParser = result =>
-            {
-                var name = result.Tokens.Single().Value;
-                if (!names.Contains(name))
-                    result.AddError($"--store '{name}' is unknown; use {string.Join(" or ", names)}");
-                return name;
-            },
-        };
+        var option = new Option<string?>(name) { Description = description, HelpName = string.Join('|', words) };
+        if (otherwise is not null)
+            option.DefaultValueFactory = _ => otherwise;
+        option.CustomParser = result => OneOf(result, name, option.HelpName.Split('|'));
+        return option;
+    }
+
+    /// <summary>An argument that takes one of the words that it is called by.</summary>
+    public static Argument<string> OneOf(Argument<string> argument)
+    {
+        argument.CustomParser = result => OneOf(result, "", argument.Name.Split('|'));
+        return argument;
+    }
+
+    private static string OneOf(ArgumentResult result, string name, string[] words)
+    {
+        var given = result.Tokens.Single().Value;
+        if (!words.Contains(given))
+            result.AddError($"{name}{(name.Length > 0 ? " " : "")}'{given}' is unknown; use {string.Join(", ", words[..^1])} "
+                + $"or {words[^1]}");
+        return given;
     }
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on standard output" };
@@ -54,12 +73,12 @@ internal static class Options
 
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
 
+    // What is none of them is refused by the library, which knows the ways.
     public static Option<string> Via() => new("--via")
     {
-        Description = $"How: {AttachWays.Automatic} (the best that works here), "
-            + $"{string.Join(", ", AttachWays.All.Select(way => way.Name))}",
+        Description = $"How; {AttachWays.Automatic} is the best that works here",
         DefaultValueFactory = _ => AttachWays.Automatic,
-        HelpName = "WAY",
+        HelpName = string.Join('|', AttachWays.All.Select(way => way.Name).Prepend(AttachWays.Automatic)),
     };
 
     /// <summary>A size in bytes, or with K M G T P.</summary>

@@ -12,11 +12,12 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     + "overlay, at the same offset.")
 {
     CreateCommand.Build(),
-    ServeCommand.Build(),
+    ServeCommand.Build(args),
     RunCommand.Build(behind),
     AttachCommand.Build(args),
     DetachCommand.Build(),
     StatusCommand.Build(),
+    StopCommand.Build(),
     ResetCommand.Build(),
     InfoCommand.Build(),
     MapCommand.Build(),

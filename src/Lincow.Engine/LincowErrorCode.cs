@@ -336,6 +336,9 @@ public enum LincowErrorCode
     /// <summary>What is served isn't attached to this machine, so it can't be detached.</summary>
     NotAttached = 709,
 
+    /// <summary>Who serves it serves it for something of its own, and doesn't stop when others ask.</summary>
+    StopRefused = 712,
+
     // Unsupported. This version, or this machine, can't.
     /// <summary>The format's version is one that this lincow doesn't know.</summary>
     VersionUnknown = 800,

@@ -10,6 +10,42 @@ internal static class LinuxProcess
     /// <summary>Sends SIGTERM; nothing happens when the process is gone already.</summary>
     public static void Terminate(int processId) => _ = Libc.kill(processId, SigTerm);
 
+    /// <summary>The process that started this one, or took it over; 0 when it can't be seen from here.</summary>
+    public static int ParentId => Libc.getppid();
+
+    /// <summary>Waits until a process has ended: the one of that number that was started then.</summary>
+    public static void AwaitEnd(int processId, long startTime)
+    {
+        const int pidfdOpen = 434, lookAgainMilliseconds = 200;
+        var descriptor = (int)Libc.syscall(pidfdOpen, processId, 0, 0, 0, 0, 0);
+        // Looked at when the descriptor is there: it is the right process's, and stays so.
+        while (StartTime(processId) == startTime)
+        {
+            // Before Linux 5.3 there is no such descriptor, so it is looked at again and again.
+            var poll = new PollDescriptor { Descriptor = descriptor, Events = PollDescriptor.In };
+            unsafe
+            {
+                _ = Libc.poll(&poll, descriptor < 0 ? 0u : 1u, descriptor < 0 ? lookAgainMilliseconds : -1);
+            }
+        }
+        if (descriptor >= 0)
+            _ = Libc.close(descriptor);
+    }
+
+    /// <summary>Programs that are started from here on get none of this process's descriptors from the given one on.</summary>
+    public static void KeepToItself(int firstDescriptor)
+    {
+        const int closeRange = 436, closeOnExecFlag = 4, closeOnExec = 1;
+        if (Libc.syscall(closeRange, firstDescriptor, uint.MaxValue, closeOnExecFlag, 0, 0, 0) == 0)
+            return;
+        // Before Linux 5.11.
+        foreach (var path in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
+        {
+            if (int.Parse(Path.GetFileName(path), CultureInfo.InvariantCulture) is var descriptor && descriptor >= firstDescriptor)
+                _ = Libc.fcntl(descriptor, Libc.FcntlSetDescriptorFlags, closeOnExec);
+        }
+    }
+
     /// <summary>When a process was started, in the kernel's ticks since boot; null when there is none. A zombie is none.</summary>
     public static long? StartTime(int processId)
     {
@@ -52,13 +88,15 @@ internal static class LinuxProcess
     }
 
     /// <summary>From here on, what is written to standard output and error goes to a file, and nothing comes from standard input.</summary>
-    public static void RedirectStandardStreams(string path)
+    /// <param name="path">A new file; null for nowhere.</param>
+    public static void RedirectStandardStreams(string? path)
     {
         using var none = LinuxFile.Open("/dev/null", writable: true);
-        using var log = LinuxFile.CreateNew(path);
+        using var log = path is null ? null : LinuxFile.CreateNew(path);
+        var output = log ?? none;
         _ = Libc.dup2(none.Descriptor, 0);
-        _ = Libc.dup2(log.Descriptor, 1);
-        _ = Libc.dup2(log.Descriptor, 2);
+        _ = Libc.dup2(output.Descriptor, 1);
+        _ = Libc.dup2(output.Descriptor, 2);
     }
 
     /// <summary>

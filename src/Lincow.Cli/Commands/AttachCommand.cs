@@ -1,17 +1,17 @@
 using System.CommandLine;
-using System.Diagnostics;
+using System.Text.Json;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
+using Lincow.Serving.Control;
+using Lincow.Serving.Exports;
 using Lincow.Serving.Hosting;
 
 namespace Lincow.Cli.Commands;
 
 internal static class AttachCommand
 {
-    private const string Detached = "--detached";
-
     /// <param name="arguments">The whole command line, for the process that stays.</param>
     public static Command Build(string[] arguments)
     {
@@ -30,12 +30,14 @@ internal static class AttachCommand
         };
         var partitions = new Option<bool>("--partitions") { Description = "Make devices of the partitions in it too: DEVICEp1 and so on" };
         var foreground = new Option<bool>("--foreground") { Description = "Stay in the foreground until SIGTERM or SIGINT, for systemd" };
-        var detached = new Option<bool>(Detached) { Hidden = true };
+        var detached = new Option<bool>(Background.Detached) { Hidden = true };
+        var quiet = new Option<bool>("--quiet") { Description = "Say nothing but the path, warnings and errors" };
+        var json = Options.Json();
         var command = new Command("attach",
             "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, "
                 + "alone on the last line.")
         {
-            overlay, via, name, partitions, foreground, detached,
+            overlay, via, name, partitions, foreground, detached, quiet, json,
         };
         common.AddTo(command);
         command.SetAction(result =>
@@ -47,43 +49,25 @@ internal static class AttachCommand
                 && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
                 throw new UsageException($"--name '{wanted}': must be a file name without '/'");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
-                return StartInBackground(arguments);
-            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached),
-                common.StopPatience(result));
+                return Background.Start(arguments, [], keptDescriptors: 0, ServiceManager.SayReady);
+            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), common.StopPatience(result),
+                new Manner(result.GetValue(detached), result.GetValue(quiet), result.GetValue(json)));
             return 0;
         });
         return command.WithExamples("""
               lincow attach work.cow                        # prints /dev/loop0, for example; also /dev/lincow/work
               mount $(lincow attach work.cow) /mnt
               lincow attach --origin golden.img             # forgotten when it is detached
+              lincow attach work.cow --json | jq -r .device
               lincow detach work.cow
             """);
     }
 
-    // The same command once more, in a session of its own. What it says, up to the device's path, is ours to say.
-    private static int StartInBackground(string[] arguments)
-    {
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached])
-        {
-            UseShellExecute = false,
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true
-        };
-        using var server = Process.Start(start)!;
-        while (server.StandardOutput.ReadLine() is { } line)
-        {
-            if (line.StartsWith('/'))
-            {
-                Console.Out.WriteLine(line);
-                return 0;
-            }
-            Console.Error.WriteLine(line);
-        }
-        server.WaitForExit();
-        return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
-    }
+    /// <summary>How it says what it does.</summary>
+    private sealed record Manner(bool IsDetached, bool IsQuiet, bool IsJson);
 
-    private static void Serve(OverlayOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
+    private static void Serve(OverlayOptions session, string via, string? name, bool scanPartitions, TimeSpan stopPatience,
+        Manner manner)
     {
         var waiting = WaitingDevice.Of(session.Overlay, session.Map);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
@@ -103,9 +87,10 @@ internal static class AttachCommand
             TakesOverDevices = true,
         });
         AttachedDevice device;
+        Export export;
         try
         {
-            var export = host.AddRange([new ExportOptions { Overlay = session }])[0];
+            export = host.AddRange([new ExportOptions { Overlay = session }])[0];
             host.Register();
             device = AttachedDevice.Attach(host, export, way, name, scanPartitions, waiting?.Export);
             if (waiting is not null)
@@ -116,25 +101,42 @@ internal static class AttachCommand
             host.StopAsync().GetAwaiter().GetResult();
             throw;
         }
-        using var signals = Signals.Take(device.End, hangUpEnds: !isDetached);
+        using var signals = Signals.Take(device.End, hangUpEnds: !manner.IsDetached);
         if (waiting is not null)
             remark = $"goes on with {device.Path} by {way.Name}, where its server died";
-        if (remark is not null)
+        if (remark is not null && !manner.IsQuiet)
             CommandRunner.Warn(remark);
-        // Whoever started us reads up to the path.
-        Log.Drain();
-        Console.Out.WriteLine(device.Path);
-        Console.Out.Flush();
-        if (isDetached)
+        string[] lines = [manner.IsJson
+            ? JsonSerializer.Serialize(AttachReport.Of(host.RecordOf(export)), Json.Default.AttachReport) : device.Path];
+        if (manner.IsDetached)
         {
-            // So that no file system is held by it.
-            Directory.SetCurrentDirectory("/");
-            host.RedirectToLog();
+            Background.SayReady(lines, host.RedirectToLog);
         }
         else
         {
+            Log.Drain();
+            Console.Out.WriteLine(lines[0]);
+            Console.Out.Flush();
             ServiceManager.SayReady();
         }
         device.WaitAndStopHost();
     }
+}
+
+/// <summary>What <c>attach</c> says of the device that it has made.</summary>
+/// <param name="Pid">The process that serves it.</param>
+/// <param name="Name">The overlay's name.</param>
+/// <param name="Overlay">Its path; null for a transient one.</param>
+/// <param name="Origin">Of a transient one.</param>
+/// <param name="Size">The device's size in bytes.</param>
+/// <param name="ReadOnly">Whether writes are refused.</param>
+/// <param name="Via">How it is attached.</param>
+/// <param name="Device">The block device; null where there is only a file.</param>
+/// <param name="File">The file with its content.</param>
+/// <param name="Link">The link to the device.</param>
+internal sealed record AttachReport(int Pid, string Name, string? Overlay, string? Origin, long Size, bool ReadOnly, string? Via,
+    string? Device, string? File, string? Link)
+{
+    public static AttachReport Of(ExportRecord export) => new(Environment.ProcessId, export.Name, export.Overlay, export.Origin,
+        export.SizeBytes, export.ReadOnly, export.Via, export.Device, export.File, export.Link);
 }

@@ -19,13 +19,8 @@ internal static class ConvertCommand
         var destination = new Argument<string>("DESTINATION") { Description = "Path of the new one: a new file, or a block device" };
         var origin = Options.Origin("The source's origin, if it names none (dm-snapshot), was moved, or is not beside the source: a path, "
             + "or zero:SIZE");
-        var to = new Option<string?>("--to")
-        {
-            Description =
-            "Format of DESTINATION: linear, snapshot, uml or qcow2 [default: what its name ends with, else linear]",
-            HelpName = "FORMAT"
-        };
-        to.AcceptOnlyFromAmong([.. Formats.Select(format => format.Name)]);
+        var to = Options.OneOf("--to", Formats.Select(format => format.Name),
+            "Format of DESTINATION [default: what its name ends with, else linear]");
         var chunk = Options.Size("--chunk", "Chunk size of DESTINATION, clusters for qcow2 [default: the source's, at least 4K]");
         var acceptOrigin = Options.AcceptOrigin();
         var force = new Option<bool>("--force") { Description = "Replace what is at DESTINATION" };

@@ -1,6 +1,4 @@
 using System.CommandLine;
-using Lincow.Cli.Output;
-using Lincow.Linux;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Hosting;
@@ -11,11 +9,6 @@ internal static class DetachCommand
 {
     /// <summary>Programs that look at every new device hold it for a moment.</summary>
     private const double DefaultWaitSeconds = 1;
-
-    /// <summary>For the last flush, which may be gigabytes on a slow disk.</summary>
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(10);
-
-    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
 
     public static Command Build()
     {
@@ -31,22 +24,29 @@ internal static class DetachCommand
             DefaultValueFactory = _ => DefaultWaitSeconds
         };
         var stale = new Option<bool>("--stale") { Description = "Take away what servers that died left behind" };
+        var all = new Option<bool>("--all") { Description = "Take all attached devices of this user away" };
         var quiet = Options.Quiet();
+        var json = Options.Json();
         var command = new Command("detach",
             "Take an attached device away: everything is flushed, the overlay is closed cleanly. Says who holds it if somebody does.")
-        { target, wait, stale, quiet };
+        { target, wait, stale, all, quiet, json };
         command.SetAction(result =>
         {
             var wanted = result.GetValue(target);
-            if (wanted is "" || wanted is null && !result.GetValue(stale))
-                throw new UsageException("give the DEVICE or OVERLAY to detach, or --stale");
+            if (wanted is "" || wanted is null && !result.GetValue(stale) && !result.GetValue(all))
+                throw new UsageException("give the DEVICE or OVERLAY to detach, or --all or --stale");
+            if (result.GetValue(all) && (wanted is not null || result.GetValue(stale)))
+                throw new UsageException("--all takes no DEVICE or OVERLAY, and not --stale: it takes away what is served, --stale "
+                    + "what died");
             if (result.GetValue(wait) is < 0 or > 1e6 or double.NaN)
                 throw new UsageException("--wait: give seconds, 0 or more");
-            var found = Servers.Find(wanted).Where(export => !result.GetValue(stale) || !export.Server.IsAlive).ToList();
+            var found = Servers.Find(wanted).Where(export => result.GetValue(stale) ? !export.Server.IsAlive
+                : !result.GetValue(all) || (export.Server.IsAlive && export.Server.Record.Command == "attach")).ToList();
             if (found.Count == 0 && wanted is not null)
                 throw new CommandException($"{wanted}: is not attached (see 'lincow status')");
-            if (!result.GetValue(stale))
-                RefuseSeveral(wanted!, found);
+            if (wanted is not null && !result.GetValue(stale))
+                RefuseSeveral(wanted, found);
+            var detached = new List<DetachReport>();
             var failures = new List<string>();
             // One that was killed and one that took its place may both be known.
             foreach (var server in found.GroupBy(export => export.Server.Record.Id).Select(group => group.First().Server))
@@ -54,15 +54,20 @@ internal static class DetachCommand
                 var failure = server.IsAlive ? Detach(server.Record, result.GetValue(wait)) : Clean(server.Record);
                 if (failure is not null)
                     failures.Add(failure);
-                else if (!result.GetValue(quiet))
+                else
+                    detached.AddRange(server.Record.Exports.Select(export => DetachReport.Of(server, export)));
+                if (failure is null && !result.GetValue(quiet) && !result.GetValue(json))
                     Console.Out.WriteLine($"{(server.IsAlive ? "detached" : "cleaned up")} "
                         + $"{Printable.Text(string.Join(", ", server.Record.Exports.Select(Describe)))}");
             }
+            if (result.GetValue(json))
+                Json.Write(detached, Json.Default.ListDetachReport);
             return failures.Count == 0 ? 0 : throw new CommandException(string.Join("; ", failures));
         });
         return command.WithExamples("""
               lincow detach /dev/loop0
               lincow detach work.cow --wait 30
+              lincow detach --all                           # every device that is attached
               lincow detach --stale                         # after a crash
             """);
     }
@@ -79,23 +84,8 @@ internal static class DetachCommand
     private static string Describe(ExportRecord export) =>
         export.Device ?? export.File ?? export.Overlay ?? export.LiveOrigin ?? export.Name;
 
-    private static string? Detach(ServingRecord server, double waitSeconds)
-    {
-        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
-        var name = Describe(server.Exports[0]);
-        if (reply is null)
-            return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
-        if (reply.Error is not null)
-            return ReplyText.Of(reply);
-        var end = DateTime.UtcNow + ExitPatience;
-        while (LinuxProcess.StartTime(server.Pid) == server.StartTime)
-        {
-            if (DateTime.UtcNow > end)
-                return $"{name}: is detached, but {LinuxProcess.Describe(server.Pid)} doesn't end";
-            Thread.Sleep(1);
-        }
-        return null;
-    }
+    private static string? Detach(ServingRecord server, double waitSeconds) => ServerExit.Ask(server,
+        new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Describe(server.Exports[0]), ends: true, "is detached");
 
     private static string? Clean(ServingRecord server)
     {
@@ -107,4 +97,21 @@ internal static class DetachCommand
         RunDirectory.Remove(server);
         return null;
     }
+}
+
+/// <summary>What <c>detach</c> says of one device that it has taken away.</summary>
+/// <param name="Pid">The process that served it.</param>
+/// <param name="Stale">That process was gone already.</param>
+/// <param name="Name">The overlay's name.</param>
+/// <param name="Overlay">Its path; null for a transient one.</param>
+/// <param name="Origin">Of a transient one.</param>
+/// <param name="Via">How it was attached.</param>
+/// <param name="Device">The block device.</param>
+/// <param name="File">The file that had its content.</param>
+/// <param name="Link">The link to the device.</param>
+internal sealed record DetachReport(int Pid, bool Stale, string Name, string? Overlay, string? Origin, string? Via, string? Device,
+    string? File, string? Link)
+{
+    public static DetachReport Of(KnownServer server, ExportRecord export) => new(server.Record.Pid, !server.IsAlive, export.Name,
+        export.Overlay, export.Origin, export.Via, export.Device, export.File, export.Link);
 }

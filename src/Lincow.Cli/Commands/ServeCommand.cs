@@ -10,7 +10,8 @@ namespace Lincow.Cli.Commands;
 
 internal static class ServeCommand
 {
-    public static Command Build()
+    /// <param name="arguments">The whole command line, for the process that --fork leaves in the background.</param>
+    public static Command Build(string[] arguments)
     {
         var overlays = new Argument<string[]>("OVERLAY")
         {
@@ -20,8 +21,8 @@ internal static class ServeCommand
         var nbd = new Option<string[]>("--nbd")
         {
             Description =
-            "Where to listen: unix:PATH or tcp:HOST:PORT [default: unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock "
-                + "for root]",
+            "Where to listen: unix:PATH or tcp:HOST:PORT [default: the sockets of LISTEN_FDS, else "
+                + "unix:$XDG_RUNTIME_DIR/lincow/EXPORT.sock, or /run/lincow/EXPORT.sock for root]",
             HelpName = "ADDRESS",
             Arity = ArgumentArity.OneOrMore
         };
@@ -47,16 +48,20 @@ internal static class ServeCommand
         };
         var common = new SessionArguments();
         var tls = new TlsArguments();
+        var life = new ServeLife();
         var command = new Command("serve",
-            "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
-                + "can connect.")
+            "Serve overlays over NBD or vhost-user until 'lincow stop', SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export "
+                + "once clients can connect.")
         {
             overlays, nbd, vhost, name, liveOrigin,
         };
         common.AddTo(command);
         tls.AddTo(command);
+        life.AddTo(command);
         command.SetAction(result =>
         {
+            if (life.Fork(result, arguments) is { } status)
+                return status;
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
             var live = result.GetValue(liveOrigin);
             if (live is not null)
@@ -70,29 +75,18 @@ internal static class ServeCommand
             var exports = sessions.Count + (live is null ? 0 : 1);
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
-            if (addresses.Count == 0 && vhostPaths.Count == 0)
+            var sockets = life.Sockets(result);
+            if (addresses.Count + vhostPaths.Count + sockets.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0]
                     .Overlay ?? sessions[0].Origin!)));
-            using var stop = new ManualResetEventSlim();
-            using var signals = Signals.Take(stop.Set);
-            Log.Begin();
             var stopTimeout = common.StopPatience(result);
             var host = new Host(new HostOptions { Log = CommandRunner.Warn, Describe = ErrorText.Of, StopTimeout = stopTimeout });
-            try
-            {
-                Serve(host, sessions, names, live, addresses, settings, vhostPaths);
-                var collections = CollectionReport.Begin(host);
-                stop.Wait();
-                collections?.Write();
-            }
-            finally
-            {
-                host.StopAsync().GetAwaiter().GetResult();
-            }
+            life.Run(result, host, () => Serve(host, sessions, names, live, new Places(addresses, sockets, vhostPaths), settings));
             return 0;
         });
         return command.WithExamples("""
               lincow serve work.cow --nbd unix:/tmp/work.sock
+              lincow serve work.cow --nbd unix:/tmp/work.sock --fork      # returns when clients can connect; 'lincow stop work.cow' ends it
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
               lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor,
                   Firecracker: docs/vhost-user.md
@@ -104,10 +98,12 @@ internal static class ServeCommand
             """);
     }
 
-    /// <summary>Has the overlays served, and says where.</summary>
-    private static void Serve(Host host, List<OverlayOptions> sessions, string[] names, string? live, List<ListenAddress> addresses,
-        TlsSettings? tls,
-        List<ListenAddress.Unix> vhostPaths)
+    /// <summary>Where clients connect.</summary>
+    private sealed record Places(List<ListenAddress> Nbd, List<int> Inherited, List<ListenAddress.Unix> Vhost);
+
+    /// <summary>Has the overlays served; returns what says where.</summary>
+    private static IEnumerable<string> Serve(Host host, List<OverlayOptions> sessions, string[] names, string? live, Places places,
+        TlsSettings? tls)
     {
         var wanted = sessions.Select((session, index) => new ExportOptions { Overlay = session, Name = names.ElementAtOrDefault(index) })
             .ToList();
@@ -115,18 +111,19 @@ internal static class ServeCommand
         var exports = live is null ? host.AddRange(wanted)
             : host.AddLiveOrigin(new LiveOriginOptions { Origin = live, Name = liveName, Snapshots = wanted });
         var uris = new List<string?>();
-        foreach (var address in addresses)
+        foreach (var address in places.Nbd)
         {
             var listener = Listening("--nbd", () => host.Listen(address, tls));
             uris.AddRange(exports.Select(listener.UriOf));
         }
-        for (var i = 0; i < vhostPaths.Count; i++)
+        foreach (var socket in places.Inherited)
+            uris.AddRange(exports.Select(host.ListenOn(socket, tls).UriOf));
+        for (var i = 0; i < places.Vhost.Count; i++)
         {
-            var (export, path) = (exports[i], vhostPaths[i]);
+            var (export, path) = (exports[i], places.Vhost[i]);
             uris.Add(Listening("--vhost-user", () => host.ListenVhostUser(path, export)).UriOf(export));
         }
-        uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
-        Console.Out.Flush();
+        return uris.Select(uri => "ready " + uri);
     }
 
     /// <summary>Listens, or says what is wrong with the address that an option named.</summary>
@@ -180,8 +177,8 @@ internal static class DefaultAddress
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CommandException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
-                + "unix:PATH", e);
+            throw new CommandException($"{directory}: the directory for sockets can't be made: {SystemReason.Of(e)}. Say where to listen "
+                + "with --nbd unix:PATH", e);
         }
         return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
     }
@@ -203,12 +200,8 @@ internal sealed class SessionArguments
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
-    private readonly Option<string> _cache = new("--cache")
-    {
-        Description = "writeback: through the page cache; none: past it (O_DIRECT)",
-        DefaultValueFactory = _ => "writeback",
-        HelpName = "writeback|none"
-    };
+    private readonly Option<string?> _cache = Options.OneOf("--cache", ["writeback", "none"],
+        "writeback: through the page cache; none: past it (O_DIRECT)", otherwise: "writeback");
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
@@ -234,7 +227,6 @@ internal sealed class SessionArguments
 
     public void AddTo(Command command)
     {
-        _cache.AcceptOnlyFromAmong("writeback", "none");
         foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
             _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);

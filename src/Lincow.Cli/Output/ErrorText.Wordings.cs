@@ -106,7 +106,7 @@ internal static partial class ErrorText
         Code.OverlayInUse, Code.FileInUse, Code.BlockDeviceInUse, Code.OriginInUse, Code.OriginBeingWritten, Code.OriginIsLive,
         Code.OriginChanged, Code.DestinationInUse, Code.AddressInUse, Code.DeviceHeld, Code.ExportAttached, Code.MapWrong,
         Code.SuperblocksDamaged, Code.Truncated, Code.HeaderDamaged, Code.ResetRefused, Code.ServedNoMore, Code.NothingToReset,
-        Code.LiveOriginsSnapshot, Code.NotAttached, Code.VersionUnknown, Code.FeatureUnknown, Code.OriginKindUnsupported,
+        Code.LiveOriginsSnapshot, Code.NotAttached, Code.StopRefused, Code.VersionUnknown, Code.FeatureUnknown, Code.OriginKindUnsupported,
         Code.NothingAttaches, Code.ProgramMissing, Code.ProgramTooOld, Code.NoRunDirectory, Code.SystemRefused, Code.Several,
         Code.FileUnopenable, Code.FileUnmakeable, Code.OriginUnopenable, Code.ConvertNoSpace, Code.SuperblockUnreadable,
         Code.SuperblockUnwritable, Code.MapPageUnreadable, Code.AreaUnreadable, Code.MetadataUnwritten, Code.TwinsNoSpace,

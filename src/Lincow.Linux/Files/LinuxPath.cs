@@ -30,6 +30,8 @@ internal static unsafe class LinuxPath
 
     public static bool IsBlockDevice(string path) => TryStat(path, 0, out var stat) && IsBlockDevice(stat);
 
+    public static bool IsRegularFile(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0x8000;
+
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 
     /// <summary>

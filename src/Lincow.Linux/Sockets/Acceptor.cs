@@ -7,13 +7,15 @@ namespace Lincow.Linux;
 ///       |  \-> out of descriptors or memory: a pause, which doubles up to a second while that lasts; then accepting
 ///       \-> Stop: what waits on the socket ends, then the socket is closed
 ///
-/// Who connects meanwhile waits in the kernel's queue.
+/// Who connects meanwhile waits in the kernel's queue. A socket that another process has too (it was inherited) is never shut down, for
+/// that would end it for all: it is polled, and whoever waits in its queue at the end is the next process's.
 /// </summary>
 /// <param name="loop">The loop.</param>
 /// <param name="descriptor">The listening socket. It is closed here in the end.</param>
+/// <param name="isShared">Other processes have it too. It is in non-blocking mode then.</param>
 /// <param name="take">Takes a connection's socket over. False: no other is accepted before <see cref="Resume"/>.</param>
 /// <param name="log">Told once that connections can't be accepted, and why; again when that has ended and begins anew.</param>
-internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, Action<string> log) : IoCompletion
+internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take, Action<string> log, bool isShared = false) : IoCompletion
 {
     /// <summary>
     /// Out of descriptors or memory: others have to leave first, and to ask in vain again and again costs those who are served.
@@ -55,8 +57,13 @@ internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take
             return;
         }
         _stopped = stopped;
-        LinuxSocket.Shutdown(descriptor, LinuxSocket.ShutdownBoth);
-        if (_state is State.Accepting or State.Stopping)
+        var isWaiting = _state is State.Accepting or State.Stopping;
+        // mutation: inherited-socket-ends-for-all
+        if (!isShared)
+            LinuxSocket.Shutdown(descriptor, LinuxSocket.ShutdownBoth);
+        else if (isWaiting)
+            loop.CancelWait(this);
+        if (isWaiting)
             _state = State.Stopping;
         else
             Close();
@@ -71,12 +78,12 @@ internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take
                 Accept();
                 break;
             case State.Stopping:
-                if (result >= 0)
+                if (result >= 0 && !isShared)
                     LinuxSocket.Close(result);
                 Close();
                 break;
             case State.Accepting:
-                Accepted(result);
+                Accepted(isShared && result >= 0 ? LinuxSocket.TryAccept(descriptor) : result);
                 break;
             default:
                 // A pause that outlived the socket.
@@ -87,7 +94,10 @@ internal sealed class Acceptor(IoLoop loop, int descriptor, Func<int, bool> take
     private void Accept()
     {
         _state = State.Accepting;
-        loop.Accept(descriptor, this);
+        if (isShared)
+            loop.AwaitReadable(descriptor, this);
+        else
+            loop.Accept(descriptor, this);
     }
 
     private void Accepted(int result)

@@ -81,6 +81,50 @@ internal static unsafe class LinuxSocket
         return (listener, bound[2] << 8 | bound[3]);
     }
 
+    /// <summary>Accepts a connection from a socket in non-blocking mode: its descriptor, or a negative errno.</summary>
+    public static int TryAccept(int descriptor)
+    {
+        var result = Libc.accept4(descriptor, 0, 0, Libc.CloseOnExec);
+        return result >= 0 ? result : -Libc.LastError;
+    }
+
+    /// <summary>
+    /// Takes a descriptor that this process was started with: programs that are started from here on don't get it, and nobody waits in
+    /// accept on it. Returns where it listens: a Unix socket's path (an abstract one's begins with @), or a TCP address. Null when it is
+    /// no stream socket of these kinds that listens.
+    /// </summary>
+    public static (string? Path, IPEndPoint? Address)? TakeListening(int descriptor)
+    {
+        const int solSocket = 1, type = 3, acceptsConnections = 30, closeOnExec = 1;
+        if (GetOption(descriptor, solSocket, type) != Stream || GetOption(descriptor, solSocket, acceptsConnections) != 1)
+            return null;
+        _ = Libc.fcntl(descriptor, Libc.FcntlSetDescriptorFlags, closeOnExec);
+        DescriptorSocket.DontBlock(descriptor);
+        var address = new byte[128];
+        var length = (uint)address.Length;
+        fixed (byte* start = address)
+        {
+            if (Libc.getsockname(descriptor, start, &length) < 0)
+                return null;
+        }
+        var port = BinaryPrimitives.ReadUInt16BigEndian(address.AsSpan(2));
+        return (address[0] | address[1] << 8) switch
+        {
+            FamilyUnix => (UnixPath(address.AsSpan(2, (int)length - 2)), null),
+            FamilyInet => (null, new IPEndPoint(new IPAddress(address.AsSpan(4, 4)), port)),
+            FamilyInet6 => (null, new IPEndPoint(new IPAddress(address.AsSpan(8, 16)), port)),
+            _ => null,
+        };
+    }
+
+    private static string UnixPath(ReadOnlySpan<byte> name)
+    {
+        if (name.Length > 0 && name[0] == 0)
+            return "@" + Encoding.UTF8.GetString(name[1..]);
+        var end = name.IndexOf((byte)0);
+        return Encoding.UTF8.GetString(end < 0 ? name : name[..end]);
+    }
+
     /// <summary>A connected pair of Unix stream sockets.</summary>
     public static (int First, int Second) Pair()
     {
@@ -231,6 +275,14 @@ internal static unsafe class LinuxSocket
         BinaryPrimitives.WriteUInt16BigEndian(address.AsSpan(2), (ushort)port);
         bytes.CopyTo(address, six ? 8 : 4);
         return address;
+    }
+
+    /// <summary>-1 when it has no such option, or is no socket.</summary>
+    private static int GetOption(int descriptor, int level, int name)
+    {
+        int value;
+        uint length = sizeof(int);
+        return Libc.getsockopt(descriptor, level, name, &value, &length) < 0 ? -1 : value;
     }
 
     private static void SetOption(int descriptor, int level, int name, int value) =>

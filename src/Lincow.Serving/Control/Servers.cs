@@ -20,12 +20,14 @@ internal static class Servers
     /// <summary>
     /// All exports; or those that the path of an overlay, a device or a file is meant for; or if it is none of these, those of that name.
     /// </summary>
-    public static List<FoundExport> Find(string? target)
+    public static List<FoundExport> Find(string? target) => target is null ? All() : Find(target, All()).Found;
+
+    /// <summary>Those of the given exports that a target is meant for, and whether it is a name, which several may have.</summary>
+    public static (List<FoundExport> Found, bool IsNamed) Find(string target, List<FoundExport> exports)
     {
-        if (target is null)
-            return All();
-        var found = FindAt(target);
-        return found.Count > 0 ? found : All().FindAll(export => IsNamed(export.Export, target));
+        var path = Path.GetFullPath(target);
+        return exports.FindAll(found => IsAt(found.Export, path)) is { Count: > 0 } found ? (found, false)
+            : (exports.FindAll(export => IsNamed(export.Export, target)), true);
     }
 
     /// <summary>The exports that the path of an overlay, a device or a file is meant for.</summary>

@@ -72,13 +72,16 @@ internal sealed record ExportRecord
 }
 
 /// <summary>A line to the control socket.</summary>
-/// <param name="Verb">status, reset or detach.</param>
-/// <param name="Export">The export's <see cref="ExportRecord.Id"/>, for reset.</param>
+/// <param name="Verb">status, reset, detach or stop.</param>
+/// <param name="Export">The export's <see cref="ExportRecord.Id"/>, for reset and stop; <see cref="All"/> stops all of them.</param>
 /// <param name="WaitSeconds">For detach: how long those who hold the device may take to let go of it.</param>
 /// <param name="Force">For reset: also after a commit that was cut off, and although somebody uses the device.</param>
 internal sealed record ControlRequest(string Verb, int Export = 0, double WaitSeconds = 0, bool Force = false)
 {
-    public const string Status = "status", Reset = "reset", Detach = "detach";
+    public const string Status = "status", Reset = "reset", Detach = "detach", Stop = "stop";
+
+    /// <summary>Instead of an export's number: all that is served, and its process.</summary>
+    public const int All = -1;
 }
 
 /// <summary>The line that comes back.</summary>

@@ -3,6 +3,7 @@ using Lincow.Operations;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
+using Lincow.Serving.Frontends.Nbd;
 
 namespace Lincow.Serving.Hosting;
 
@@ -115,7 +116,7 @@ public sealed partial class Host
             _groups.AddRange(groups);
             _served = [.. _served, .. exports];
             foreach (var export in exports)
-                _records.Add(export, RecordOf(export));
+                _records.Add(export, NewRecord(export));
         }
         foreach (var export in exports)
         {
@@ -135,7 +136,14 @@ public sealed partial class Host
             end.StopThread(group.Thread);
     }
 
-    private static ExportRecord RecordOf(Export export) => new()
+    /// <summary>What others are told of an export that is served here.</summary>
+    internal ExportRecord RecordOf(Export export)
+    {
+        lock (_gate)
+            return _records[export];
+    }
+
+    private static ExportRecord NewRecord(Export export) => new()
     {
         Id = export.Id,
         Name = export.Name,
@@ -146,6 +154,18 @@ public sealed partial class Host
         SizeBytes = export.SizeBytes,
         ReadOnly = export.IsReadOnly,
     };
+
+    /// <summary>The NBD server, which offers TLS from here on if it is given.</summary>
+    private NbdServer NbdWith(TlsSettings? tls)
+    {
+        lock (_gate)
+        {
+            ThrowIfStopped();
+            if (tls is not null && !_tls.Contains(tls))
+                _tls.Add(tls);
+            return _nbd ??= new NbdServer(Front, _table, Options.Log);
+        }
+    }
 
     private Listener Start(Listener listener)
     {
@@ -214,8 +234,16 @@ public sealed partial class Host
         }
     }
 
-    /// <summary>Standard output and error of the process go to a file next to the record from here on.</summary>
-    internal void RedirectToLog() => _registration?.RedirectToLog();
+    /// <summary>
+    /// Standard output and error of the process go to a file next to the record from here on; nowhere, if it has none.
+    /// </summary>
+    internal void RedirectToLog()
+    {
+        if (_registration is { } registration)
+            registration.RedirectToLog();
+        else
+            LinuxProcess.RedirectStandardStreams(path: null);
+    }
 
     private void ThrowIfStopped() => ObjectDisposedException.ThrowIf(_stopped is not null, this);
 }

@@ -1,4 +1,5 @@
 using Lincow.Linux;
+using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Hosting;
@@ -26,6 +27,49 @@ public sealed partial class Host
             }
         }
         done(new ResetOutcome(export.IsLost ? HostErrors.ExportLost() : HostErrors.ServedNoMore(export.Name)));
+    }
+
+    /// <summary>
+    /// Somebody asks that an export be served no more; with the last one, the host itself ends, as it does for
+    /// <see cref="ControlRequest.All"/>. Others go on.
+    /// </summary>
+    internal void EndServing(int id, Action<LincowError?> done)
+    {
+        if (OnStop is not { } stop)
+        {
+            done(HostErrors.StopRefused(Options.Command));
+            return;
+        }
+        var export = _served.FirstOrDefault(each => each.Id == id);
+        bool isLast;
+        // A live origin's snapshot is not the last: its origin would go with it.
+        lock (_gate)
+            isLast = id == ControlRequest.All || (export is not null
+                && _groups.TrueForAll(group => group.Exports.Contains(export) && (group.Origin is null || group.Origin == export)));
+        if (isLast)
+            stop(done);
+        else if (export is null)
+            done(ControlErrors.ServedNoMore());
+        else
+            _ = Task.Run(() => RemoveAskedAsync(export, stop, done));
+    }
+
+    private async Task RemoveAskedAsync(Export export, Action<Action<LincowError?>> stop, Action<LincowError?> done)
+    {
+        try
+        {
+            await RemoveAsync(export);
+        }
+        catch (LincowException e)
+        {
+            done(e.Error);
+            return;
+        }
+        // All may have been asked for one by one, at the same time.
+        if (_served.Length == 0)
+            stop(done);
+        else
+            done(null);
     }
 
     // Whoever comes on this loop after the look waits until the reset is done, and sees what is there then.

@@ -74,6 +74,12 @@ public sealed partial class Host : IAsyncDisposable
     internal Action<double, Action<LincowError?>>? OnDetach { get; set; }
 
     /// <summary>
+    /// Asked over the control socket to end all that is served: ends the host, and replies once (<see cref="Stop"/>). Null where others
+    /// can't ask for that.
+    /// </summary>
+    internal Action<Action<LincowError?>>? OnStop { get; set; }
+
+    /// <summary>
     /// Opens an overlay and serves it from here on. Throws <see cref="LincowException"/> when it can't be opened or its name is taken;
     /// nothing is left behind then.
     /// </summary>
@@ -139,15 +145,17 @@ public sealed partial class Host : IAsyncDisposable
     /// <param name="tls">TLS, if it is offered there.</param>
     public Listener Listen(ListenAddress address, TlsSettings? tls = null)
     {
-        NbdServer nbd;
-        lock (_gate)
-        {
-            ThrowIfStopped();
-            nbd = _nbd ??= new NbdServer(Front, _table, Options.Log);
-            if (tls is not null && !_tls.Contains(tls))
-                _tls.Add(tls);
-        }
+        var nbd = NbdWith(tls);
         return Start(Listener.ForNbd(this, address, tls is not null, socket => nbd.Take(socket, tls)));
+    }
+
+    /// <summary>
+    /// Has NBD clients connect to a socket that listens already, and that others, who gave it to this process, may use on.
+    /// </summary>
+    internal Listener ListenOn(int descriptor, TlsSettings? tls = null)
+    {
+        var nbd = NbdWith(tls);
+        return Start(Listener.ForInherited(this, descriptor, tls is not null, socket => nbd.Take(socket, tls)));
     }
 
     /// <summary>

@@ -30,6 +30,9 @@ internal sealed class HostControl(Host host)
             case ControlRequest.Detach:
                 reply(Failed(ControlErrors.NotAttached()));
                 break;
+            case ControlRequest.Stop:
+                host.EndServing(request.Export, error => reply(Failed(error)));
+                break;
             default:
                 reply(Failed(ControlErrors.RequestUnknown(request.Verb)));
                 break;

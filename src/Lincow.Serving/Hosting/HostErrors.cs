@@ -24,6 +24,9 @@ internal static class HostErrors
     public static LincowError ExportAttached(string name) => new(Code.ExportAttached, null,
         $"{name}: is attached to this machine. Detach it first", new LincowFact("name", name));
 
+    public static LincowError StopRefused(string command) => new(Code.StopRefused, null,
+        $"it is served by '{command}', which doesn't stop when others ask; end that process instead", new LincowFact("command", command));
+
     public static LincowError NothingToReset(string name) => new(Code.NothingToReset, null,
         $"{name}: is a live origin, so there is nothing that it could be reset to", new LincowFact("name", name));
 
@@ -53,6 +56,10 @@ internal static class HostErrors
     public static LincowError SocketPathTooLong(string path, long pathBytes, long maxBytes) => new(Code.SocketPathTooLong, path,
         $"{path}: a Unix socket's path has at most {maxBytes} bytes, and this one has {pathBytes}. Use a shorter one, for example in /run "
         + "or /tmp", new("pathBytes", pathBytes), new("maxBytes", maxBytes));
+
+    public static LincowError DescriptorNotListening(int descriptor) => new(Code.AddressNotSocket, null,
+        $"descriptor {descriptor}, with which this process was started: is no listening stream socket, Unix or TCP",
+        new LincowFact("descriptor", descriptor));
 
     public static LincowError CannotListen(LinuxException e) => e.Errno switch
     {

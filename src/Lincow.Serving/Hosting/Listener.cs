@@ -19,20 +19,20 @@ public sealed class Listener
     private readonly Lock _gate = new();
     private Task? _acceptingStopped, _vhostEnded;
 
-    private Listener(Host host, ListenAddress address, Export? export, Func<Listener, Func<int, bool>> taker, string scheme)
+    private Listener(Host host, BoundSocket bound, Export? export, Func<Listener, Func<int, bool>> taker, string scheme)
     {
         (_host, Export) = (host, export);
-        int descriptor;
-        (descriptor, _socket, Address) = Bind(address);
+        (_socket, Address) = (bound.Socket, bound.Address);
         _uriBase = Address switch
         {
             ListenAddress.Unix(var path) => export is not null ? $"{scheme}:{path}" : $"{scheme}+unix:///{{0}}?socket={EscapePath(path)}",
             ListenAddress.Tcp(var name, var port) =>
                 $"{scheme}://{(name.Contains(':', StringComparison.Ordinal) ? $"[{name}]" : name)}:{port}/{{0}}",
-            _ => throw new ArgumentOutOfRangeException(nameof(address)),
+            _ => throw new ArgumentOutOfRangeException(nameof(bound)),
         };
         var what = export is null ? "accepting a connection" : $"{export.Name}: accepting a vhost-user connection";
-        _acceptor = new Acceptor(host.Front, descriptor, taker(this), reason => host.Options.Log($"{what} {reason}"));
+        _acceptor = new Acceptor(host.Front, bound.Descriptor, taker(this), reason => host.Options.Log($"{what} {reason}"),
+            bound.IsInherited);
     }
 
     /// <summary>Where it listens, with the port that the system chose.</summary>
@@ -57,13 +57,20 @@ public sealed class Listener
     /// </summary>
     public Task StopAsync() => _host.StopListeningAsync(this);
 
-    internal static Listener ForNbd(Host host, ListenAddress address, bool tls, Action<int> take) => new(host, address, null, _ => socket =>
+    internal static Listener ForNbd(Host host, ListenAddress address, bool tls, Action<int> take) => ForNbd(host, Bind(address), tls, take);
+
+    /// <summary>For NBD, on a socket that this process was started with.</summary>
+    internal static Listener ForInherited(Host host, int descriptor, bool tls, Action<int> take) =>
+        ForNbd(host, TakeInherited(descriptor), tls, take);
+
+    private static Listener ForNbd(Host host, BoundSocket bound, bool tls, Action<int> take) => new(host, bound, null, _ => socket =>
     {
         take(socket);
         return true;
     }, tls ? "nbds" : "nbd");
 
-    internal static Listener ForVhostUser(Host host, ListenAddress.Unix address, Export export) => new(host, address, export, listener =>
+    internal static Listener ForVhostUser(Host host, ListenAddress.Unix address, Export export) => new(host, Bind(address), export,
+        listener =>
     {
         var vhost = listener.Vhost = new VhostServer(export, () => host.Front.Post(listener._acceptor.Resume), host.Options.Log);
         return vhost.Take;
@@ -93,7 +100,14 @@ public sealed class Listener
             return Vhost is { } vhost && !Export!.IsLost ? _vhostEnded ??= Export.Loop.StartUntilEnded(vhost.Stop) : Task.CompletedTask;
     }
 
-    private static (int Descriptor, ListeningSocket? Socket, ListenAddress Address) Bind(ListenAddress address)
+    private static BoundSocket TakeInherited(int descriptor) => LinuxSocket.TakeListening(descriptor) switch
+    {
+        { Path: { } path } => new BoundSocket(descriptor, null, new ListenAddress.Unix(path), IsInherited: true),
+        { Address: { } at } => new BoundSocket(descriptor, null, new ListenAddress.Tcp(at.Address.ToString(), at.Port), IsInherited: true),
+        _ => throw new LincowException(HostErrors.DescriptorNotListening(descriptor)),
+    };
+
+    private static BoundSocket Bind(ListenAddress address)
     {
         try
         {
@@ -101,11 +115,11 @@ public sealed class Listener
             {
                 case ListenAddress.Unix(var path):
                     var socket = ListeningSocket.Bind(path);
-                    return (socket.Descriptor, socket, address);
+                    return new(socket.Descriptor, socket, address);
                 case ListenAddress.Tcp(var name, var port):
                     var resolved = IPAddress.TryParse(name, out var parsed) ? parsed : Dns.GetHostAddresses(name)[0];
                     var (descriptor, bound) = LinuxSocket.ListenTcp(resolved, port);
-                    return (descriptor, null, new ListenAddress.Tcp(name, bound));
+                    return new(descriptor, null, new ListenAddress.Tcp(name, bound));
                 default:
                     throw new ArgumentOutOfRangeException(nameof(address));
             }
@@ -119,6 +133,13 @@ public sealed class Listener
             throw new LincowException(HostErrors.AddressUnusable(address.ToString(), e), e);
         }
     }
+
+    /// <summary>A socket that listens.</summary>
+    /// <param name="Descriptor">It itself.</param>
+    /// <param name="Socket">With its file, if that is ours to take away.</param>
+    /// <param name="Address">Where it listens.</param>
+    /// <param name="IsInherited">Whoever started this process has it too.</param>
+    private readonly record struct BoundSocket(int Descriptor, ListeningSocket? Socket, ListenAddress Address, bool IsInherited = false);
 
     private static string EscapePath(string path) => string.Join('/', path.Split('/').Select(Uri.EscapeDataString));
 }

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using Lincow.Linux;
 
 namespace Lincow.Tests.Linux.Sockets;
@@ -94,6 +95,40 @@ public sealed class AcceptorTests : IDisposable
         var end = Environment.TickCount64 + 2 * Acceptor.FirstPauseMilliseconds;
         _loop.RunUntil(() => Environment.TickCount64 > end);
         Assert.Equal(accepts, _loop.AcceptCount);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_socket_that_others_have_too_is_theirs_when_it_stops(bool isRing)
+    {
+        const int duplicate = 0;
+        var path = Path.Combine(Directory.CreateTempSubdirectory("lincow-a").FullName, "s");
+        var listener = LinuxSocket.ListenUnix(path);
+        Assert.Equal(path, LinuxSocket.TakeListening(listener)!.Value.Path);
+        Assert.Null(LinuxSocket.TakeListening(_listener));
+        for (var round = 0; round < 3; round++)
+        {
+            using IoLoop loop = isRing ? IoLoop.Create(out _) : new PosixLoop();
+            var (taken, isStopped) = (new List<int>(), false);
+            var acceptor = new Acceptor(loop, Libc.fcntl(listener, duplicate, 0), socket =>
+            {
+                taken.Add(socket);
+                return true;
+            }, _messages.Add, isShared: true);
+            using var client = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            client.Connect(new UnixDomainSocketEndPoint(path));
+            acceptor.Resume();
+            while (taken.Count == 0)
+                loop.RunOnce();
+            acceptor.Stop(() => isStopped = true);
+            while (!isStopped)
+                loop.RunOnce();
+            LinuxSocket.Close(Assert.Single(taken));
+        }
+        Assert.Empty(_messages);
+        LinuxSocket.Close(listener);
+        Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
     }
 
     public void Dispose()

@@ -13,15 +13,16 @@ internal static class CommandRunner
 
     public static int Run(RootCommand root, string[] arguments)
     {
-        // A path may begin with @; there are no response files.
-        var result = root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        // A path may begin with @; there are no response files, and no several options behind one -.
+        var result = root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null, EnablePosixBundling = false });
         try
         {
+            Usage.Judge(root, arguments);
             if (result.Errors.Count > 0 && result.Action is not Help.Action)
             {
                 // A mistyped command is reported twice; the sentence that names it helps.
-                Error((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal)) ?? result.Errors[0])
-                    .Message);
+                Error(OneLine((result.Errors.FirstOrDefault(error => error.Message.Contains('\'', StringComparison.Ordinal))
+                    ?? result.Errors[0]).Message));
                 Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
                 return WrongUsage;
             }
@@ -33,8 +34,7 @@ internal static class CommandRunner
             Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
             return WrongUsage;
         }
-        catch (Exception e) when (e is LincowException or CommandException or LinuxException or IOException or UnauthorizedAccessException
-            or ArgumentException)
+        catch (Exception e) when (IsFailure(e))
         {
             Error(ErrorText.Of(e));
             return Failed;
@@ -51,6 +51,13 @@ internal static class CommandRunner
             Log.Drain();
         }
     }
+
+    /// <summary>Whether an exception says what is wrong with what was asked for, or with this machine.</summary>
+    public static bool IsFailure(Exception exception) => exception is LincowException or CommandException or LinuxException or IOException
+        or UnauthorizedAccessException or ArgumentException;
+
+    /// <summary>The parser puts a list of what may be given into lines of their own.</summary>
+    private static string OneLine(string message) => string.Join(' ', message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
 
     public static void Error(string message) => Log.Say("lincow: error: " + Printable.Text(message));
 

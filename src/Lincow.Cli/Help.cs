@@ -22,10 +22,15 @@ internal static class Help
               lincow create work.cow --origin golden.img       # an overlay over an image
               lincow serve work.cow --nbd unix:/tmp/work.sock  # a device for any NBD client
               lincow reset work.cow                            # back to the image, at once
-              lincow COMMAND --help                            # more, with examples
+              lincow help COMMAND                              # more, with examples
             """);
-        foreach (var option in root.Options.OfType<HelpOption>())
-            option.Action = new Action((HelpAction)option.Action!);
+        // The parser's own also take /h and /?, which are paths here, and [words] in front as directives.
+        root.Directives.Clear();
+        root.Options.Clear();
+        var help = new HelpOption("--help", "-h", "-?") { Description = "Show help" };
+        help.Action = new Action((HelpAction)help.Action!);
+        root.Add(help);
+        root.Add(new VersionOption("--version", "-V") { Description = "Print the version" });
     }
 
     /// <summary>"lincow serve".</summary>

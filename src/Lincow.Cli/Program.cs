@@ -27,5 +27,9 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     DemoCommand.Build(),
     CompletionCommand.Build(),
 };
+root.Add(HelpCommand.Build(root));
+root.Add(HelpCommand.BuildVersion(root));
 Help.Install(root);
+if (args is [Completion.Verb, ..])
+    return Completion.Answer(root, args[1..]);
 return CommandRunner.Run(root, own);

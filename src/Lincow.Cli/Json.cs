@@ -17,6 +17,10 @@ namespace Lincow.Cli;
 [JsonSerializable(typeof(CollectionCounts))]
 [JsonSerializable(typeof(List<StatusReport>))]
 [JsonSerializable(typeof(List<StopReport>))]
+[JsonSerializable(typeof(List<OverlayInfo>))]
+[JsonSerializable(typeof(List<CheckReport>))]
+[JsonSerializable(typeof(List<ResetReport>))]
+[JsonSerializable(typeof(List<ListReport>))]
 [JsonSerializable(typeof(List<DetachReport>))]
 [JsonSerializable(typeof(AttachReport))]
 internal sealed partial class Json : JsonSerializerContext

@@ -19,6 +19,7 @@ var root = new RootCommand("lincow: a copy-on-write block device in user space. 
     StatusCommand.Build(),
     StopCommand.Build(),
     ResetCommand.Build(),
+    ListCommand.Build(),
     InfoCommand.Build(),
     MapCommand.Build(),
     CheckCommand.Build(),

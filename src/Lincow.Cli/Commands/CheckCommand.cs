@@ -9,7 +9,7 @@ internal static class CheckCommand
 {
     public static Command Build()
     {
-        var overlay = Options.Overlay();
+        var overlays = Options.Overlays();
         var map = Options.Map();
         var repair = new Option<bool>("--repair") { Description = "Rebuild what is damaged from its sound twin" };
         var quiet = Options.Quiet();
@@ -17,38 +17,37 @@ internal static class CheckCommand
         var origin = Options.StoreOrigin();
         var json = Options.Json();
         var command = new Command("check",
-            "Examine an overlay: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not "
+            "Examine overlays: superblocks, every map page, lengths, left-over data. Exit status 3 when damage is found (and not "
                 + "repaired).")
         {
-            overlay, map, repair, acceptMap, origin, quiet, json,
+            overlays, map, repair, acceptMap, origin, quiet, json,
         };
         command.SetAction(result =>
         {
-            CheckReport report;
-            if (result.GetValue(repair))
-                WaitingDevice.Refuse(result.GetValue(overlay), result.GetValue(map));
-            try
+            var paths = Several.Of(result.GetValue(overlays)!, result.GetValue(map), result.GetValue(origin));
+            var reports = new List<CheckReport>();
+            var several = Several.Run(paths, path =>
             {
-                report = ProgressBars.Run(result.GetValue(quiet), progress =>
-                    OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
-                        result.GetValue(origin), progress));
-            }
-            catch (LincowException e) when (e.Error.Kind == LincowErrorKind.Damaged)
-            {
-                CommandRunner.Error(ErrorText.Of(e));
-                return CommandRunner.DamageFound;
-            }
-            report = report with { Findings = [.. report.Findings.Select(InWords)] };
+                if (result.GetValue(repair))
+                    WaitingDevice.Refuse(path, result.GetValue(map));
+                var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(path, result.GetValue(map),
+                    result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(origin), progress));
+                report = report with { Findings = [.. report.Findings.Select(InWords)] };
+                reports.Add(report);
+                if (!result.GetValue(json))
+                    Print(report, result.GetValue(quiet));
+            });
             if (result.GetValue(json))
-                Json.Write(report, Json.Default.CheckReport);
-            else
-                Print(report, result.GetValue(quiet));
-            return report.IsDamaged ? CommandRunner.DamageFound : 0;
+                Several.WriteJson(reports, paths.Length, Json.Default.CheckReport, Json.Default.ListCheckReport);
+            // What keeps an overlay from being opened may be damage, too.
+            var isDamaged = several.IsDamageAmong || reports.Exists(report => report.IsDamaged);
+            return several.End(isDamaged ? CommandRunner.DamageFound : null);
         });
         return command.WithExamples("""
               lincow check work.cow
               lincow check work.cow --repair
               lincow check work.cow --json | jq .findings
+              lincow check lab-*.cow --quiet || echo "not all are sound"
             """);
     }
 
@@ -76,6 +75,9 @@ internal static class CheckCommand
         var canRepair = report.Findings.Any(finding => finding is { Repaired: false, Repairable: true });
         var outcome = left > 0 ? $"{left} damaged{(canRepair ? "; 'lincow check --repair' mends what has a sound twin" : "")}"
             : repaired > 0 ? $"{repaired} repaired" : "no damage";
-        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {report.PagesChecked} pages of metadata checked, {outcome}");
+        var pages = report.PagesChecked == 1 ? "page" : "pages";
+        var extent = report.PagesChecked == 0 ? "its head checked; behind it there is nothing to check yet"
+            : $"its head and {report.PagesChecked} {pages} of metadata checked";
+        Console.Out.WriteLine($"{Printable.Text(report.Overlay)}: {extent}; {outcome}");
     }
 }

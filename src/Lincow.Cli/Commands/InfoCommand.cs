@@ -9,36 +9,45 @@ internal static class InfoCommand
 {
     public static Command Build()
     {
-        var overlay = Options.Overlay();
+        var overlays = Options.Overlays();
         var map = Options.Map();
         var acceptMap = Options.AcceptMap();
         var origin = Options.StoreOrigin();
         var dm = new Option<bool>("--dm") { Description = "Print the device-mapper table alone" };
         var json = Options.Json();
         var command = new Command("info",
-            "Show what an overlay is: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlay, map,
+            "Show what overlays are: origin, sizes, layout, shift, map, and how many chunks are in each state.") { overlays, map,
                 acceptMap, origin, dm, json };
         command.SetAction(result =>
         {
-            var info = OverlayDescription.Read(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(acceptMap),
-                result.GetValue(origin));
-            if (result.GetValue(dm))
-                Console.Out.WriteLine(info.DmTable ?? throw new CommandException($"{info.Overlay}: the device's size isn't known without "
-                    + "its origin. Give it with --origin PATH"));
-            else if (result.GetValue(json))
-                Json.Write(info, Json.Default.OverlayInfo);
-            else
-                Print(info);
-            return 0;
+            var paths = Several.Of(result.GetValue(overlays)!, result.GetValue(map), result.GetValue(origin));
+            var infos = new List<OverlayInfo>();
+            var several = Several.Run(paths, path =>
+            {
+                var info = OverlayDescription.Read(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(origin));
+                infos.Add(info);
+                if (result.GetValue(dm))
+                    Console.Out.WriteLine((paths.Length > 1 ? Printable.Text(info.Overlay) + ": " : "") + (info.DmTable
+                        ?? throw new CommandException($"{info.Overlay}: the device's size isn't known without its origin. Give it with "
+                            + "--origin PATH")));
+                else if (!result.GetValue(json))
+                    Print(info, isFirst: infos.Count == 1);
+            });
+            if (result.GetValue(json) && !result.GetValue(dm))
+                Several.WriteJson(infos, paths.Length, Json.Default.OverlayInfo, Json.Default.ListOverlayInfo);
+            return several.End();
         });
         return command.WithExamples("""
               lincow info work.cow
               lincow info work.cow --json | jq .chunks.data
+              lincow info *.cow --json | jq '.[].allocatedBytes'
             """);
     }
 
-    private static void Print(OverlayInfo info)
+    private static void Print(OverlayInfo info, bool isFirst)
     {
+        if (!isFirst)
+            Console.Out.WriteLine();
         Row("overlay", info.Overlay);
         Row("uuid", info.Uuid);
         Row("origin", info.Origin.Uri.Length == 0 ? "not known; give it with --origin"

@@ -10,7 +10,7 @@ internal static class ResetCommand
 {
     public static Command Build()
     {
-        var overlay = Options.Overlay();
+        var overlays = Options.Overlays();
         var map = Options.Map();
         var force = new Option<bool>("--force")
         {
@@ -21,22 +21,27 @@ internal static class ResetCommand
         var acceptMap = Options.AcceptMap();
         var json = Options.Json();
         var command = new Command("reset",
-            "Take an overlay back to its origin, in constant time. What was written is gone for good.") { overlay, map, acceptMap, force,
-                quiet, json };
+            "Take overlays back to their origins, each in constant time. What was written is gone for good.") { overlays, map, acceptMap,
+                force, quiet, json };
         command.SetAction(result =>
         {
-            var path = result.GetValue(overlay)!;
-            var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(force));
+            var paths = Several.Of(result.GetValue(overlays)!, result.GetValue(map));
+            var reports = new List<ResetReport>();
+            var several = Several.Run(paths, path =>
+            {
+                var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(force));
+                reports.Add(new ResetReport(Path.GetFullPath(path), isReturned));
+                if (!result.GetValue(json) && !result.GetValue(quiet))
+                    Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin "
+                        + $"again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
+            });
             if (result.GetValue(json))
-                Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
-            else if (!result.GetValue(quiet))
-                Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin "
-                    + $"again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
-            return 0;
+                Several.WriteJson(reports, paths.Length, Json.Default.ResetReport, Json.Default.ListResetReport);
+            return several.End();
         });
         return command.WithExamples("""
               lincow reset work.cow
-              for f in lab-*.cow; do lincow reset "$f"; done
+              lincow reset lab-*.cow                        # also if one of them is refused
             """);
     }
 

@@ -12,6 +12,9 @@ internal static class OperationErrors
     public static LincowError Unmakeable(string path, LinuxException e) => new(Code.FileUnmakeable, path,
         $"{path}: can't be made: {e.Reason}", new("reason", e.Reason), LincowFact.Errno(e));
 
+    public static LincowError DirectoryUnreadable(string path, Exception e) => new(Code.SystemRefused, path,
+        $"{path}: the directory can't be read: {SystemReason.Of(e)}", new LincowFact("reason", SystemReason.Of(e)));
+
     public static LincowError StoreTakesNoMap(string map, string store) => new(Code.StoreTakesNoMap, map,
         $"{map}: a {store} store has no map of its own", new LincowFact("store", store));
 

@@ -20,6 +20,12 @@ public partial class MessageTests
     [InlineData("attach")]
     [InlineData("detach")]
     [InlineData("status")]
+    [InlineData("stop")]
+    [InlineData("list")]
+    [InlineData("help")]
+    [InlineData("version")]
+    [InlineData("commit")]
+    [InlineData("convert")]
     [InlineData()]
     public void Help_has_examples(params string[] command)
     {
@@ -35,8 +41,8 @@ public partial class MessageTests
         var help = Cli.Ok("--help");
         var listed = CommandLine().Matches(help[help.IndexOf("Commands:", StringComparison.Ordinal)..help.IndexOf("Examples:",
             StringComparison.Ordinal)]).Select(match => match.Groups[1].Value);
-        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "info", "map", "reset", "run",
-            "serve", "status"], listed.Order());
+        Assert.Equal(["attach", "check", "commit", "completion", "convert", "create", "demo", "detach", "help", "info", "list", "map",
+            "reset", "run", "serve", "status", "stop", "version"], listed.Order());
     }
 
     [Theory]
@@ -45,7 +51,13 @@ public partial class MessageTests
     [InlineData("create")]
     [InlineData("create", "o.cow")]
     [InlineData("info")]
-    [InlineData("info", "a", "b")]
+    [InlineData("map", "a", "b")]
+    [InlineData("serve", "a.cow", "--ndb", "unix:x")]
+    [InlineData("stop")]
+    [InlineData("snapshot", "a.cow", "name")]
+    [InlineData("help", "bogus")]
+    [InlineData("completion", "powershell")]
+    [InlineData("/h")]
     [InlineData("info", "a", "--bogus")]
     [InlineData("check")]
     [InlineData("reset")]
@@ -67,7 +79,6 @@ public partial class MessageTests
     [InlineData("create", "o.cow", "--origin", "zero:1M", "--map", "")]
     [InlineData("info", "/proc/self/mem")]
     [InlineData("info", "/nowhere/at/all")]
-    [InlineData("run", "--origin", "zero:1M", "--", "/no/such/command")]
     [InlineData("serve", "--origin", "zero:1M", "--tls-cert", "/no.pem", "--tls-key", "/no.pem")]
     [InlineData("serve", "--origin", "zero:1M", "--tls-cert", "/dev/null", "--tls-key", "/dev/null")]
     [InlineData("serve", "--origin", "zero:1M", "--overlay", "/proc")]
@@ -153,30 +164,77 @@ public partial class MessageTests
     }
 
     [Theory]
-    [InlineData("bash", "complete ")]
-    [InlineData("zsh", "#compdef lincow")]
-    [InlineData("fish", "complete -c lincow")]
-    public void Completion_prints_a_script_for_the_shell(string shell, string expected) =>
-        Assert.Contains(expected, Cli.Ok("completion", shell));
+    [InlineData("--version")]
+    [InlineData("-V")]
+    [InlineData("version")]
+    public void The_version_is_a_version(string word) => Assert.Matches(Version(), Cli.Ok(word));
 
     [Fact]
-    public void Bash_completes_commands_and_options_with_the_script()
+    public void Help_is_the_same_in_every_way_that_it_is_asked_for()
     {
-        using var scratch = new Scratch();
-        File.CreateSymbolicLink(scratch["lincow"], Cli.Binary);
-        var script = """
-            PATH="$1:$PATH"
-            source <(lincow completion bash)
-            COMP_LINE="$2"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($2); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-            _lincow
-            printf '%s\n' "${COMPREPLY[@]}"
-            """;
-        Assert.Equal("serve", Tool.Ok("bash", "-c", script, "bash", scratch.Directory, "lincow ser").Trim());
-        Assert.Contains("--read-only", Tool.Ok("bash", "-c", script, "bash", scratch.Directory, "lincow serve --re"));
+        Assert.Equal(Cli.Ok("--help"), Cli.Ok("help"));
+        Assert.Equal(Cli.Ok("serve", "--help"), Cli.Ok("help", "serve"));
+        Assert.Equal(Cli.Ok("serve", "--help"), Cli.Ok("serve", "-h", "--bogus"));
     }
 
+    [Theory]
+    [InlineData("did you mean 'info'?", "ifno")]
+    [InlineData("did you mean 'status'?", "stat")]
+    [InlineData("did you mean 'serve'?", "help", "srve")]
+    [InlineData("did you mean '--nbd'?", "serve", "a.cow", "--ndb", "unix:x")]
+    [InlineData("did you mean '--nbd'?", "serve", "a.cow", "-nbd", "unix:x")]
+    [InlineData("did you mean '--read-only'?", "serve", "--nbd", "--readonly", "a.cow")]
+    [InlineData("did you mean '--force'?", "reset", "a.cow", "--forec")]
+    [InlineData("did you mean '--version'?", "--verison")]
+    [InlineData("no such option. A path that begins with '-'", "info", "-odd.cow")]
+    [InlineData("is not there yet", "snapshot", "a.cow", "monday")]
+    [InlineData("is not there yet", "help", "hydrate")]
+    [InlineData("is not there yet", "reset", "a.cow", "--to", "monday")]
+    [InlineData("no such command", "frobnicate")]
+    public void A_slip_of_the_keyboard_is_refused_with_what_may_be_meant(string expected, params string[] arguments) =>
+        Assert.Contains(expected, Cli.Misused(arguments));
+
     [Fact]
-    public void The_version_is_a_version() => Assert.Matches(Version(), Cli.Ok("--version"));
+    public void Behind_two_dashes_nothing_is_an_option_and_an_option_may_have_any_value()
+    {
+        using var scratch = new Scratch();
+        var result = Tool.Run("bash", ["-euc", """
+            cd "$1"
+            "$0" create --origin zero:1M --quiet -- -odd.cow
+            "$0" create --origin zero:1M --quiet --map=-m x.cow
+            "$0" info --json -- -odd.cow >/dev/null
+            "$0" serve --fork --nbd unix:s -- -odd.cow >/dev/null
+            "$0" stop --quiet -- -odd.cow
+            test -e ./-m
+            """, Cli.Binary, scratch.Directory], []);
+        Assert.True(result.ExitCode == 0, result.ToString());
+    }
+
+    // Nobody makes files in sysfs, not even root.
+    [Theory]
+    [InlineData("create", "/sys/o.cow", "--origin", "zero:1M")]
+    [InlineData("create", "/dev/null/o.cow", "--origin", "zero:1M")]
+    [InlineData("create", "NEW", "--origin", "zero:1M", "--map", "/sys/m")]
+    [InlineData("info", "/dev/null/o.cow")]
+    [InlineData("list", "/dev/null/x")]
+    [InlineData("map", "OVERLAY", "--image", "/sys/x.svg")]
+    [InlineData("convert", "OVERLAY", "/sys/x.snap", "--to", "snapshot")]
+    [InlineData("serve", "OVERLAY", "--nbd", "unix:/sys/s")]
+    [InlineData("serve", "OVERLAY", "--nbd", "unix:NEW", "--pid-file", "/sys/pid")]
+    [InlineData("serve", "OVERLAY", "--nbd", "unix:NEW", "--fork", "--pid-file", "/sys/pid")]
+    [InlineData("serve", "--origin", "zero:1M", "--overlay", "/sys/x", "--nbd", "unix:NEW")]
+    [InlineData("serve", "OVERLAY", "--nbd", "unix:NEW", "--tls-cert", "/sys", "--tls-key", "/sys")]
+    public void What_the_system_refuses_is_said_in_its_own_words(params string[] arguments)
+    {
+        using var scratch = new Scratch();
+        Cli.Ok("create", scratch["o.cow"], "--origin", "zero:1M");
+        var error = Cli.Fails([.. arguments.Select(word => word.Replace("OVERLAY", scratch["o.cow"], StringComparison.Ordinal)
+            .Replace("NEW", scratch["new"], StringComparison.Ordinal))]);
+        Assert.DoesNotMatch(Framework(), error);
+    }
+
+    [GeneratedRegex("Access to the path|Could not find|is denied|Part of the path|'/", RegexOptions.IgnoreCase)]
+    private static partial Regex Framework();
 
     [GeneratedRegex(@"\b[A-Z][A-Za-z0-9]*_[A-Z]\w+|\bError[A-Z]\w+,|\(Parameter '")]
     private static partial Regex ResourceKey();

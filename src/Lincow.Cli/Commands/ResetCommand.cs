@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
@@ -28,7 +29,7 @@ internal static class ResetCommand
             var path = result.GetValue(overlay)!;
             var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(force));
             if (result.GetValue(json))
-                Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
+                Json.Write(new ResetReport(LinuxPath.Full(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))
                 Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin "
                     + $"again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");

@@ -125,7 +125,7 @@ internal static class ServeCommand
             var (export, path) = (exports[i], vhostPaths[i]);
             uris.Add(Listening("--vhost-user", () => host.ListenVhostUser(path, export)).UriOf(export));
         }
-        uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
+        uris.ForEach(uri => Console.Out.WriteLine("ready " + Printable.Text(uri!)));
         Console.Out.Flush();
     }
 
@@ -183,7 +183,15 @@ internal static class DefaultAddress
             throw new CommandException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
                 + "unix:PATH", e);
         }
-        return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        try
+        {
+            return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        }
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.SocketPathTooLong)
+        {
+            throw new CommandException($"{e.Error.File}: a Unix socket's path has at most {e.Error["maxBytes"]} bytes, and this one has "
+                + $"{e.Error["pathBytes"]}. Say where to listen with --nbd unix:PATH", e);
+        }
     }
 }
 

@@ -60,7 +60,7 @@ internal static class OverlayCreator
     private static T Make<T>(CreateOptions options, Func<List<string>, T> lay)
     {
         if (options.Map is null)
-            RequireFreeName(Path.GetFullPath(options.Overlay));
+            RequireFreeName(LinuxPath.Full(options.Overlay));
         var made = new List<string>();
         try
         {
@@ -95,7 +95,7 @@ internal static class OverlayCreator
     {
         if (map is null || !File.Exists(map))
             return;
-        using var look = StorePath.Open(Path.GetFullPath(map));
+        using var look = StorePath.Open(LinuxPath.Full(map));
         if (look.Facts.IsSameFile(data.Facts))
             throw new LincowException(OperationErrors.MapIsData(map));
     }
@@ -103,7 +103,7 @@ internal static class OverlayCreator
     /// <summary>Opens a target and makes sure that it is free; nothing of what is there changes yet.</summary>
     private static LinuxFile OpenTarget(string target, bool force, OriginFile origin, List<string> made)
     {
-        var path = Path.GetFullPath(target);
+        var path = LinuxPath.Full(target);
         LinuxFile file;
         try
         {

@@ -172,7 +172,9 @@ internal static class MountTable
     public static List<MountEntry> Read(string file)
     {
         var entries = new List<MountEntry>();
-        foreach (var line in File.ReadLines(file))
+        // A carriage return may be part of a path, and doesn't end a line: only blanks, tabs, line feeds and backslashes are escaped.
+        // mutation: mount-hidden-by-a-carriage-return
+        foreach (var line in File.ReadAllText(file).Split('\n'))
         {
             var fields = line.Split(' ');
             var separator = Array.IndexOf(fields, "-");
@@ -183,14 +185,14 @@ internal static class MountTable
     }
 
     // Blanks and the like are written as \040.
-    private static string Unescape(string field)
+    internal static string Unescape(string field)
     {
         if (!field.Contains('\\', StringComparison.Ordinal))
             return field;
         var result = new StringBuilder(field.Length);
         for (var i = 0; i < field.Length; i++)
         {
-            if (field[i] == '\\' && i + 3 < field.Length)
+            if (field[i] == '\\' && i + 3 < field.Length && field.AsSpan(i + 1, 3).IndexOfAnyExceptInRange('0', '7') < 0)
             {
                 result.Append((char)Convert.ToInt32(field.Substring(i + 1, 3), 8));
                 i += 3;

@@ -111,13 +111,17 @@ internal static unsafe class LoopBlockDevice
     private static string Name((uint Major, uint Minor) device) =>
         string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
 
+    // One line feed ends it; others are the path's.
+    private static string BackingFile(string directory) =>
+        File.ReadAllText(directory + "/loop/backing_file") is var text && text.EndsWith('\n') ? text[..^1] : text;
+
     private static LoopFile? FileOf(string directory)
     {
         var device = "/dev/" + Path.GetFileName(directory);
         string path;
         try
         {
-            path = File.ReadAllText(directory + "/loop/backing_file").TrimEnd('\n');
+            path = BackingFile(directory);
         }
         catch (IOException)
         {
@@ -149,8 +153,7 @@ internal static unsafe class LoopBlockDevice
         {
             try
             {
-                if (File.ReadAllText(Path.Combine(directory, "loop/backing_file")).TrimEnd('\n') is var file
-                    && (file == path || file == path + " (deleted)"))
+                if (BackingFile(directory) is var file && (file == path || file == path + " (deleted)"))
                     devices.Add("/dev/" + Path.GetFileName(directory));
             }
             catch (IOException)

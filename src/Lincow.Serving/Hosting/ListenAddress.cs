@@ -10,7 +10,7 @@ public abstract record ListenAddress
     {
     }
 
-    /// <summary>A Unix socket at an absolute path. It is made with mode 0600, so its owner alone can connect.</summary>
+    /// <summary>A Unix socket at an absolute path. Its owner alone can connect, unless others are let in.</summary>
     /// <param name="Path">The path.</param>
     public sealed record Unix(string Path) : ListenAddress
     {
@@ -55,9 +55,8 @@ public abstract record ListenAddress
     /// </summary>
     public static Unix AtPath(string path)
     {
-        var full = Path.GetFullPath(path);
-        var bytes = System.Text.Encoding.UTF8.GetByteCount(full);
-        return bytes <= LinuxSocket.MaxUnixPathBytes ? new Unix(full)
-            : throw new LincowException(HostErrors.SocketPathTooLong(full, bytes, LinuxSocket.MaxUnixPathBytes));
+        var full = LinuxPath.Full(path);
+        return UnixAddress.Fits(full) ? new Unix(full) : throw new LincowException(
+            HostErrors.SocketPathTooLong(full, System.Text.Encoding.UTF8.GetByteCount(full), UnixAddress.MaxPathBytes));
     }
 }

@@ -49,7 +49,8 @@ internal static class SnapshotInfo
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
             DmTable = device is { } length
-                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? uri : "-")} {store.File.Path} P {store.Layout.ChunkBytes / 512}" : null,
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? DmWords.Escape(uri) : "-")} {DmWords.Escape(store.File.Path)} P "
+                    + $"{store.Layout.ChunkBytes / 512}" : null,
         };
     }
 

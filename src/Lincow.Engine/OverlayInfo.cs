@@ -11,6 +11,8 @@ public sealed record OverlayInfo
     public required OriginInfo Origin { get; init; }
     /// <summary>The device's size.</summary>
     public required long Size { get; init; }
+    /// <summary>The device's logical sectors; null where neither the overlay remembers them nor the origin can be asked.</summary>
+    public int? SectorSize { get; init; }
     /// <summary>What the device may grow to: its map has room for that.</summary>
     public required long MaxSize { get; init; }
     /// <summary>Bytes of a chunk.</summary>

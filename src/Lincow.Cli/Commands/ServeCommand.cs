@@ -210,6 +210,7 @@ internal sealed class SessionArguments
     private readonly Option<string?> _map = Options.Map();
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
+    private readonly Option<long?> _sectorSize = Options.SectorSize("the overlay's, or the origin's");
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
     private readonly Option<string> _cache = new("--cache")
     {
@@ -243,8 +244,8 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
-            _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache,
+            _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -265,6 +266,7 @@ internal sealed class SessionArguments
             AcceptMap = result.GetValue(_acceptMap),
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
+            SectorBytes = (int?)result.GetValue(_sectorSize),
             TransientData = result.GetValue(_overlayData),
             Store = result.GetValue(_store) ?? StoreTraits.DefaultName,
             AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,

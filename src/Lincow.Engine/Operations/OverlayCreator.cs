@@ -25,6 +25,8 @@ internal static class OverlayCreator
         if (options.MaxSizeBytes < size)
             throw new LincowException(OperationErrors.MaxSizeTooSmall(maxSize, size));
         DeviceSize.Require(maxSize, null, "max-size");
+        if (options.SectorBytes is { } sectorBytes)
+            SectorSize.Require(sectorBytes, size);
         var plan = format.Plan(new StorePlanOptions(options, origin, size, maxSize, chunkShift));
         return Make(options, made =>
         {

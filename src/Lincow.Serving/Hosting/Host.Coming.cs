@@ -144,6 +144,7 @@ public sealed partial class Host
         Origin = export.Origin,
         LiveOrigin = export.LiveOrigin,
         SizeBytes = export.SizeBytes,
+        SectorBytes = export.Device.SectorBytes,
         ReadOnly = export.IsReadOnly,
     };
 

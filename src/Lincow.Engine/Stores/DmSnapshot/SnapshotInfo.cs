@@ -26,6 +26,7 @@ internal static class SnapshotInfo
             Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
                 && (reference.IsNothing || File.Exists(uri))),
             Size = device ?? 0,
+            SectorSize = StoreOrigin.SectorBytes(store, origin),
             MaxSize = device ?? 0,
             ChunkSize = store.Layout.ChunkBytes,
             Store = "snapshot",

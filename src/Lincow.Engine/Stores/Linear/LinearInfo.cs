@@ -40,6 +40,7 @@ internal static class LinearInfo
             Uuid = superblock.Uuid.ToString(),
             Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes, IsPresent(superblock)),
             Size = superblock.DeviceBytes,
+            SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
             Store = "linear",

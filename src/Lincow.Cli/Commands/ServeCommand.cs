@@ -47,6 +47,7 @@ internal static class ServeCommand
         };
         var common = new SessionArguments();
         var tls = new TlsArguments();
+        var sockets = new SocketArguments();
         var command = new Command("serve",
             "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
                 + "can connect.")
@@ -54,6 +55,7 @@ internal static class ServeCommand
             overlays, nbd, vhost, name, liveOrigin,
         };
         common.AddTo(command);
+        sockets.AddTo(command);
         tls.AddTo(command);
         command.SetAction(result =>
         {
@@ -67,6 +69,7 @@ internal static class ServeCommand
             var settings = tls.Read(result);
             var addresses = (result.GetValue(nbd) ?? []).Select(ParseAddress).ToList();
             var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.AtPath).ToList();
+            (addresses, vhostPaths) = sockets.Apply(result, addresses, vhostPaths);
             var exports = sessions.Count + (live is null ? 0 : 1);
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
@@ -96,6 +99,7 @@ internal static class ServeCommand
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
               lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor,
                   Firecracker: docs/vhost-user.md
+              lincow serve work.cow --vhost-user /srv/vm/work.vhost --socket-group kvm    # for a QEMU that isn't root's
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
               lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was

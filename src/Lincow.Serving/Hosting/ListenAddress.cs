@@ -14,6 +14,12 @@ public abstract record ListenAddress
     /// <param name="Path">The path.</param>
     public sealed record Unix(string Path) : ListenAddress
     {
+        /// <summary>Permissions of the socket's file, whatever umask says. To connect is to write.</summary>
+        public UnixFileMode Mode { get; init; } = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+        /// <summary>The number of the group that the socket's file gets; null for this process's.</summary>
+        public uint? Group { get; init; }
+
         /// <summary>As in <see cref="TryParse"/>.</summary>
         public override string ToString() => "unix:" + Path;
     }

@@ -9,6 +9,11 @@ public sealed record OverlayInfo
     public required string Uuid { get; init; }
     /// <summary>The origin that it remembers.</summary>
     public required OriginInfo Origin { get; init; }
+    /// <summary>
+    /// It remembers its origin; else that has to be named each time: a snapshot store on a file system without extended attributes, or on a
+    /// block device.
+    /// </summary>
+    public bool RemembersOrigin { get; init; } = true;
     /// <summary>The device's size.</summary>
     public required long Size { get; init; }
     /// <summary>The device's logical sectors; null where neither the overlay remembers them nor the origin can be asked.</summary>

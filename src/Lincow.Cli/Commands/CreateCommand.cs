@@ -56,6 +56,10 @@ internal static class CreateCommand
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
             var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            if (!info.RemembersOrigin)
+                CommandRunner.Warn($"{info.Overlay}: a snapshot store has no place for its origin, and there are no extended attributes "
+                    + $"here to keep it in. Give it each time: --origin {info.Origin.Uri}"
+                    + (info.Size == info.Origin.Size ? "" : $" --size {info.Size}"));
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))

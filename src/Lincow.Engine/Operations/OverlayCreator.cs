@@ -39,9 +39,14 @@ internal static class OverlayCreator
             if (separate is not null)
                 Clear(separate);
             plan.Lay(separate ?? data, data, options.Preallocate);
-            return plan.Take(separate ?? data, data).Describe(null);
+            return Describe(plan.Take(separate ?? data, data), origin, size);
         });
     }
+
+    // What a store has no place for is known now, and has to be said at each use from here on.
+    private static OverlayInfo Describe(StoreFiles files, OriginFile origin, long size) =>
+        files.Origin is not null || !origin.IsFile && !origin.Reference.IsNothing ? files.Describe(null)
+            : files.Describe(origin.Uri) with { Size = size, MaxSize = size };
 
     /// <inheritdoc cref="Create"/>
     /// <param name="options">What it is to be.</param>

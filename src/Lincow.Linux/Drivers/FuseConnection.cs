@@ -12,6 +12,7 @@ namespace Lincow.Linux;
 internal sealed unsafe class FuseConnection
 {
     private const string Device = "/dev/fuse", Helper = "fusermount3";
+    private const uint Major = 10, Minor = 229;
     private const nuint ReadOnlyMount = 1, NoSetUserId = 2, NoDevices = 4;
 
     /// <summary>MNT_DETACH, UMOUNT_NOFOLLOW.</summary>
@@ -32,6 +33,10 @@ internal sealed unsafe class FuseConnection
     {
         if (!File.Exists(Device))
             return $"there is no {Device} (modprobe fuse)";
+        // As some containers leave it: the mount would fail without saying why.
+        // mutation: any-file-is-the-fuse-device
+        if (!LinuxPath.IsCharacterDevice(Device, Major, Minor))
+            return $"{Device} is not the kernel's FUSE device (mknod {Device} c {Major} {Minor})";
         var descriptor = Libc.open(Device, Libc.ReadWrite | Libc.CloseOnExec, 0);
         if (descriptor < 0)
             return $"{Device} can't be opened: {Errno.Describe(Libc.LastError)}";

@@ -42,6 +42,9 @@ internal static unsafe class LinuxPath
 
     public static bool IsBlockDevice(string path) => TryStat(path, 0, out var stat) && IsBlockDevice(stat);
 
+    public static bool IsCharacterDevice(string path, uint major, uint minor) => TryStat(path, 0, out var stat)
+        && (stat.Mode & 0xf000) == 0x2000 && (stat.RdevMajor, stat.RdevMinor) == (major, minor);
+
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 
     /// <summary>

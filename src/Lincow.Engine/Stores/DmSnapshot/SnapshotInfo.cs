@@ -25,6 +25,7 @@ internal static class SnapshotInfo
             Uuid = store.Note?.Uuid.ToString() ?? "",
             Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
                 && (reference.IsNothing || File.Exists(uri))),
+            RemembersOrigin = store.Note is not null,
             Size = device ?? 0,
             SectorSize = StoreOrigin.SectorBytes(store, origin),
             MaxSize = device ?? 0,

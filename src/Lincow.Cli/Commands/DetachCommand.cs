@@ -84,7 +84,7 @@ internal static class DetachCommand
     {
         var name = Describe(server.Exports[0]);
         if (server.Exports.All(export => export.Via is null))
-            return $"{name}: is served, not attached, by {LinuxProcess.Describe(server.Pid)}. To serve it no more, end that process: kill "
+            return $"{name}: is served without being attached, by {LinuxProcess.Describe(server.Pid)}. To serve it no more, end that process: kill "
                 + string.Create(CultureInfo.InvariantCulture, $"{server.Pid}");
         var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
         if (reply is null)

@@ -2,6 +2,8 @@ using System.CommandLine;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 
+using Lincow.Cli.Output;
+
 namespace Lincow.Cli.Commands;
 
 internal static class CommitCommand
@@ -22,7 +24,7 @@ internal static class CommitCommand
             var options = overlay.Read(result);
             WaitingDevice.Refuse(options.Overlay, options.Map);
             using var interruption = Signals.Interruptible();
-            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
+            var report = ProgressLine.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))

@@ -373,6 +373,12 @@ public enum LincowErrorCode
     /// <summary>There is no directory for the records of running servers.</summary>
     NoRunDirectory = 811,
 
+    /// <summary>An origin is an image in another format, or compressed, and not a disk's bytes.</summary>
+    OriginNotRaw = 812,
+
+    /// <summary>An origin is one of several files into which an image was split.</summary>
+    OriginIsPart = 813,
+
     // Failed. The system or a peer failed.
     /// <summary>The system refused; its sentence says what.</summary>
     SystemRefused = 900,

@@ -23,8 +23,7 @@ internal static class SnapshotInfo
         {
             Overlay = store.File.Path,
             Uuid = store.Note?.Uuid.ToString() ?? "",
-            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
-                && (reference.IsNothing || File.Exists(uri))),
+            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent),
             Size = device ?? 0,
             MaxSize = device ?? 0,
             ChunkSize = store.Layout.ChunkBytes,
@@ -49,7 +48,8 @@ internal static class SnapshotInfo
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
             DmTable = device is { } length
-                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? uri : "-")} {store.File.Path} P {store.Layout.ChunkBytes / 512}" : null,
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? reference.Place : "-")} {store.File.Path} P "
+                    + $"{store.Layout.ChunkBytes / 512}" : null,
         };
     }
 

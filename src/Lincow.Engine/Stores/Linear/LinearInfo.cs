@@ -38,7 +38,8 @@ internal static class LinearInfo
         {
             Overlay = files.Path,
             Uuid = superblock.Uuid.ToString(),
-            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes, IsPresent(superblock)),
+            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes,
+                OriginReference.Parse(superblock.OriginUri).IsPresent),
             Size = superblock.DeviceBytes,
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
@@ -65,6 +66,4 @@ internal static class LinearInfo
                 + $"{superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
         };
     }
-
-    private static bool IsPresent(Superblock superblock) => superblock.Origin.Kind == OriginKind.Zero || File.Exists(superblock.OriginUri);
 }

@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Lincow.Cli.Output;
 using Lincow.Operations;
-using Spectre.Console;
 
 namespace Lincow.Cli.Commands;
 
@@ -93,5 +92,5 @@ internal static class InfoCommand
     }
 
     private static void Row(string label, string value) =>
-        AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
+        Console.Out.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
 }

@@ -3,6 +3,8 @@ using System.Net.Sockets;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Serving.Control;
 using Lincow.Serving.Frontends.Nbd;
 using Lincow.Serving.Hosting;
 
@@ -75,7 +77,7 @@ internal static class ServeCommand
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
             if (addresses.Count == 0 && vhostPaths.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0]
-                    .Overlay ?? sessions[0].Origin!)));
+                    .Overlay ?? OriginReference.Parse(sessions[0].Origin!).Place)));
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
             Log.Begin();
@@ -176,7 +178,7 @@ internal static class DefaultAddress
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
             // Not in a directory that everybody writes to: whoever is there first would own the place.
-            : Environment.IsPrivilegedProcess ? "/run/lincow"
+            : Environment.IsPrivilegedProcess ? RunDirectory.OfRoot()
                 : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
         try
         {

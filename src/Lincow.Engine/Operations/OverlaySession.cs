@@ -296,7 +296,7 @@ internal sealed class OverlaySession
     }
 
     private static string TransientName(OriginFile origin) => origin.Reference.IsNothing ? "zero"
-        : Path.GetFileNameWithoutExtension(origin.Uri);
+        : Path.GetFileNameWithoutExtension(origin.Reference.Place);
 
     private sealed class LaterClose(OverlaySession session, Action<LincowException?> closed) : IoCompletion
     {

@@ -108,7 +108,4 @@ internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>
 [JsonSerializable(typeof(ServingRecord))]
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]
-[JsonSerializable(typeof(ErrorDocument))]
-[JsonSerializable(typeof(long))]
-[JsonSerializable(typeof(string))]
 internal sealed partial class ControlJson : JsonSerializerContext;

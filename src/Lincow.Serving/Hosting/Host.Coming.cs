@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
@@ -53,7 +54,9 @@ public sealed partial class Host
         LiveOrigin? origin)
     {
         var count = wanted.Count + (live is null ? 0 : 1);
-        var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().Order(StringComparer.Ordinal);
+        var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().ToArray();
+        // Not LINQ's Order nor an IComparer: they bring a comparer for every type of a list into the program, and each start pays for them.
+        Array.Sort(places, string.CompareOrdinal);
         var thread = _pool.Take(string.Join(' ', places), count);
         var exports = new List<Export>();
         try
@@ -97,10 +100,11 @@ public sealed partial class Host
     {
         var device = loop.Invoke(() => origin.Begin(snapshots, loop));
         device.Report = Options.Report;
-        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(options.Origin), device, loop, "live origin")
+        var place = OriginReference.Parse(options.Origin).Place;
+        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(place), device, loop, "live origin")
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
-            LiveOrigin = LinuxPath.Full(options.Origin),
+            LiveOrigin = place,
         };
     }
 

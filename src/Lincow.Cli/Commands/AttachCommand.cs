@@ -53,9 +53,9 @@ internal static class AttachCommand
             if (result.GetValue(detached))
                 LinuxProcess.LeaveSession();
             var session = common.Read(result, result.GetValue(overlay) is { } path ? [path] : [])[0];
-            if (result.GetValue(name) is { } wanted
-                && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
-                throw new UsageException($"--name '{wanted}': must be a file name without '/'");
+            if (result.GetValue(name) is { } wanted && AttachName.Of(wanted) != wanted)
+                throw new UsageException($"--name '{wanted}': must be a file name of at most {AttachName.MaxBytes} bytes, without '/' and "
+                    + "control characters");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
             // The initial RAM disk's daemons are those of the root file system.
@@ -76,7 +76,8 @@ internal static class AttachCommand
     // The same command once more, in a session of its own. What it says, up to the device's path, is ours to say.
     private static int StartInBackground(string[] arguments)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached])
+        var own = NamesOfBytes.MayBeWrong(Environment.ProcessPath!) ? "/proc/self/exe" : Environment.ProcessPath!;
+        var start = new ProcessStartInfo(own, [.. arguments, Detached])
         {
             UseShellExecute = false,
             RedirectStandardInput = true,

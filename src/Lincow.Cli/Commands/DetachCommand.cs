@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
@@ -85,6 +86,9 @@ internal static class DetachCommand
     private static string? Detach(ServingRecord server, double waitSeconds)
     {
         var (name, process) = (Describe(server.Exports[0]), server.Process);
+        if (server.Exports.All(export => export.Via is null))
+            return $"{name}: is served, not attached, by {process}. To serve it no more, end that process"
+                + (server.IsOfThisNamespace ? string.Create(CultureInfo.InvariantCulture, $": kill {server.Pid}") : "");
         // One that stands still answers nothing, and would be waited for as if it flushed.
         var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Status), Servers.Patience) is null ? null
             : ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds),

@@ -31,7 +31,7 @@ internal static class Partitions
     {
         using var block = LinuxFile.Open(device, writable: false);
         // Not through the kernel: the one who would have to answer is this process.
-        var table = new PartitionTable(target.Device.SizeBytes, block.LogicalBlockBytes, (byteOffset, byteLength) =>
+        var table = new PartitionTable(target.Device.SizeBytes, target.Device.SectorBytes, (byteOffset, byteLength) =>
             new DeviceRead(target).Read(byteOffset, byteLength));
         var partitions = table.Read();
         if (partitions.Count == 0 && target.ScanPartitions)

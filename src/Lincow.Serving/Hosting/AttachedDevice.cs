@@ -67,9 +67,10 @@ internal sealed class AttachedDevice
         export.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
         export.OpenCount = () => attached._attachment?.OpenCount ?? 0;
         host.OnDetach = (waitSeconds, reply) => attached._events.Add(new EndRequest(waitSeconds, reply));
-        var source = System.IO.Path.GetFullPath(export.Overlay ?? export.Origin!);
-        var target = new AttachTarget(export.Loop, export.Device, shape.Name ?? export.Name, source, export.Overlay is not null,
-            shape.ScanPartitions, shape.AllowRoot, change => host.NoteAttachment(export, change), host.Options.Log, attached.End);
+        var source = LinuxPath.Full(export.Overlay ?? export.Origin!);
+        var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(shape.Name ?? export.Name), source,
+            export.Overlay is not null, shape.ScanPartitions, shape.AllowRoot, change => host.NoteAttachment(export, change),
+            host.Options.Log, attached.End);
         try
         {
             (attached.Way, attached._attachment) = waiting is null ? AttachWays.Attach(ways, target, reasons)

@@ -17,10 +17,11 @@ internal sealed class Registration
     private Registration(RunDirectory directory, LoopThread thread, ControlServer server, ServingRecord record, IDisposable? alive) =>
         (_directory, _thread, _server, _record, _alive) = (directory, thread, server, record, alive);
 
-    /// <summary>Null where there is no place for it: clients are served all the same.</summary>
+    /// <summary>Null, and why, where there is no place for it: clients are served all the same.</summary>
     public static Registration? TryBegin(string command, LoopThread thread, IReadOnlyList<ExportRecord> exports, ControlHandler handler,
-        Action<string> log)
+        Action<string> log, out LincowError? why)
     {
+        why = null;
         if (LinuxProcess.Own is not { } own)
             return null;
         var record = new ServingRecord(own.Id, own.StartTime, command, DateTimeOffset.Now, exports,
@@ -38,6 +39,7 @@ internal sealed class Registration
         }
         catch (Exception e) when (e is LincowException or IOException or UnauthorizedAccessException)
         {
+            why = (e as LincowException)?.Error ?? ControlErrors.RecordUnwritable(RunDirectory.DefaultPath, e);
             if (alive is not null)
             {
                 RunDirectory.Remove(record);

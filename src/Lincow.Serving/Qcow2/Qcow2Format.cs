@@ -103,7 +103,7 @@ internal sealed class Qcow2Source : IChangeSource
             return OriginReference.Nothing(DeviceBytes).Text;
         if (chosen is null && _header.BackingFormat is { } format and not "raw")
             throw new LincowException(Qcow2Errors.BackingIsImage(_path, _header.BackingFile, format));
-        var origin = Path.GetFullPath(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
+        var origin = LinuxPath.Full(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
         if (!File.Exists(origin))
             throw new LincowException(Qcow2Errors.OriginMissing(origin));
         using var file = LinuxFile.Open(origin, writable: false);

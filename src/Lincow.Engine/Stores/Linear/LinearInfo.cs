@@ -40,6 +40,7 @@ internal static class LinearInfo
             Uuid = superblock.Uuid.ToString(),
             Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes, IsPresent(superblock)),
             Size = superblock.DeviceBytes,
+            SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
             Store = "linear",
@@ -61,8 +62,9 @@ internal static class LinearInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
-            DmTable = $"0 {superblock.DeviceBytes / 512} cow {superblock.OriginUri} {files.DataFile.Path} P "
-                + $"{superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {DmWords.Escape(superblock.OriginUri)} "
+                + $"{DmWords.Escape(files.DataFile.Path)} P {superblock.Geometry.ChunkBytes / 512}"
+                + $"{(isSeparate ? " " + DmWords.Escape(files.MapFile.Path) : "")}",
         };
     }
 

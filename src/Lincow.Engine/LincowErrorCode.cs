@@ -173,6 +173,9 @@ public enum LincowErrorCode
     /// <summary>A device of the overlay waits for its server, which died.</summary>
     DeviceWaits = 411,
 
+    /// <summary>A device that is to go doesn't, because its requests, or the kernel's, stand still.</summary>
+    DeviceStandsStill = 412,
+
     // Unconfirmed. A person has to say that it is right.
     /// <summary>The origin isn't what the overlay remembers of it.</summary>
     OriginDiffers = 500,

@@ -209,6 +209,12 @@ internal sealed class SessionArguments
         DefaultValueFactory = _ => "writeback",
         HelpName = "writeback|none"
     };
+    private readonly Option<string> _onFull = new("--on-full")
+    {
+        Description = "When the file system below has no room: error: writes fail with ENOSPC; wait: they wait until there is",
+        DefaultValueFactory = _ => "error",
+        HelpName = "error|wait"
+    };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
@@ -235,8 +241,9 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
-            _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        _onFull.AcceptOnlyFromAmong("error", "wait");
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _onFull, _acceptOrigin,
+            _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -253,6 +260,7 @@ internal sealed class SessionArguments
             Map = result.GetValue(_map),
             ReadOnly = result.GetValue(_readOnly),
             Direct = result.GetValue(_cache) == "none",
+            WaitForRoom = result.GetValue(_onFull) == "wait",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
             ChunkBytes = result.GetValue(_chunk) ?? 4096,

@@ -43,6 +43,12 @@ public sealed record OverlayOptions
     /// </summary>
     public bool WaitForRoom { get; init; }
 
+    /// <summary>
+    /// Writes are answered once another process that opens the overlay would find them, should this one be killed (not: should the power
+    /// go). For clients that connect again by themselves and go on where they were.
+    /// </summary>
+    public bool OutliveServer { get; init; }
+
     /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
     public bool AcceptOrigin { get; init; }
 

@@ -45,19 +45,26 @@ internal static class ServeCommand
                 + "(dm's snapshot-origin)",
             HelpName = "ORIGIN"
         };
+        var surviveKill = new Option<bool>("--survive-kill")
+        {
+            Description =
+            "Answer writes only when they would be there after a kill -9 of this server: for clients that connect again and go on"
+        };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var command = new Command("serve",
             "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
                 + "can connect.")
         {
-            overlays, nbd, vhost, name, liveOrigin,
+            overlays, nbd, vhost, name, liveOrigin, surviveKill,
         };
         common.AddTo(command);
         tls.AddTo(command);
         command.SetAction(result =>
         {
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            if (result.GetValue(surviveKill))
+                sessions = [.. sessions.Select(Surviving)];
             var live = result.GetValue(liveOrigin);
             if (live is not null)
                 sessions = OverLive(sessions, live);
@@ -154,6 +161,12 @@ internal static class ServeCommand
 
     private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
         : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
+
+    private static OverlayOptions Surviving(OverlayOptions session) =>
+        session.Overlay is null || session.ReadOnly
+            ? throw new UsageException("--survive-kill: a transient overlay is gone with its server, and with --read-only nothing is "
+                + "written")
+            : session with { OutliveServer = true };
 
     private static List<OverlayOptions> OverLive(List<OverlayOptions> sessions, string origin)
     {

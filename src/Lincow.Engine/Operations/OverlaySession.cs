@@ -288,6 +288,7 @@ internal sealed class OverlaySession
         {
             var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name);
             session.Device.WaitsForRoom = options.WaitForRoom;
+            session.Device.OutlivesServer = options.OutliveServer;
             return session;
         }
         catch

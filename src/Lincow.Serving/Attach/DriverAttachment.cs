@@ -28,7 +28,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         // mutation: taken-over-as-another-device
         if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly))
             throw new LincowException(AttachErrors.WaitingDeviceDiffers(left.Device, left.ReadOnly));
-        target.Device.OutlivesServer = target.CanResume;
+        target.Device.OutlivesServer |= target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });
         try

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Hosting;
 
@@ -13,6 +14,7 @@ namespace Lincow.Cli;
 internal sealed class Demo
 {
     private const long Mebibyte = 1 << 20;
+    private const string Socket = "nbd.sock";
 
     private readonly string _directory;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
@@ -32,15 +34,15 @@ internal sealed class Demo
                 throw new CommandException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install "
                     + $"{package}");
         }
-        var directory = Directory.CreateTempSubdirectory("lincow-demo-");
+        var directory = SocketDirectory.Make("lincow-demo-", Socket);
         try
         {
-            new Demo(directory.FullName).Play();
+            new Demo(directory).Play();
             return 0;
         }
         finally
         {
-            directory.Delete(recursive: true);
+            Directory.Delete(directory, recursive: true);
         }
     }
 
@@ -144,7 +146,7 @@ internal sealed class Demo
         try
         {
             var export = host.AddRange([new ExportOptions { Overlay = new OverlayOptions { Overlay = Overlay } }])[0];
-            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))).UriOf(export)!);
+            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, Socket))).UriOf(export)!);
         }
         finally
         {

@@ -1,8 +1,7 @@
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
-
-using Lincow.Cli.Output;
 
 namespace Lincow.Cli.Commands;
 

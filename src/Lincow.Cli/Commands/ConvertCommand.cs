@@ -1,9 +1,8 @@
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Conversion;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Qcow2;
-
-using Lincow.Cli.Output;
 
 namespace Lincow.Cli.Commands;
 

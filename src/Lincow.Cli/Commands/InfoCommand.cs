@@ -44,6 +44,8 @@ internal static class InfoCommand
             : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
         Row("size", $"{SizeText.Format(info.Size)} ({info.Size} "
             + $"bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
+        if (info.SectorSize is { } sectorSize)
+            Row("sector size", SizeText.Format(sectorSize));
         if (info.StoreBytes is { } storeBytes)
         {
             PrintStore(info, storeBytes);

@@ -323,13 +323,22 @@ internal unsafe class LinuxFile : IDisposable
         var start = SeekData(byteOffset);
         // No data before the end of the file. There are file systems that say so of data as well, but not that a hole begins there.
         if (start == -Errno.NoSuchAddress)
+        {
             // mutation: data-denied-is-hole
-            return SeekHole(byteOffset) is var hole && hole != byteOffset && hole != -Errno.NoSuchAddress;
+            if (SeekHole(byteOffset) != byteOffset)
+                return true;
+            // The hole ends where the file does by now: what was behind that is lost, and no hole.
+            // mutation: cut-off-is-hole
+            dataStart = TryReadSizeBytes() is var size && size < byteEnd ? Math.Max(size, byteOffset) : byteEnd;
+            return dataStart < byteEnd;
+        }
         // mutation: data-before-the-offset
         if (start < byteOffset)
             return true;
+        // Data that begins beyond what was asked for; beyond the end of the file there is none, so that says nothing.
+        // mutation: data-beyond-the-end-believed (2 lines)
         if (start >= byteEnd)
-            return false;
+            return start >= TryReadSizeBytes();
         var end = SeekHole(start);
         // Data that is empty: we would look for it for ever.
         (dataStart, dataEnd) = (start, end <= start ? byteEnd : Math.Min(end, byteEnd));

@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
@@ -88,8 +89,8 @@ public sealed partial class Host
             overlay.Direct ? 4096 : 1)
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
-            Overlay = overlay.Overlay is { } path ? Path.GetFullPath(path) : null,
-            Map = overlay.Map is { } map ? Path.GetFullPath(map) : null,
+            Overlay = overlay.Overlay is { } path ? LinuxPath.Full(path) : null,
+            Map = overlay.Map is { } map ? LinuxPath.Full(map) : null,
             Origin = origin,
             Session = session,
         };
@@ -99,10 +100,11 @@ public sealed partial class Host
     {
         var device = loop.Invoke(() => origin.Begin(snapshots, loop));
         device.Report = Options.Report;
-        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(options.Origin), device, loop, "live origin")
+        var place = OriginReference.Parse(options.Origin).Place;
+        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(place), device, loop, "live origin")
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
-            LiveOrigin = Path.GetFullPath(options.Origin),
+            LiveOrigin = place,
         };
     }
 
@@ -146,6 +148,7 @@ public sealed partial class Host
         Origin = export.Origin,
         LiveOrigin = export.LiveOrigin,
         SizeBytes = export.SizeBytes,
+        SectorBytes = export.Device.SectorBytes,
         ReadOnly = export.IsReadOnly,
     };
 
@@ -195,7 +198,8 @@ public sealed partial class Host
         if (_registration is { } registration)
             registration.Write(records);
         else
-            _registration = Registration.TryBegin(Options.Command, _pool.Front, records, new HostControl(this).Handle, Options.Log);
+            _registration = Registration.TryBegin(Options.Command, _pool.Front, records, new HostControl(this).Handle, Options.Log,
+                out _unregistered);
     }
 
     /// <summary>
@@ -212,7 +216,7 @@ public sealed partial class Host
             }
             WriteRecord();
             if (_registration is null)
-                RunDirectory.Open();
+                throw new LincowException(_unregistered ?? ControlErrors.NoRunDirectory());
         }
     }
 

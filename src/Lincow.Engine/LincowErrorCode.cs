@@ -342,6 +342,9 @@ public enum LincowErrorCode
     /// <summary>A program that is needed failed.</summary>
     ProgramFailed = 933,
 
+    /// <summary>A request ended with an error of what the device lies on: bytes that can't be read or written, or no room.</summary>
+    RequestFailed = 940,
+
     // Interrupted. It was told to stop.
     /// <summary>A commit was interrupted, and can be completed.</summary>
     CommitInterrupted = 1000,

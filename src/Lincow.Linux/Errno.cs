@@ -30,6 +30,9 @@ internal static class Errno
     public const int NameTooLong = 36;
     public const int NoLocks = 37;
     public const int NoSystemCall = 38;
+
+    // A disk's "critical medium error".
+    public const int NoData = 61;
     public const int Protocol = 71;
     public const int Overflow = 75;
     public const int NotUtf8 = 84;

@@ -83,7 +83,7 @@ internal unsafe class LinuxFile : IDisposable
     /// Opens the very file that this is, in another way, whatever its path leads to by now. Throws <see cref="LinuxException"/>.
     /// </summary>
     /// <param name="exclusiveDevice">As for <see cref="Open"/>.</param>
-    public LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
+    public virtual LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
     {
         var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock | (direct ? Libc.Open.Direct : 0)
             | (exclusiveDevice ? Libc.Exclusive : 0);
@@ -197,6 +197,12 @@ internal unsafe class LinuxFile : IDisposable
             return Libc.ioctl(Descriptor, blkSectorSizeGet, (nint)(&bytes)) == 0 && bytes > 0 ? bytes : 4096;
         }
     }
+
+    /// <summary>
+    /// What may be the unit of direct I/O, in bytes: a file's is that of the disk below it, which can't be asked for before Linux 6.1.
+    /// EINVAL where it is <see cref="LogicalBlockBytes"/> after all.
+    /// </summary>
+    public virtual int SmallestBlockBytes => Facts.Kind == FileKind.BlockDevice ? LogicalBlockBytes : 512;
 
     /// <summary>Reads up to the buffer's length; returns the bytes read, fewer only at the end of the file.</summary>
     public virtual int Read(Span<byte> buffer, long byteOffset)

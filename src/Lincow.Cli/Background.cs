@@ -28,7 +28,8 @@ internal static class Background
     public static int Start(string[] arguments, IEnumerable<string> more, int keptDescriptors, Action<int> ready)
     {
         // Behind the command's name: what comes behind a -- is no option.
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [arguments[0], Detached, .. more, .. arguments[1..]])
+        var own = NamesOfBytes.MayBeWrong(Environment.ProcessPath!) ? "/proc/self/exe" : Environment.ProcessPath!;
+        var start = new ProcessStartInfo(own, [arguments[0], Detached, .. more, .. arguments[1..]])
         {
             UseShellExecute = false,
             RedirectStandardInput = true,

@@ -19,7 +19,7 @@ internal static class Options
         Arity = ArgumentArity.OneOrMore
     };
 
-    public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
+    public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, raw:PATH, or zero:SIZE") =>
         new("--origin") { Description = description, HelpName = "ORIGIN" };
 
     public static Option<string?> Map() =>
@@ -88,6 +88,9 @@ internal static class Options
         HelpName = "SIZE",
         CustomParser = result => ParseSize(result, name),
     };
+
+    public static Option<long?> SectorSize(string otherwise) => Size("--sector-size",
+        $"The device's logical sectors, in which partition tables count: 512, 1024, 2048 or 4096 [default: {otherwise}]");
 
     private static long? ParseSize(ArgumentResult result, string name)
     {

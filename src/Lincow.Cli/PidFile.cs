@@ -38,7 +38,7 @@ internal sealed class PidFile : IDisposable
     {
         try
         {
-            return new PidFile(Path.GetFullPath(path));
+            return new PidFile(LinuxPath.Full(path));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -15,7 +15,7 @@ internal static class ProgramPath
     public static string Of(string command)
     {
         if (command.Contains('/', StringComparison.Ordinal))
-            return Directory.Exists(command) ? throw new Win32Exception(Errno.Access) : Path.GetFullPath(command);
+            return Directory.Exists(command) ? throw new Win32Exception(Errno.Access) : LinuxPath.Full(command);
         var isThere = false;
         foreach (var directory in (Environment.GetEnvironmentVariable("PATH") ?? "/usr/local/bin:/usr/bin:/bin").Split(':'))
         {
@@ -23,7 +23,7 @@ internal static class ProgramPath
             if (command.Length == 0 || !File.Exists(path))
                 continue;
             if ((File.GetUnixFileMode(path) & Executable) != 0)
-                return Path.GetFullPath(path);
+                return LinuxPath.Full(path);
             isThere = true;
         }
         throw new Win32Exception(isThere ? Errno.Access : Errno.NoEntry);

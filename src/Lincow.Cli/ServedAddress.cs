@@ -22,7 +22,7 @@ internal static class ServedAddress
             var path = target.StartsWith("unix:", StringComparison.Ordinal) ? target[5..] : SocketOf(target) is { } of ? of : target;
             // A URI without a name means all that is there.
             var meansAll = !target.Contains("://", StringComparison.Ordinal) || target.Contains(UnixScheme + "?", StringComparison.Ordinal);
-            return meansAll && path.Length > 0 && (Path.GetFullPath(path) == socket || LinuxPath.AreSame(path, socket));
+            return meansAll && path.Length > 0 && (LinuxPath.FullOrAsItIs(path) == socket || LinuxPath.AreSame(path, socket));
         }
         // nbd://HOST:PORT/NAME
         var place = uri.IndexOf("://", StringComparison.Ordinal) is >= 0 and var at ? uri[(at + 3)..uri.LastIndexOf('/')] : "";

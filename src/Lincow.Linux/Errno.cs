@@ -20,15 +20,22 @@ internal static class Errno
     public const int NoSuchDevice = 19;
     public const int NotDirectory = 20;
     public const int Invalid = 22;
+    public const int TooManyFilesOfSystem = 23;
+    public const int TooManyFiles = 24;
     public const int NotTypewriter = 25;
     public const int FileTooBig = 27;
     public const int NoSpace = 28;
     public const int ReadOnlyFileSystem = 30;
     public const int Pipe = 32;
     public const int NameTooLong = 36;
+    public const int NoLocks = 37;
     public const int NoSystemCall = 38;
+
+    // A disk's "critical medium error".
+    public const int NoData = 61;
     public const int Protocol = 71;
     public const int Overflow = 75;
+    public const int NotUtf8 = 84;
     public const int NotSupported = 95;
     public const int AddressInUse = 98;
     public const int ConnectionAborted = 103;
@@ -51,9 +58,13 @@ internal sealed class LinuxException : IOException
     public LinuxException(string call, string subject, int errno)
         : base($"{subject}: {call}: {Linux.Errno.Describe(errno)}")
     {
+        Call = call;
         Errno = errno;
         Subject = subject;
     }
+
+    /// <summary>The system call, or what it was to do.</summary>
+    public string Call { get; }
 
     /// <summary>The positive error number.</summary>
     public int Errno { get; }

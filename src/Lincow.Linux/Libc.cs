@@ -23,6 +23,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int unlink(string path);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int mknod(string path, uint mode, ulong device);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial int flock(int descriptor, int operation);
 
@@ -73,6 +76,15 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int ioctl(int fd, nuint request, nint argument);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int getrlimit(int resource, ulong* softAndHard);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int setrlimit(int resource, ulong* softAndHard);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int access(string path, int mode);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int fcntl(int fd, int command, nint argument);
@@ -172,6 +184,25 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial int fchmod(int fd, uint mode);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int chmod(string path, uint mode);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int chown(string path, uint user, uint group);
+
+    // A struct group, whose number is at byte 16.
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint getgrnam(string name);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial byte* mkdtemp(byte* template);
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial byte* getenv(string name);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial byte* getcwd(byte* buffer, nuint size);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint readv(int fd, IoVector* vectors, int count);
 
@@ -204,6 +235,12 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int prctl(int option, nuint a, nuint b, nuint c, nuint d);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int capget(ulong* header, CapabilitySets* sets);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int capset(ulong* header, CapabilitySets* sets);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int mlockall(int flags);
@@ -266,6 +303,16 @@ internal struct FileLock
     public long Start;
     public long Length;
     public int ProcessId;
+}
+
+/// <summary>Two of <c>struct __user_cap_data_struct</c> (<c>linux/capability.h</c>), for capabilities from 0 and from 32 on.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct CapabilitySets
+{
+    /// <summary><c>_LINUX_CAPABILITY_VERSION_3</c>, and 0 for the calling thread: the header of capget(2) and capset(2).</summary>
+    public const ulong OfThisThread = 0x20080522;
+
+    public uint Effective, Permitted, Inheritable, Effective32, Permitted32, Inheritable32;
 }
 
 /// <summary><c>struct iovec</c>.</summary>

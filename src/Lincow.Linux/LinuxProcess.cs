@@ -7,6 +7,72 @@ internal static class LinuxProcess
 {
     private const int SigTerm = 15;
 
+    private const int DescriptorLimit = 7;
+
+    private static ulong _formerDescriptors;
+
+    /// <summary>
+    /// Whether this process may do on the machine what root may. Root of a user namespace (a container without root) may not: what belongs
+    /// to the machine's root is nobody's there.
+    /// </summary>
+    public static bool IsMachineRoot { get; } = Environment.IsPrivilegedProcess && OuterUser(0) == 0;
+
+    /// <summary>The number that a user of this process's namespace has outside of it.</summary>
+    public static uint OuterUser(uint user)
+    {
+        try
+        {
+            foreach (var line in File.ReadLines("/proc/self/uid_map"))
+            {
+                var fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+                var (inner, outer, count) = (Number(fields[0]), Number(fields[1]), Number(fields[2]));
+                if (user >= inner && user - inner < count)
+                    return outer + (user - inner);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // No /proc, or no user namespaces.
+        }
+        return user;
+
+        static uint Number(string field) => uint.Parse(field, CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>
+    /// Lets this process have as many descriptors as it may give itself: each overlay, each client takes some. It waits with nothing that
+    /// only bears small numbers; what it starts may (select(2)), so that gets the former limit back: <see cref="WithFormerLimits"/>.
+    /// </summary>
+    public static unsafe void RaiseDescriptorLimit()
+    {
+        var limit = stackalloc ulong[2];
+        if (Libc.getrlimit(DescriptorLimit, limit) < 0 || limit[0] >= limit[1])
+            return;
+        _formerDescriptors = limit[0];
+        limit[0] = limit[1];
+        _ = Libc.setrlimit(DescriptorLimit, limit);
+    }
+
+    /// <summary>What is started by a function has the limit of descriptors that this process was started with.</summary>
+    public static unsafe T WithFormerLimits<T>(Func<T> start)
+    {
+        var limit = stackalloc ulong[2];
+        if (_formerDescriptors == 0 || Libc.getrlimit(DescriptorLimit, limit) < 0)
+            return start();
+        var now = limit[0];
+        limit[0] = _formerDescriptors;
+        _ = Libc.setrlimit(DescriptorLimit, limit);
+        try
+        {
+            return start();
+        }
+        finally
+        {
+            limit[0] = now;
+            _ = Libc.setrlimit(DescriptorLimit, limit);
+        }
+    }
+
     /// <summary>Sends SIGTERM; nothing happens when the process is gone already.</summary>
     public static void Terminate(int processId) => _ = Libc.kill(processId, SigTerm);
 
@@ -62,6 +128,59 @@ internal static class LinuxProcess
         }
     }
 
+    /// <summary>
+    /// This process as /proc shows it, which may be another pid namespace's: its number there, and when it was started. Null where there is
+    /// no /proc.
+    /// </summary>
+    public static (int Id, long StartTime)? Own =>
+        int.TryParse(new FileInfo("/proc/self").LinkTarget, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+        && StartTime(id) is { } started ? (id, started) : null;
+
+    /// <summary>
+    /// The pid namespace whose numbers /proc shows, as the kernel names it: "pid:[4026531836]". Null where that can't be known.
+    /// </summary>
+    public static string? Namespace => NamespaceOf(Own?.Id == Environment.ProcessId ? "self" : "1");
+
+    /// <summary>
+    /// The number by which this namespace knows a process of another one, and null when it doesn't show it: it shows those below it alone.
+    /// </summary>
+    public static int? FindInNamespace(string pidNamespace, int processId)
+    {
+        foreach (var path in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+                && NamespaceOf(Path.GetFileName(path)) == pidNamespace && NumberInside(id) == processId)
+                return id;
+        }
+        return null;
+    }
+
+    private static string? NamespaceOf(string process)
+    {
+        try
+        {
+            return new FileInfo($"/proc/{process}/ns/pid").LinkTarget;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    // "NSpid:	4711	1": from here to the innermost.
+    private static int? NumberInside(int processId)
+    {
+        try
+        {
+            return File.ReadLines($"/proc/{processId}/status").FirstOrDefault(line => line.StartsWith("NSpid:", StringComparison.Ordinal))
+                ?.Split('\t')[^1] is { } last ? int.Parse(last, CultureInfo.InvariantCulture) : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>"process 1234 (name)".</summary>
     public static string Describe(int processId)
     {
@@ -110,6 +229,21 @@ internal static class LinuxProcess
     }
 
     /// <summary>
+    /// Lays down the calling thread's CAP_SYS_ADMIN, or takes it up again. False where it has, or may have, none.
+    /// </summary>
+    public static unsafe bool TrySetSystemAdministrator(bool isOne)
+    {
+        const uint systemAdministrator = 1 << 21;
+        var header = CapabilitySets.OfThisThread;
+        CapabilitySets sets = default;
+        if (Libc.capget(&header, &sets) != 0 || (sets.Permitted & systemAdministrator) == 0)
+            return false;
+        sets.Effective = isOne ? sets.Effective | systemAdministrator : sets.Effective & ~systemAdministrator;
+        header = CapabilitySets.OfThisThread;
+        return Libc.capset(&header, &sets) == 0;
+    }
+
+    /// <summary>
     /// Lets the kernel end anybody else first when memory runs out: with this process the device would go, and what is dirty on it. For
     /// root; false without.
     /// </summary>
@@ -118,6 +252,25 @@ internal static class LinuxProcess
         try
         {
             File.WriteAllText("/proc/self/oom_score_adj", "-1000");
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// Marks this process as one that the root file system lies on, as systemd asks for ("Storage Daemons for the Root File System"): what
+    /// it shows as its command line begins with '@', and systemd's shutdown spares it when it ends everybody else. False without /proc.
+    /// </summary>
+    public static unsafe bool TryMarkAsRootStorage()
+    {
+        try
+        {
+            var stat = File.ReadAllText("/proc/self/stat");
+            // Field 48 is where the arguments lie; those after the name count from 3.
+            *(byte*)nint.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[45], CultureInfo.InvariantCulture) = (byte)'@';
             return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

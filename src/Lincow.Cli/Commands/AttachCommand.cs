@@ -29,6 +29,16 @@ internal static class AttachCommand
             HelpName = "NAME"
         };
         var partitions = new Option<bool>("--partitions") { Description = "Make devices of the partitions in it too: DEVICEp1 and so on" };
+        var survive = new Option<bool>("--survive-shutdown")
+        {
+            Description =
+            "The root file system lies on this device: systemd's shutdown leaves the server alone (its command line begins with '@')"
+        };
+        var allowRoot = new Option<bool>("--allow-root")
+        {
+            Description =
+            "Without root: let root use the file, too (needs user_allow_other in /etc/fuse.conf)"
+        };
         var foreground = new Option<bool>("--foreground") { Description = "Stay in the foreground until SIGTERM or SIGINT, for systemd" };
         var detached = new Option<bool>(Background.Detached) { Hidden = true };
         var quiet = new Option<bool>("--quiet") { Description = "Say nothing but the path, warnings and errors" };
@@ -37,7 +47,7 @@ internal static class AttachCommand
             "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, "
                 + "alone on the last line.")
         {
-            overlay, via, name, partitions, foreground, detached, quiet, json,
+            overlay, via, name, partitions, survive, allowRoot, foreground, detached, quiet, json,
         };
         common.AddTo(command);
         command.SetAction(result =>
@@ -45,12 +55,16 @@ internal static class AttachCommand
             if (result.GetValue(detached))
                 LinuxProcess.LeaveSession();
             var session = common.Read(result, result.GetValue(overlay) is { } path ? [path] : [])[0];
-            if (result.GetValue(name) is { } wanted
-                && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
-                throw new UsageException($"--name '{wanted}': must be a file name without '/'");
+            if (result.GetValue(name) is { } wanted && AttachName.Of(wanted) != wanted)
+                throw new UsageException($"--name '{wanted}': must be a file name of at most {AttachName.MaxBytes} bytes, without '/' and "
+                    + "control characters");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return Background.Start(arguments, [], keptDescriptors: 0, ServiceManager.SayReady);
-            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), common.StopPatience(result),
+            // The initial RAM disk's daemons are those of the root file system.
+            if (result.GetValue(survive) || File.Exists("/etc/initrd-release"))
+                LinuxProcess.TryMarkAsRootStorage();
+            var shape = new AttachedShape(result.GetValue(name), result.GetValue(partitions), result.GetValue(allowRoot));
+            Serve(session, result.GetValue(via)!, shape, common.StopPatience(result),
                 new Manner(result.GetValue(detached), result.GetValue(quiet), result.GetValue(json)));
             return 0;
         });
@@ -66,13 +80,14 @@ internal static class AttachCommand
     /// <summary>How it says what it does.</summary>
     private sealed record Manner(bool IsDetached, bool IsQuiet, bool IsJson);
 
-    private static void Serve(OverlayOptions session, string via, string? name, bool scanPartitions, TimeSpan stopPatience,
-        Manner manner)
+    private static void Serve(OverlayOptions session, string via, AttachedShape shape, TimeSpan stopPatience, Manner manner)
     {
+        WaitingDevice.CleanUnmade(session.Overlay);
         var waiting = WaitingDevice.Of(session.Overlay, session.Map);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
             WaitingDevice.Refuse(session.Overlay, session.Map);
-        var way = AttachWays.Choose(waiting?.Export.Via ?? via, out var remark);
+        var reasons = new List<string>();
+        var ways = AttachWays.Choose(waiting?.Export.Via ?? via, reasons);
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();
         LinuxProcess.TryOutliveOthers();
@@ -92,7 +107,7 @@ internal static class AttachCommand
         {
             export = host.AddRange([new ExportOptions { Overlay = session }])[0];
             host.Register();
-            device = AttachedDevice.Attach(host, export, way, name, scanPartitions, waiting?.Export);
+            device = AttachedDevice.Attach(host, export, ways, reasons, shape, waiting?.Export);
             if (waiting is not null)
                 WaitingDevice.Forget(waiting);
         }
@@ -103,9 +118,11 @@ internal static class AttachCommand
         }
         using var signals = Signals.Take(device.End, hangUpEnds: !manner.IsDetached);
         if (waiting is not null)
-            remark = $"goes on with {device.Path} by {way.Name}, where its server died";
-        if (remark is not null && !manner.IsQuiet)
-            CommandRunner.Warn(remark);
+            CommandRunner.Warn($"goes on with {device.Path} by {device.Way.Name}, where its server died");
+        else if (via == AttachWays.Automatic && !manner.IsQuiet)
+            CommandRunner.Warn($"attached via {device.Way.Name}{(reasons.Count > 0 ? ", because " + string.Join("; ", reasons) : "")}");
+        if (device.Device is null && !shape.AllowRoot && !Environment.IsPrivilegedProcess && !manner.IsQuiet)
+            CommandRunner.Warn($"{device.Path}: only you can use this file, and not even root; with --allow-root root can, too");
         string[] lines = [manner.IsJson
             ? JsonSerializer.Serialize(AttachReport.Of(host.RecordOf(export)), Json.Default.AttachReport) : device.Path];
         if (manner.IsDetached)

@@ -30,7 +30,7 @@ internal static class CheckCommand
             {
                 if (result.GetValue(repair))
                     WaitingDevice.Refuse(path, result.GetValue(map));
-                var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCheck.Run(path, result.GetValue(map),
+                var report = ProgressLine.Run(result.GetValue(quiet), progress => OverlayCheck.Run(path, result.GetValue(map),
                     result.GetValue(repair), result.GetValue(acceptMap), result.GetValue(origin), progress));
                 report = report with { Findings = [.. report.Findings.Select(InWords)] };
                 reports.Add(report);

@@ -13,7 +13,8 @@ internal static class CreateCommand
             Description = "Path of the new overlay: a new file, or a block device",
             Arity = ArgumentArity.ZeroOrOne
         };
-        var origin = Options.Origin("What lies below: a file, a block device, or zero:SIZE for nothing");
+        var origin = Options.Origin("What lies below: a file or block device with a raw disk, raw:PATH (its bytes as they are, whatever "
+            + "they look like), or zero:SIZE for nothing");
         var map = new Option<string?>("--map")
         {
             Description = "Keep the map in a file or device of its own, and the data at shift 0",
@@ -22,6 +23,7 @@ internal static class CreateCommand
         var chunk = Options.Size("--chunk", "Chunk size: a power of two from 512 to 64M [default: 4K]");
         var size = Options.Size("--size", "Size of the device; beyond the origin's end it reads zeroes [default: the origin's]");
         var maxSize = Options.Size("--max-size", "Leave room to grow to this size [default: --size]");
+        var sectorSize = Options.SectorSize("the origin's");
         var store = Options.Store("linear: each chunk at its own offset; snapshot: as dm-snapshot keeps it [default: linear]");
         var storeSize = Options.Size("--store-size", "Size of a snapshot store's file [default: room for every chunk, sparse]");
         var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
@@ -29,8 +31,8 @@ internal static class CreateCommand
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store,
-            storeSize, preallocate, force, table, quiet, json };
+        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize,
+            sectorSize, store, storeSize, preallocate, force, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -44,6 +46,7 @@ internal static class CreateCommand
                     ChunkBytes = result.GetValue(chunk) ?? 4096,
                     SizeBytes = result.GetValue(size),
                     MaxSizeBytes = result.GetValue(maxSize),
+                    SectorBytes = (int?)result.GetValue(sectorSize),
                     Store = result.GetValue(store) ?? StoreTraits.DefaultName,
                     StoreBytes = result.GetValue(storeSize),
                 };
@@ -54,6 +57,10 @@ internal static class CreateCommand
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
             var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            if (!info.RemembersOrigin)
+                CommandRunner.Warn($"{info.Overlay}: a snapshot store has no place for its origin, and there are no extended attributes "
+                    + $"here to keep it in. Give it each time: --origin {info.Origin.Uri}"
+                    + (info.Size == info.Origin.Size ? "" : $" --size {info.Size}"));
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Hosting;
@@ -9,6 +10,9 @@ internal static class DetachCommand
 {
     /// <summary>Programs that look at every new device hold it for a moment.</summary>
     private const double DefaultWaitSeconds = 1;
+
+    /// <summary>A look at all processes, a flush of what the page cache holds of a device, and the kernel's own time.</summary>
+    private static readonly TimeSpan CleanPatience = TimeSpan.FromSeconds(20);
 
     public static Command Build()
     {
@@ -84,14 +88,29 @@ internal static class DetachCommand
     private static string Describe(ExportRecord export) =>
         export.Device ?? export.File ?? export.Overlay ?? export.LiveOrigin ?? export.Name;
 
-    private static string? Detach(ServingRecord server, double waitSeconds) => ServerExit.Ask(server,
-        new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Describe(server.Exports[0]), ends: true, "is detached");
+    private static string? Detach(ServingRecord server, double waitSeconds)
+    {
+        var name = Describe(server.Exports[0]);
+        if (server.Exports.All(export => export.Via is null))
+            return $"{name}: is served without being attached, by {server.Process}. To serve it no more, "
+                + (server.Command == "serve" ? "'lincow stop' it, or end that process" : "end that process")
+                + (server.IsOfThisNamespace ? string.Create(CultureInfo.InvariantCulture, $": kill {server.Pid}") : "");
+        return ServerExit.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), name, ends: true, "is detached");
+    }
 
+    // On a thread of its own: what the kernel does with a device that nobody serves may wait for what nobody answers.
     private static string? Clean(ServingRecord server)
     {
         foreach (var export in server.Exports)
         {
-            if (!WaitingDevice.IsServed(export) && AttachWays.Find(export.Via)?.Clean(export) is { Count: > 0 } holders)
+            if (WaitingDevice.IsServed(export) || AttachWays.Find(export.Via) is not { } way)
+                continue;
+            var clean = Task.Factory.StartNew(() => way.Clean(export), CancellationToken.None, TaskCreationOptions.LongRunning,
+                TaskScheduler.Default);
+            if (!clean.Wait(CleanPatience))
+                return $"{Describe(export)}: the kernel doesn't let go of it. Attach the overlay again, so that what waits there is "
+                    + "answered, and detach it then";
+            if (clean.Result is { Count: > 0 } holders)
                 return AttachedDevice.Describe(Describe(export), holders);
         }
         RunDirectory.Remove(server);

@@ -43,15 +43,16 @@ internal static class RunCommand
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             if (!Directory.Exists(Path.GetTempPath()))
                 throw new CommandException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
-            var directory = Directory.CreateTempSubdirectory("lincow-");
+            const string socket = "nbd.sock";
+            var directory = SocketDirectory.Make("lincow-", socket);
             try
             {
-                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via),
+                return Run(sessions, Path.Combine(directory, socket), result.GetValue(noDevice) ? null : result.GetValue(via),
                     commandLine, common.StopPatience(result));
             }
             finally
             {
-                directory.Delete(recursive: true);
+                Directory.Delete(directory, recursive: true);
             }
         });
         return command.WithExamples("""
@@ -89,10 +90,12 @@ internal static class RunCommand
             var start = new ProcessStartInfo(ProgramPath.Of(commandLine[0])) { UseShellExecute = false };
             foreach (var argument in commandLine.AsSpan(1))
                 start.ArgumentList.Add(argument);
+            if (NamesOfBytes.WrongVariables() is { Count: > 0 } changed)
+                CommandRunner.Warn($"{string.Join(", ", changed)}: isn't UTF-8 in the environment, and the command gets it changed");
             start.Environment["LINCOW_URI"] = listener.UriOf(export);
             device = Attach(host, export, via);
             start.Environment["LINCOW_DEVICE"] = device?.Device;
-            child = Process.Start(start)!;
+            child = LinuxProcess.WithFormerLimits(() => Process.Start(start)!);
             if (wasTerminated)
                 LinuxProcess.Terminate(child.Id);
             child.WaitForExit();
@@ -121,7 +124,8 @@ internal static class RunCommand
             return null;
         try
         {
-            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, out _), name: null, scanPartitions: false);
+            var reasons = new List<string>();
+            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, reasons), reasons, new AttachedShape(ScanPartitions: true));
         }
         catch (LincowException) when (via == AttachWays.Automatic)
         {

@@ -3,6 +3,8 @@ using System.Net.Sockets;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Serving.Control;
 using Lincow.Serving.Frontends.Nbd;
 using Lincow.Serving.Hosting;
 
@@ -46,16 +48,23 @@ internal static class ServeCommand
                 + "(dm's snapshot-origin)",
             HelpName = "ORIGIN"
         };
+        var surviveKill = new Option<bool>("--survive-kill")
+        {
+            Description =
+            "Answer writes only when they would be there after a kill -9 of this server: for clients that connect again and go on"
+        };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var life = new ServeLife();
+        var access = new SocketArguments();
         var command = new Command("serve",
             "Serve overlays over NBD or vhost-user until 'lincow stop', SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export "
                 + "once clients can connect.")
         {
-            overlays, nbd, vhost, name, liveOrigin,
+            overlays, nbd, vhost, name, liveOrigin, surviveKill,
         };
         common.AddTo(command);
+        access.AddTo(command);
         tls.AddTo(command);
         life.AddTo(command);
         command.SetAction(result =>
@@ -63,6 +72,8 @@ internal static class ServeCommand
             if (life.Fork(result, arguments) is { } status)
                 return status;
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            if (result.GetValue(surviveKill))
+                sessions = [.. sessions.Select(Surviving)];
             var live = result.GetValue(liveOrigin);
             if (live is not null)
                 sessions = OverLive(sessions, live);
@@ -72,13 +83,14 @@ internal static class ServeCommand
             var settings = tls.Read(result);
             var addresses = (result.GetValue(nbd) ?? []).Select(ParseAddress).ToList();
             var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.AtPath).ToList();
+            (addresses, vhostPaths) = access.Apply(result, addresses, vhostPaths);
             var exports = sessions.Count + (live is null ? 0 : 1);
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
             var sockets = life.Sockets(result);
             if (addresses.Count + vhostPaths.Count + sockets.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0]
-                    .Overlay ?? sessions[0].Origin!)));
+                    .Overlay ?? OriginReference.Parse(sessions[0].Origin!).Place)));
             var stopTimeout = common.StopPatience(result);
             var host = new Host(new HostOptions { Log = CommandRunner.Warn, Describe = ErrorText.Of, StopTimeout = stopTimeout });
             life.Run(result, host, () => Serve(host, sessions, names, live, new Places(addresses, sockets, vhostPaths), settings));
@@ -90,6 +102,7 @@ internal static class ServeCommand
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
               lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor,
                   Firecracker: docs/vhost-user.md
+              lincow serve work.cow --vhost-user /srv/vm/work.vhost --socket-group kvm    # for a QEMU that isn't root's
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
               lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was
@@ -123,7 +136,7 @@ internal static class ServeCommand
             var (export, path) = (exports[i], places.Vhost[i]);
             uris.Add(Listening("--vhost-user", () => host.ListenVhostUser(path, export)).UriOf(export));
         }
-        return uris.Select(uri => "ready " + uri);
+        return uris.Select(uri => "ready " + Printable.Text(uri!));
     }
 
     /// <summary>Listens, or says what is wrong with the address that an option named.</summary>
@@ -152,6 +165,12 @@ internal static class ServeCommand
     private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
         : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
 
+    private static OverlayOptions Surviving(OverlayOptions session) =>
+        session.Overlay is null || session.ReadOnly
+            ? throw new UsageException("--survive-kill: a transient overlay is gone with its server, and with --read-only nothing is "
+                + "written")
+            : session with { OutliveServer = true };
+
     private static List<OverlayOptions> OverLive(List<OverlayOptions> sessions, string origin)
     {
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
@@ -169,7 +188,7 @@ internal static class DefaultAddress
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
             // Not in a directory that everybody writes to: whoever is there first would own the place.
-            : Environment.IsPrivilegedProcess ? "/run/lincow"
+            : Environment.IsPrivilegedProcess ? RunDirectory.OfRoot()
                 : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
         try
         {
@@ -180,7 +199,15 @@ internal static class DefaultAddress
             throw new CommandException($"{directory}: the directory for sockets can't be made: {SystemReason.Of(e)}. Say where to listen "
                 + "with --nbd unix:PATH", e);
         }
-        return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        try
+        {
+            return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        }
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.SocketPathTooLong)
+        {
+            throw new CommandException($"{e.Error.File}: a Unix socket's path has at most {e.Error["maxBytes"]} bytes, and this one has "
+                + $"{e.Error["pathBytes"]}. Say where to listen with --nbd unix:PATH", e);
+        }
     }
 }
 
@@ -199,9 +226,12 @@ internal sealed class SessionArguments
     private readonly Option<string?> _map = Options.Map();
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
+    private readonly Option<long?> _sectorSize = Options.SectorSize("the overlay's, or the origin's");
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
     private readonly Option<string?> _cache = Options.OneOf("--cache", ["writeback", "none"],
         "writeback: through the page cache; none: past it (O_DIRECT)", otherwise: "writeback");
+    private readonly Option<string?> _onFull = Options.OneOf("--on-full", ["error", "wait"],
+        "When the file system below has no room: error: writes fail with ENOSPC; wait: they wait until there is", otherwise: "error");
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
@@ -227,8 +257,8 @@ internal sealed class SessionArguments
 
     public void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
-            _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache, _onFull,
+            _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -245,10 +275,12 @@ internal sealed class SessionArguments
             Map = result.GetValue(_map),
             ReadOnly = result.GetValue(_readOnly),
             Direct = result.GetValue(_cache) == "none",
+            WaitForRoom = result.GetValue(_onFull) == "wait",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
+            SectorBytes = (int?)result.GetValue(_sectorSize),
             TransientData = result.GetValue(_overlayData),
             Store = result.GetValue(_store) ?? StoreTraits.DefaultName,
             AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,

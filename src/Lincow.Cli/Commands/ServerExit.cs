@@ -1,5 +1,4 @@
 using Lincow.Cli.Output;
-using Lincow.Linux;
 using Lincow.Serving.Control;
 
 namespace Lincow.Cli.Commands;
@@ -20,21 +19,23 @@ internal static class ServerExit
     /// <param name="done">What has happened to it then: "is detached".</param>
     public static string? Ask(ServingRecord server, ControlRequest request, string name, bool ends, string done)
     {
-        var reply = ControlClient.Ask(server, request, Patience);
+        // One that stands still answers nothing, and would be waited for as if it flushed.
+        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Status), Servers.Patience) is null ? null
+            : ControlClient.Ask(server, request, TimeSpan.FromSeconds(request.WaitSeconds) + Patience);
         // Somebody else may have ended it first: then it says no more.
         if (reply is null && !(ends && IsGone(server, ExitPatience)))
-            return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
+            return $"{name}: {server.Process} serves it and doesn't answer";
         if (reply?.Error is not null)
             return ReplyText.Of(reply) is { } text && text.Contains(name, StringComparison.Ordinal) ? text
                 : $"{name}: {ReplyText.Of(reply)}";
         return !ends || IsGone(server, ExitPatience) ? null
-            : $"{name}: {done}, but {LinuxProcess.Describe(server.Pid)} doesn't end";
+            : $"{name}: {done}, but {server.Process} doesn't end";
     }
 
     private static bool IsGone(ServingRecord server, TimeSpan patience)
     {
         var end = DateTime.UtcNow + patience;
-        while (LinuxProcess.StartTime(server.Pid) == server.StartTime)
+        while (RunDirectory.IsAlive(server))
         {
             if (DateTime.UtcNow > end)
                 return false;

@@ -14,6 +14,7 @@ internal static partial class ErrorText
             // Sizes, chunks and what an overlay is made with.
             [Code.DeviceEmpty] = "{message}. Give its size with --size",
             [Code.DeviceNotSectors] = "{message}. Give a size with --size, for example {roundedBytes}",
+            [Code.SectorSizeInvalid] = "--sector-size {sectorBytes}: {why}",
             [Code.MaxSizeTooSmall] = "--max-size {maxSizeBytes} is smaller than the device's size, {sizeBytes} bytes",
             [Code.OriginLargerThanSize] = "{message}. Give --size {roundedBytes} or more, or leave --size out",
             [Code.OriginLargerThanTransient] = "{message}. Give a larger --size, or leave it out",
@@ -63,7 +64,10 @@ internal static partial class ErrorText
                 + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
-            [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'",
+            [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'. If it is its bytes as they "
+                + "are that you mean, give raw:{file}",
+            [Code.OriginIsPart] = "{message}. Join the parts in their order ('cat PART... >NEW.img'), or serve them as one disk "
+                + "('nbdkit split PART...', which nbdfuse shows as a file); if this file alone is the disk, give raw:{file}",
             [Code.OriginIsImage] = "{message} with --origin",
 
             // Commits.
@@ -104,7 +108,8 @@ internal static partial class ErrorText
         Code.FormatCannotHold, Code.SocketPathTooLong, Code.AddressNotSocket, Code.CertificateMissing, Code.RequestUnknown,
         Code.NotAFile, Code.NotASnapshotStore, Code.FormatUnrecognised, Code.NotServed, Code.TransientWouldOverwrite, Code.MapBeside,
         Code.OverlayInUse, Code.FileInUse, Code.BlockDeviceInUse, Code.OriginInUse, Code.OriginBeingWritten, Code.OriginIsLive,
-        Code.OriginChanged, Code.DestinationInUse, Code.AddressInUse, Code.DeviceHeld, Code.ExportAttached, Code.MapWrong,
+        Code.OriginChanged, Code.DestinationInUse, Code.AddressInUse, Code.DeviceHeld, Code.DeviceStandsStill,
+        Code.ExportAttached, Code.MapWrong,
         Code.SuperblocksDamaged, Code.Truncated, Code.HeaderDamaged, Code.ResetRefused, Code.ServedNoMore, Code.NothingToReset,
         Code.LiveOriginsSnapshot, Code.NotAttached, Code.StopRefused, Code.VersionUnknown, Code.FeatureUnknown, Code.OriginKindUnsupported,
         Code.NothingAttaches, Code.ProgramMissing, Code.ProgramTooOld, Code.NoRunDirectory, Code.SystemRefused, Code.Several,
@@ -113,6 +118,6 @@ internal static partial class ErrorText
         Code.StoreFull, Code.DeviceFailed, Code.OriginFailed, Code.UserReadFailed, Code.FlushFailed, Code.CloseFailed,
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
-        Code.CommitNotBegun, Code.LincowFault, Code.ReadBackSizeDiffers,
+        Code.CommitNotBegun, Code.OriginNotRaw, Code.LincowFault, Code.ReadBackSizeDiffers, Code.RequestFailed,
     ];
 }

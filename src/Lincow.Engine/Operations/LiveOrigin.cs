@@ -27,9 +27,9 @@ internal sealed class LiveOrigin : IDisposable
     /// </summary>
     public static LiveOrigin Claim(string origin)
     {
-        var path = StorePath.FullPath(origin, "origin");
-        var claim = OriginClaim.Take(StoreOrigin.Open(path), "It would change under that");
+        var claim = OriginClaim.Take(StoreOrigin.Open(origin), "It would change under that");
         var file = claim.File;
+        var path = file.Path;
         try
         {
             // Shared from here on, with its own snapshots; those of others see the other byte.
@@ -54,7 +54,10 @@ internal sealed class LiveOrigin : IDisposable
         _blob = new FileBlob(Origin, loop);
         var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
         return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _blob,
-            [.. snapshots.Select(snapshot => snapshot.Device)]);
+            [.. snapshots.Select(snapshot => snapshot.Device)])
+        {
+            SectorBytes = snapshots[0].Device.SectorBytes,
+        };
     }
 
     /// <summary>

@@ -53,7 +53,7 @@ internal static class OverlayListing
         {
             // What is ignored in its subdirectories is an error of the directory itself.
             _ = Directory.EnumerateFileSystemEntries(directory).Any();
-            return [.. Directory.EnumerateFiles(Path.GetFullPath(directory), "*", options).Where(LinuxPath.IsRegularFile)];
+            return [.. Directory.EnumerateFiles(LinuxPath.Full(directory), "*", options).Where(LinuxPath.IsRegularFile)];
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

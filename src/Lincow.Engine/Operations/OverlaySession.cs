@@ -153,10 +153,15 @@ internal sealed class OverlaySession
 
     /// <summary>
     /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are
-    /// cancelled, and in about a second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to
-    /// end.
+    /// cancelled, and in about a second at the latest they have ended, with EIO; nor for room in a full file system: what waits for it ends
+    /// with ENOSPC. For whoever is about to close, and waits for requests to end.
     /// </summary>
-    public void CancelReads() => _origin.CancelReads();
+    public void CancelWaits()
+    {
+        _origin.CancelReads();
+        // mutation: room-waited-for-at-the-end
+        Device.WaitsForRoom = false;
+    }
 
     /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
@@ -167,7 +172,7 @@ internal sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
-            CancelReads();
+            CancelWaits();
             while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.
@@ -234,6 +239,7 @@ internal sealed class OverlaySession
         try
         {
             var origin = await StoreOrigin.OpenAsync(files, options, stop).ConfigureAwait(false);
+            SectorSize.Of(options.SectorBytes, null, origin, files.DeviceBytesOver(origin, options.SizeBytes));
             return new OverlayOpening(loop => Open(files, origin, options, loop), origin, files, files.Facts);
         }
         catch
@@ -248,7 +254,8 @@ internal sealed class OverlaySession
     {
         StoreOrigin.RequireAlignment(new Geometry(files.DeviceBytesOver(origin, options.SizeBytes), files.ChunkShift), files.DataFile,
             origin);
-        return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), loop);
+        var sectorBytes = SectorSize.Of(options.SectorBytes, files.SectorBytes, origin, files.DeviceBytesOver(origin, options.SizeBytes));
+        return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), sectorBytes, loop);
     }
 
     private static async ValueTask<OverlayOpening> PrepareTransientAsync(OverlayOptions options, CancellationToken stop)
@@ -265,9 +272,9 @@ internal sealed class OverlaySession
             var geometry = new Geometry(size, DeviceSize.ChunkShift(options.ChunkBytes));
             var file = opened = format.OpenTransient(options.TransientData, geometry, options.Direct);
             StoreOrigin.RequireAlignment(geometry, file, origin);
-            return new OverlayOpening(loop =>
-                Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options, TransientName(origin), loop), origin,
-                    file, [file.Facts]);
+            var sectorBytes = SectorSize.Of(options.SectorBytes, null, origin, size);
+            return new OverlayOpening(loop => Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options,
+                TransientName(origin), sectorBytes, loop), origin, file, [file.Facts]);
         }
         catch
         {
@@ -277,11 +284,16 @@ internal sealed class OverlaySession
         }
     }
 
-    private static OverlaySession Over(OpenStore store, OriginFile origin, OverlayOptions options, string name, IoLoop loop)
+    private static OverlaySession Over(OpenStore store, OriginFile origin, OverlayOptions options, string name, int sectorBytes,
+        IoLoop loop)
     {
         try
         {
-            return new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name);
+            var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name);
+            session.Device.WaitsForRoom = options.WaitForRoom;
+            session.Device.OutlivesServer = options.OutliveServer;
+            session.Device.SectorBytes = sectorBytes;
+            return session;
         }
         catch
         {
@@ -291,7 +303,7 @@ internal sealed class OverlaySession
     }
 
     private static string TransientName(OriginFile origin) => origin.Reference.IsNothing ? "zero"
-        : Path.GetFileNameWithoutExtension(origin.Uri);
+        : Path.GetFileNameWithoutExtension(origin.Reference.Place);
 
     private sealed class LaterClose(OverlaySession session, Action<LincowException?> closed) : IoCompletion
     {

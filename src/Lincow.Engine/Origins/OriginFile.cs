@@ -18,8 +18,8 @@ internal sealed class OriginFile : IDisposable
     {
     }
 
-    private OriginFile(OriginReference reference, OriginIdentity identity, IBlobControl blob) =>
-        (Reference, Identity, _blob) = (reference, identity, blob);
+    private OriginFile(OriginReference reference, OriginIdentity identity, IBlobControl blob, int sectorBytes = SectorSize.Usual) =>
+        (Reference, Identity, _blob, SectorBytes) = (reference, identity, blob, sectorBytes);
 
     public OriginReference Reference { get; }
 
@@ -27,6 +27,9 @@ internal sealed class OriginFile : IDisposable
     public string Uri => Reference.Text;
 
     public OriginIdentity Identity { get; }
+
+    /// <summary>Its logical sectors (<see cref="SectorSize"/>), in bytes.</summary>
+    public int SectorBytes { get; }
 
     public int AlignmentBytes => _blob.AlignmentBytes;
 
@@ -58,7 +61,7 @@ internal sealed class OriginFile : IDisposable
             if (!isLive && await blob.FindHolderAsync(BlobLock.Live).ConfigureAwait(false) is { } server)
                 throw new LincowException(OriginErrors.Live(blob.Name, server));
             await refuse(blob, stop).ConfigureAwait(false);
-            return new OriginFile(reference, identity, blob);
+            return new OriginFile(reference, identity, blob, await SectorSize.OfAsync(blob, stop).ConfigureAwait(false));
         }
         catch
         {
@@ -72,7 +75,8 @@ internal sealed class OriginFile : IDisposable
     {
         DeviceSize.Require(user.SizeBytes, user.Name);
         var blob = new UserControl(user);
-        return new OriginFile(OriginReference.Program(user.Name), await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false), blob);
+        return new OriginFile(OriginReference.Program(user.Name), await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false), blob,
+            await SectorSize.OfAsync(blob, stop).ConfigureAwait(false));
     }
 
     /// <summary>The very same file or block device, for writing; a block device is claimed. Throws <see cref="LinuxException"/>.</summary>

@@ -8,8 +8,8 @@ namespace Lincow.Linux;
 internal static unsafe class LoopBlockDevice
 {
     private const string Control = "/dev/loop-control";
-    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, GetStatus = 0x4c05, Configure = 0x4c0a;
-    private const uint ReadOnlyFlag = 1, PartitionScan = 8, DirectIo = 16;
+    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, SetStatus = 0x4c04, GetStatus = 0x4c05, Configure = 0x4c0a;
+    private const uint ReadOnlyFlag = 1, AutoClear = 4, PartitionScan = 8, DirectIo = 16;
     private const int NoSuchDevice = 6;
 
     /// <summary>Others may take the free device before us, again and again.</summary>
@@ -17,14 +17,18 @@ internal static unsafe class LoopBlockDevice
 
     /// <summary>Why there can be no loop device; null when there can.</summary>
     public static string? WhyNot() =>
-        !Environment.IsPrivilegedProcess ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)"
+        !LinuxProcess.IsMachineRoot ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)"
             : null;
 
     /// <summary>
-    /// Makes a block device of a file with direct I/O, so that nothing is cached twice, in sectors of 512 bytes, which is what images
-    /// expect. Returns its path. Throws <see cref="LinuxException"/>.
+    /// Makes a block device of a file with direct I/O, so that nothing is cached twice. Returns its path. Throws
+    /// <see cref="LinuxException"/>.
     /// </summary>
-    public static string Attach(string path, bool readOnly, bool scanPartitions)
+    /// <param name="path">The file.</param>
+    /// <param name="sectorBytes">Its logical sectors.</param>
+    /// <param name="readOnly">Whether writes are refused.</param>
+    /// <param name="scanPartitions">Whether partitions in it become devices too.</param>
+    public static string Attach(string path, int sectorBytes, bool readOnly, bool scanPartitions)
     {
         using var control = LinuxFile.Open(Control, writable: true);
         using var file = LinuxFile.Open(path, writable: !readOnly);
@@ -34,11 +38,14 @@ internal static unsafe class LoopBlockDevice
             if (number < 0)
                 throw new LinuxException("ioctl(LOOP_CTL_GET_FREE)", Control, Libc.LastError);
             var device = string.Create(CultureInfo.InvariantCulture, $"/dev/loop{number}");
+            DeviceNode.Need(device);
+            if (!readOnly)
+                LinuxBlockDevice.AllowWrites(device);
             using var block = LinuxFile.Open(device, writable: !readOnly);
             var config = new LoopConfiguration
             {
                 Descriptor = file.Descriptor,
-                BlockBytes = 512,
+                BlockBytes = (uint)sectorBytes,
                 Flags = DirectIo | (readOnly ? ReadOnlyFlag : 0) | (scanPartitions ? PartitionScan : 0),
             };
             // For losetup; the kernel shows the whole path in sysfs.
@@ -53,24 +60,39 @@ internal static unsafe class LoopBlockDevice
     }
 
     /// <summary>
-    /// Takes the file away from a device. The kernel does so when nobody has the device open any more; false when that isn't so yet.
+    /// Takes the file away from a device, if nobody else has the device open; false when somebody has. Throws
+    /// <see cref="LinuxException"/>, with EBUSY when it is mounted, or part of another device.
     /// </summary>
-    public static bool TryDetach(string device)
+    public static bool TryDetach(string device, string file)
     {
-        using (var block = LinuxFile.Open(device, writable: false))
+        using (var claim = LinuxFile.Open(device, writable: false, exclusiveDevice: true))
         {
+            // Somebody may have the number for a file of their own by now.
+            if (!IsBehind(file, device))
+                return true;
             // What the page cache holds of the device goes to the file first.
-            LinuxBlockDevice.DropCache(block);
-            _ = Libc.ioctl(block.Descriptor, ClearDescriptor, 0);
+            LinuxBlockDevice.DropCache(claim);
+            _ = Libc.ioctl(claim.Descriptor, ClearDescriptor, 0);
         }
-        return !IsAttached(device);
+        using var block = LinuxFile.Open(device, writable: false);
+        return !IsBehind(file, device) || !IsKept(block);
     }
 
-    private static bool IsAttached(string device)
+    // By its path; or in another mount namespace, where that reads differently, by its numbers.
+    private static bool IsBehind(string file, string device) => Over(file).Contains(device)
+        || FileOf("/sys/block/" + Path.GetFileName(device)) is { } behind && LinuxPath.Look(file) is { } named
+            && (behind.Device, behind.Inode) == (named.FileSystem, named.Inode);
+
+    // Where somebody else has it open the driver has noted that it is to go with the last of them: whoever asked for it is told that it is
+    // in use, and it mustn't go behind their back.
+    private static bool IsKept(LinuxFile block)
     {
-        using var block = LinuxFile.Open(device, writable: false);
         var status = stackalloc byte[LoopConfiguration.InfoBytes];
-        return Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
+        if (Libc.ioctl(block.Descriptor, GetStatus, (nint)status) != 0)
+            return Libc.LastError != NoSuchDevice;
+        // mutation: real-loop-goes-with-its-holder
+        *(uint*)(status + LoopConfiguration.InfoFlagsAt) &= ~AutoClear;
+        return Libc.ioctl(block.Descriptor, SetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
     }
 
     /// <summary>
@@ -111,13 +133,17 @@ internal static unsafe class LoopBlockDevice
     private static string Name((uint Major, uint Minor) device) =>
         string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
 
+    // One line feed ends it; others are the path's.
+    private static string BackingFile(string directory) =>
+        File.ReadAllText(directory + "/loop/backing_file") is var text && text.EndsWith('\n') ? text[..^1] : text;
+
     private static LoopFile? FileOf(string directory)
     {
         var device = "/dev/" + Path.GetFileName(directory);
         string path;
         try
         {
-            path = File.ReadAllText(directory + "/loop/backing_file").TrimEnd('\n');
+            path = BackingFile(directory);
         }
         catch (IOException)
         {
@@ -142,15 +168,19 @@ internal static unsafe class LoopBlockDevice
     }
 
     /// <summary>The devices that a file of this path is behind, also when its server is dead.</summary>
-    public static List<string> Over(string path)
+    public static List<string> Over(string path) => Over(file => file == path || file == path + " (deleted)");
+
+    /// <summary>The devices that a block device of these numbers is behind, by whatever node.</summary>
+    public static List<string> OverDevice((uint Major, uint Minor) device) => Over(file => LinuxPath.Look(file)?.BlockDevice == device);
+
+    private static List<string> Over(Func<string, bool> isSought)
     {
         var devices = new List<string>();
         foreach (var directory in Directory.EnumerateDirectories("/sys/block", "loop*"))
         {
             try
             {
-                if (File.ReadAllText(Path.Combine(directory, "loop/backing_file")).TrimEnd('\n') is var file
-                    && (file == path || file == path + " (deleted)"))
+                if (isSought(BackingFile(directory)))
                     devices.Add("/dev/" + Path.GetFileName(directory));
             }
             catch (IOException)
@@ -181,6 +211,9 @@ internal readonly record struct LoopFile(string Path, string LoopDevice, (uint M
 internal unsafe struct LoopConfiguration
 {
     public const int NameBytes = 64, InfoBytes = 232;
+
+    /// <summary>Of <c>lo_flags</c> in <c>struct loop_info64</c>.</summary>
+    public const int InfoFlagsAt = 52;
 
     [FieldOffset(0)] public int Descriptor;
     [FieldOffset(4)] public uint BlockBytes;

@@ -11,8 +11,9 @@ internal static class NbdBlockDevice
 {
     private const string Family = "nbd";
     private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;
-    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, Sockets = 7,
-        DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, ClientFlags = 6,
+        Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ulong DisconnectOnClose = 2;
     private const ushort SocketItem = 1, SocketDescriptor = 1;
 
     /// <summary>
@@ -27,7 +28,7 @@ internal static class NbdBlockDevice
     /// <summary>Why there can be no such device; null when there can.</summary>
     public static string? WhyNot()
     {
-        if (!Environment.IsPrivilegedProcess)
+        if (!LinuxProcess.IsMachineRoot)
             return "a block device takes root";
         try
         {
@@ -40,9 +41,10 @@ internal static class NbdBlockDevice
         }
     }
 
-    /// <summary>Makes a device in sectors of 512 bytes; returns its path. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>Makes a device; returns its path. Throws <see cref="LinuxException"/>.</summary>
     /// <param name="sockets">The kernel's ends; the caller may close them afterwards.</param>
     /// <param name="sizeBytes">The device's size.</param>
+    /// <param name="sectorBytes">Its logical sectors.</param>
     /// <param name="serverFlags">The protocol's transmission flags.</param>
     /// <param name="patienceSeconds">How long requests wait while no connection is alive, before they fail.</param>
     /// <param name="canResume">
@@ -50,19 +52,29 @@ internal static class NbdBlockDevice
     /// way then, or aren't answered, after that time.
     /// </param>
     /// <param name="identifier">What the device is known by; only who knows it may give it new sockets.</param>
-    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, bool canResume,
-        string identifier)
+    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, int sectorBytes, ushort serverFlags, ulong patienceSeconds,
+        bool canResume, string identifier)
     {
         using var netlink = GenericNetlink.Open(Family, Version);
         var answer = netlink.Ask(CommandConnect, message => message
             .Add(SizeBytes, (ulong)sizeBytes)
-            .Add(BlockSizeBytes, 512UL)
+            .Add(BlockSizeBytes, (ulong)sectorBytes)
             .Add(ServerFlags, (ulong)serverFlags)
             // mutation: real-nbd-has-no-patience
             .Add(canResume ? DeadConnectionTimeout : RequestTimeout, patienceSeconds)
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));
         var name = string.Create(CultureInfo.InvariantCulture, $"nbd{BinaryPrimitives.ReadUInt32LittleEndian(answer[Index])}");
+        // Without a node it is of no use, and goes again.
+        try
+        {
+            DeviceNode.Need("/dev/" + name);
+        }
+        catch
+        {
+            Disconnect(name);
+            throw;
+        }
         // Without these it is slower, or slower to recover.
         if (canResume)
             TrySetQueue(name, "io_timeout", LookAfterMilliseconds);
@@ -83,6 +95,41 @@ internal static class NbdBlockDevice
             .Add(SizeBytes, (ulong)sizeBytes)
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));
+    }
+
+    /// <summary>
+    /// Ends a device unless somebody has it open, by whatever node: the kernel ends it when the one descriptor that is here is closed, if
+    /// that was the last. False when it wasn't. Throws <see cref="LinuxException"/>.
+    /// </summary>
+    /// <param name="claim">Is closed.</param>
+    /// <param name="identifier">What it was made with.</param>
+    public static bool TryDisconnect(LinuxFile claim, string identifier)
+    {
+        // mutation: real-nbd-taken-from-its-holder
+        Ask(claim.Path, identifier, DisconnectOnClose);
+        claim.Dispose();
+        if (Find(identifier) is not { } kept)
+            return true;
+        try
+        {
+            // Nor may it go when they close it.
+            Ask(kept, identifier, 0);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.Invalid && Find(identifier) is null)
+        {
+            // They have, meanwhile.
+            return true;
+        }
+        return false;
+
+        static void Ask(string device, string identifier, ulong flags)
+        {
+            using var netlink = GenericNetlink.Open(Family, Version);
+            netlink.Ask(CommandReconfigure, message => message
+                .Add(Index, IndexOf(device))
+                .Add(ClientFlags, flags)
+                .Add(BackendIdentifier, identifier));
+        }
     }
 
     /// <summary>Ends a device; requests that wait fail. It lasts until nobody has it open. Throws <see cref="LinuxException"/>.</summary>

@@ -5,14 +5,16 @@ using System.Numerics;
 namespace Lincow.Linux;
 
 /// <summary>What a ublk device shall look like.</summary>
-/// <param name="SizeBytes">A multiple of 512.</param>
+/// <param name="SizeBytes">A multiple of the sector.</param>
 /// <param name="GrainBytes">What the server works in, a power of two: writes of this size and alignment cost least, discards of less do
 /// nothing.</param>
 /// <param name="MaxZeroBytes">The longest zeroing and discard.</param>
 /// <param name="CanDiscard">Whether there is a discard.</param>
 /// <param name="IsReadOnly">Whether writes are refused.</param>
 /// <param name="CanRecover">Whether it waits for another server when this one dies; if not, it goes, and its requests fail.</param>
-internal sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover);
+/// <param name="SectorBytes">Its logical sectors, a power of two from 512 to a page.</param>
+internal sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover,
+    int SectorBytes = 512);
 
 /// <summary>The one queue of a ublk device, as its server uses it.</summary>
 internal interface IUblkQueue : IDisposable
@@ -69,6 +71,7 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     private UblkBlockDevice(uint number)
     {
         _number = number;
+        DeviceNode.Need(string.Create(CultureInfo.InvariantCulture, $"/dev/ublkc{number}"));
         _file = LinuxFile.Open(string.Create(CultureInfo.InvariantCulture, $"/dev/ublkc{number}"), writable: true);
         _descriptors = Libc.mmap(0, DescriptorsBytes, Libc.ProtRead, Libc.MapShared | Libc.MapPopulate, _file.Descriptor, 0);
         if (_descriptors != -1)
@@ -85,7 +88,7 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     /// <summary>Why there can be no such device; null when there can.</summary>
     public static string? WhyNot()
     {
-        if (!Environment.IsPrivilegedProcess)
+        if (!LinuxProcess.IsMachineRoot)
             return "a block device takes root";
         if (IoLoop.IsPosixForced)
             return "LINCOW_IO=posix does without io_uring";
@@ -184,7 +187,11 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     /// Makes the block device, and returns when its partitions have been looked for: the queue must be served. Throws
     /// <see cref="LinuxException"/>.
     /// </summary>
-    public void Start() => Ask(UblkAbi.StartDevice, _number, data: (ulong)Environment.ProcessId);
+    public void Start()
+    {
+        Ask(UblkAbi.StartDevice, _number, data: (ulong)Environment.ProcessId);
+        DeviceNode.Need(Path);
+    }
 
     /// <summary>Ends what <see cref="Recover"/> began: requests flow again. The queue must be served.</summary>
     public void EndRecovery() => Ask(UblkAbi.EndRecovery, _number, data: (ulong)Environment.ProcessId);
@@ -219,18 +226,20 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
         _isDisposed = true;
         _ = Libc.munmap(_descriptors, DescriptorsBytes);
         _file.Dispose();
+        DeviceNode.RemoveMade(_file.Path);
     }
 
     internal static UblkParameters Parameters(UblkShape shape)
     {
-        var grainShift = (byte)Math.Clamp(BitOperations.Log2((uint)shape.GrainBytes), SectorShift, 20);
+        var logicalShift = (byte)BitOperations.Log2((uint)shape.SectorBytes);
+        var grainShift = (byte)Math.Clamp(BitOperations.Log2((uint)shape.GrainBytes), logicalShift, 20);
         var maxZeroSectors = (uint)(Math.Min(shape.MaxZeroBytes, 1L << 31) >> SectorShift);
         return new UblkParameters
         {
             Length = (uint)sizeof(UblkParameters),
             Types = UblkAbi.BasicParameters | UblkAbi.DiscardParameters,
             Attributes = UblkAbi.VolatileCache | UblkAbi.ForceUnitAccess | (shape.IsReadOnly ? UblkAbi.ReadOnly : 0),
-            LogicalShift = SectorShift,
+            LogicalShift = logicalShift,
             // Not above a page: file systems refuse, or make blocks of that size.
             PhysicalShift = Math.Min(grainShift, (byte)PageShift),
             OptimalShift = grainShift,

@@ -25,7 +25,7 @@ internal static class Servers
     /// <summary>Those of the given exports that a target is meant for, and whether it is a name, which several may have.</summary>
     public static (List<FoundExport> Found, bool IsNamed) Find(string target, List<FoundExport> exports)
     {
-        var path = Path.GetFullPath(target);
+        var path = LinuxPath.FullOrAsItIs(target);
         return exports.FindAll(found => IsAt(found.Export, path)) is { Count: > 0 } found ? (found, false)
             : (exports.FindAll(export => IsNamed(export.Export, target)), true);
     }
@@ -33,7 +33,7 @@ internal static class Servers
     /// <summary>The exports that the path of an overlay, a device or a file is meant for.</summary>
     public static List<FoundExport> FindAt(string target)
     {
-        var path = Path.GetFullPath(target);
+        var path = LinuxPath.FullOrAsItIs(target);
         return All().FindAll(found => IsAt(found.Export, path));
     }
 

@@ -38,6 +38,12 @@ internal static class HostErrors
     public static LincowError HeldAtReset(string name, string holder) => new(Code.DeviceHeld, null,
         $"{name}: is still in use: {holder}. End that first, then reset", new("name", name), new("holder", holder));
 
+    /// <param name="name">The device or file.</param>
+    /// <param name="seconds">How long nothing has moved.</param>
+    public static LincowError DeviceStandsStill(string name, long seconds) => new(Code.DeviceStandsStill, null,
+        $"{name}: can't be taken away yet: what is on its way to it or its disk has stood still for {seconds} s. It goes when that is done",
+        new("name", name), new("seconds", seconds));
+
     /// <summary>Its loop ended with an exception, long ago.</summary>
     public static LincowError ExportLost() => new(Code.ExportLost, null, Export.Fault);
 
@@ -67,6 +73,9 @@ internal static class HostErrors
             $"{e.Subject}: is in use: another server listens there. Give another address, or stop that server", LincowFact.Errno(e)),
         Errno.Exists => new(Code.AddressNotSocket, e.Subject,
             $"{e.Subject}: exists and is not a socket, so nothing can listen there. Give another path", LincowFact.Errno(e)),
+        Errno.Perm when e.Call == "chown" => new(Code.AddressUnusable, e.Subject,
+            $"{e.Subject}: can't be given to that group: {e.Reason}. Who isn't root can give it to groups of his own only",
+            new("reason", e.Reason), LincowFact.Errno(e)),
         _ => new(Code.AddressUnusable, e.Subject, $"{e.Subject}: can't be listened on: {e.Reason}",
             new("reason", e.Reason), LincowFact.Errno(e)),
     };

@@ -18,6 +18,9 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
 {
     public const string Attribute = "user.lincow.origin";
 
+    /// <summary>The device's logical sectors in bytes, where they aren't those of its origin.</summary>
+    public const string SectorAttribute = "user.lincow.sector";
+
     private const string Version = "1";
 
     /// <summary>This user made it on this machine, so the path may be followed.</summary>
@@ -41,6 +44,10 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
             return null;
         }
     }
+
+    /// <summary>The device's logical sectors in bytes; null where they aren't remembered.</summary>
+    public static int? ReadSectorBytes(LinuxFile file) => int.TryParse(file.GetAttribute(SectorAttribute), NumberStyles.None,
+        CultureInfo.InvariantCulture, out var bytes) && SectorSize.CanBe(bytes) ? bytes : null;
 
     /// <summary>Keeps a note with the store, marked as this user's; false where the file system keeps no attributes.</summary>
     public static bool Write(LinuxFile file, Guid uuid, long deviceBytes, OriginIdentity identity, string originUri)

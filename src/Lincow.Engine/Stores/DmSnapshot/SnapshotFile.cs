@@ -29,6 +29,8 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long? DeviceBytes => Note?.DeviceBytes;
 
+    public override int? SectorBytes => OriginNote.ReadSectorBytes(File);
+
     public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
 
     public override string WhyNoOrigin =>

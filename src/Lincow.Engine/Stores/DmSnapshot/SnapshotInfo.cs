@@ -23,9 +23,10 @@ internal static class SnapshotInfo
         {
             Overlay = store.File.Path,
             Uuid = store.Note?.Uuid.ToString() ?? "",
-            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
-                && (reference.IsNothing || File.Exists(uri))),
+            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent),
+            RemembersOrigin = store.Note is not null,
             Size = device ?? 0,
+            SectorSize = StoreOrigin.SectorBytes(store, origin),
             MaxSize = device ?? 0,
             ChunkSize = store.Layout.ChunkBytes,
             Store = "snapshot",
@@ -49,7 +50,9 @@ internal static class SnapshotInfo
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
             DmTable = device is { } length
-                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? uri : "-")} {store.File.Path} P {store.Layout.ChunkBytes / 512}" : null,
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? DmWords.Escape(reference.Place) : "-")} "
+                    + $"{DmWords.Escape(store.File.Path)} P "
+                    + $"{store.Layout.ChunkBytes / 512}" : null,
         };
     }
 

@@ -38,8 +38,10 @@ internal static class LinearInfo
         {
             Overlay = files.Path,
             Uuid = superblock.Uuid.ToString(),
-            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes, IsPresent(superblock)),
+            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes,
+                OriginReference.Parse(superblock.OriginUri).IsPresent),
             Size = superblock.DeviceBytes,
+            SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
             Store = "linear",
@@ -61,10 +63,9 @@ internal static class LinearInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
-            DmTable = $"0 {superblock.DeviceBytes / 512} cow {superblock.OriginUri} {files.DataFile.Path} P "
-                + $"{superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {DmWords.Escape(superblock.OriginUri)} "
+                + $"{DmWords.Escape(files.DataFile.Path)} P {superblock.Geometry.ChunkBytes / 512}"
+                + $"{(isSeparate ? " " + DmWords.Escape(files.MapFile.Path) : "")}",
         };
     }
-
-    private static bool IsPresent(Superblock superblock) => superblock.Origin.Kind == OriginKind.Zero || File.Exists(superblock.OriginUri);
 }

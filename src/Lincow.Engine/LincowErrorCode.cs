@@ -482,6 +482,9 @@ public enum LincowErrorCode
     /// <summary>A program that is needed failed.</summary>
     ProgramFailed = 933,
 
+    /// <summary>No key can be kept that shows whose overlays are, so their paths won't be followed.</summary>
+    KeyUnkept = 934,
+
     // Interrupted. It was told to stop.
     /// <summary>A commit was interrupted, and can be completed.</summary>
     CommitInterrupted = 1000,

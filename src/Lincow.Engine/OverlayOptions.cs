@@ -40,6 +40,9 @@ public sealed record OverlayOptions
     /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
     public bool AcceptOrigin { get; init; }
 
+    /// <summary>Told of what a person should know and what keeps nothing from being opened.</summary>
+    public Action<LincowError>? Warn { get; init; }
+
     /// <summary>Use a map that names another data file.</summary>
     public bool AcceptMap { get; init; }
 

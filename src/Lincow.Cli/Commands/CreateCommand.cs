@@ -54,7 +54,12 @@ internal static class CreateCommand
             if (!traits.CanBeFull && options.StoreBytes is not null)
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
-            var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
+            var info = OverlayCreator.Create(options with
+            {
+                Preallocate = result.GetValue(preallocate),
+                Force = result.GetValue(force),
+                Warn = result.GetValue(quiet) ? null : CommandRunner.Warn,
+            });
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))

@@ -257,6 +257,7 @@ internal sealed class SessionArguments
             Direct = result.GetValue(_cache) == "none",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
+            Warn = CommandRunner.Warn,
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
             TransientData = result.GetValue(_overlayData),
@@ -293,7 +294,12 @@ internal sealed class SessionArguments
         {
             // An empty file of a given size is a store of that size.
             var room = table.Store.CanBeFull && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
-            OverlayCreator.Create(CreateCommand.FromTable(table) with { StoreBytes = room > 0 ? room : null, Force = room > 0 });
+            OverlayCreator.Create(CreateCommand.FromTable(table) with
+            {
+                StoreBytes = room > 0 ? room : null,
+                Force = room > 0,
+                Warn = CommandRunner.Warn,
+            });
         }
         var info = OverlayDescription.Read(table.Overlay, table.Map, origin: table.Origin);
         if (table.Store.CanBeFull)

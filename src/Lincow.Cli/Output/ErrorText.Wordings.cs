@@ -62,6 +62,7 @@ internal static partial class ErrorText
             [Code.OriginDiffers] = "{message}. If you know that this is right, add --accept-origin; if the origin was moved, give "
                 + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
+            [Code.KeyUnkept] = "{message}, with --origin; or have XDG_STATE_HOME name a directory where a key can be kept",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
             [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'. If it is its bytes as they "
                 + "are that you mean, give raw:{file}",

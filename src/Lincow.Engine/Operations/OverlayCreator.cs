@@ -37,6 +37,9 @@ internal static class OverlayCreator
             if (separate is not null)
                 Clear(separate);
             plan.Lay(separate ?? data, data, options.Preallocate);
+            // mutation: key-lost-without-a-word
+            if ((origin.Reference.FilePath is not null || separate is not null) && HostMark.WhyUnkept() is { } why)
+                options.Warn?.Invoke(StoreErrors.KeyUnkept(data.Path, why));
             return plan.Take(separate ?? data, data).Describe(null);
         });
     }

@@ -34,9 +34,18 @@ internal static class StoreErrors
     public static LincowError OriginUnknown(string overlay, string why) => new(Code.OriginUnknown, overlay, $"{overlay}: {why}",
         new LincowFact("why", why));
 
-    public static LincowError OriginForeign(string overlay, string origin) => new(Code.OriginForeign, overlay,
-        $"{overlay}: names {origin} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name "
-        + "any file", new LincowFact("origin", origin));
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="why">Why there is no key; a part of a sentence.</param>
+    public static LincowError KeyUnkept(string overlay, string why) => new(Code.KeyUnkept, overlay,
+        $"{overlay}: won't be known as this user's, for {why}: the origin that it names has to be named again whenever it is used",
+        new LincowFact("why", why));
+
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="origin">What it names.</param>
+    /// <param name="why">Why that is not followed; a part of a sentence.</param>
+    public static LincowError OriginForeign(string overlay, string origin, string why) => new(Code.OriginForeign, overlay,
+        $"{overlay}: names {origin} as its origin, but {why}, and an overlay from elsewhere could name any file",
+        new("origin", origin), new("why", why));
 
     public static LincowError OriginDiffers(string origin, string overlay, string difference) => new(Code.OriginDiffers, origin,
         $"{origin}: is not the origin that {overlay} was made on: {difference}", new("overlay", overlay), new("difference", difference));

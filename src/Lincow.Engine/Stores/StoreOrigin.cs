@@ -52,10 +52,8 @@ internal static class StoreOrigin
             throw new LincowException(StoreErrors.OriginUnknown(store.Path, store.WhyNoOrigin));
         // Before the path is so much as looked at: to open some devices is to act on them.
         // mutation: foreign-origin-followed
-        if (!isNamed && store.Origin is { IsOwn: false, Uri: var named } && !OriginReference.Parse(named).IsNothing)
-        {
-            throw new LincowException(StoreErrors.OriginForeign(store.Path, named));
-        }
+        if (!isNamed && store.Origin is { Uri: var named } && !OriginReference.Parse(named).IsNothing && store.WhyForeign() is { } why)
+            throw new LincowException(StoreErrors.OriginForeign(store.Path, named, why));
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
             !isNamed, stop).ConfigureAwait(false);
         try

@@ -20,8 +20,9 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
 
     private const string Version = "1";
 
-    /// <summary>This user made it on this machine, so the path may be followed.</summary>
-    public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, "");
+    /// <summary>Why the path must not be followed, a part of a sentence; null when this user wrote it on this machine.</summary>
+    /// <param name="file">The store.</param>
+    public string? WhyForeign(LinuxFile file) => HostMark.WhyForeign(file, Mark, Uuid, OriginUri, "");
 
     /// <summary>The note of an open store; null when there is none that can be read.</summary>
     public static OriginNote? Read(LinuxFile file)

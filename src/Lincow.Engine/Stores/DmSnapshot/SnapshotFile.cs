@@ -29,7 +29,9 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long? DeviceBytes => Note?.DeviceBytes;
 
-    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
+    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity) : null;
+
+    public override string? WhyForeign() => Note?.WhyForeign(File);
 
     public override string WhyNoOrigin =>
         "an exception store doesn't say what its origin is, and lincow has no note of it";

@@ -86,7 +86,7 @@ internal sealed class SnapshotInUse : OpenStore
     {
         var note = OriginNote.Read(file.File);
         if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes
-            || !note.IsOwn)
+            || (note.WhyForeign(file.File) is not null && !HostMark.IsLent(file.File, note.Mark)))
             OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);
     }
 }

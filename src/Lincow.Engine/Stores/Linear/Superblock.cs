@@ -3,6 +3,7 @@ using System.Numerics;
 using System.Text;
 using System.Text.Unicode;
 using Lincow.Layers;
+using Lincow.Linux;
 using Lincow.Origins;
 
 namespace Lincow.Stores.Linear;
@@ -93,8 +94,11 @@ internal sealed record Superblock
     /// <summary>Under whose key the two paths were written (<see cref="HostMark"/>); 0 for nobody's.</summary>
     public ulong Mark { get; init; }
 
-    /// <summary>The paths in it may be followed: this user wrote them on this machine.</summary>
-    public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, DataPath);
+    /// <summary>
+    /// Why the paths in it must not be followed, a part of a sentence; null when this user wrote them on this machine.
+    /// </summary>
+    /// <param name="file">The file that it lies in.</param>
+    public string? WhyForeign(LinuxFile file) => HostMark.WhyForeign(file, Mark, Uuid, OriginUri, DataPath);
 
     /// <summary>The same with paths that this user vouches for.</summary>
     public Superblock Marked() => this with { Mark = HostMark.Of(Uuid, OriginUri, DataPath) };

@@ -66,12 +66,12 @@ public class HostMarkTests
     {
         var overlay = Guid.NewGuid();
         var mark = HostMark.Of(overlay, "/a", "/b");
-        Assert.True(HostMark.IsOwn(mark, overlay, "/a", "/b"));
-        Assert.False(HostMark.IsOwn(mark, overlay, "/x", "/b"));
-        Assert.False(HostMark.IsOwn(mark, overlay, "/a", "/x"));
+        Assert.Null(HostMark.WhyForeign(mark, overlay, "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/x", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/a", "/x"));
         // Where one path ends and the other begins counts.
-        Assert.False(HostMark.IsOwn(mark, overlay, "/a/", "b"));
-        Assert.False(HostMark.IsOwn(mark, Guid.NewGuid(), "/a", "/b"));
-        Assert.False(HostMark.IsOwn(0, overlay, "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/a/", "b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, Guid.NewGuid(), "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(0, overlay, "/a", "/b"));
     }
 }

@@ -485,6 +485,21 @@ public enum LincowErrorCode
     /// <summary>No key can be kept that shows whose overlays are, so their paths won't be followed.</summary>
     KeyUnkept = 934,
 
+    /// <summary>A part of an origin by which it is recognised can't be read.</summary>
+    SampleUnreadable = 935,
+
+    /// <summary>An origin has no modification time by which it could be recognised.</summary>
+    OriginTimeless = 936,
+
+    /// <summary>An origin can't be locked, and is used without.</summary>
+    OriginUnlockable = 937,
+
+    /// <summary>An overlay can't be locked, so nothing would keep it from having two writers.</summary>
+    OverlayUnlockable = 938,
+
+    /// <summary>An origin was changed by others while it was served.</summary>
+    OriginChangedMeanwhile = 939,
+
     // Interrupted. It was told to stop.
     /// <summary>A commit was interrupted, and can be completed.</summary>
     CommitInterrupted = 1000,

@@ -75,6 +75,9 @@ internal static unsafe partial class Libc
     public static partial int ioctl(int fd, nuint request, nint argument);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial int fstatfs(int fd, long* result);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int getrlimit(int resource, ulong* softAndHard);
 
     [LibraryImport("libc", SetLastError = true)]

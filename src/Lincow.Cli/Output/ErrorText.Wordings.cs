@@ -117,6 +117,7 @@ internal static partial class ErrorText
         Code.StoreFull, Code.DeviceFailed, Code.OriginFailed, Code.UserReadFailed, Code.FlushFailed, Code.CloseFailed,
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
-        Code.CommitNotBegun, Code.OriginNotRaw, Code.LincowFault, Code.ReadBackSizeDiffers,
+        Code.CommitNotBegun, Code.OriginNotRaw, Code.SampleUnreadable,
+        Code.OriginTimeless, Code.OriginUnlockable, Code.OverlayUnlockable, Code.LincowFault, Code.ReadBackSizeDiffers,
     ];
 }

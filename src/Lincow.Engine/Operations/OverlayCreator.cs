@@ -19,7 +19,9 @@ internal static class OverlayCreator
         var chunkShift = DeviceSize.ChunkShift(options.ChunkBytes);
         StorePath.FullPath(options.Overlay, "overlay");
         StorePath.FullPath(options.Map ?? options.Overlay, "map");
-        using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin).Now();
+        using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin, warn: options.Warn).Now();
+        if (origin.Identity.IsTimeless)
+            options.Warn?.Invoke(OriginErrors.Timeless(origin.Reference.Place));
         var size = SizeOf(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)
@@ -112,7 +114,7 @@ internal static class OverlayCreator
         {
             file = LinuxFile.CreateNew(path);
             made.Add(path);
-            new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now();
+            StorePath.Lock(file, isWriter: true);
             return file;
         }
         catch (LinuxException e) when (e.Errno == Errno.Exists)
@@ -127,13 +129,10 @@ internal static class OverlayCreator
             RequireFree(look, origin, force);
             file = StorePath.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
-        if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
-        {
-            file.Dispose();
-            throw new LincowException(OperationErrors.FileInUse(path, holder));
-        }
         try
         {
+            if (StorePath.Lock(file, isWriter: true) is { } holder)
+                throw new LincowException(OperationErrors.FileInUse(path, holder));
             // Before it was locked, somebody may have put something there.
             RequireFree(file, origin, force);
             return file;

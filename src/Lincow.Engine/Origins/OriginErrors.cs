@@ -25,6 +25,21 @@ internal static class OriginErrors
         new LincowFact("scheme", scheme));
 
     /// <param name="path">The origin.</param>
+    /// <param name="startOffset">Where what can't be read begins.</param>
+    /// <param name="endOffset">Where it ends.</param>
+    public static LincowError SampleUnreadable(string path, long startOffset, long endOffset) => new(Code.SampleUnreadable, path,
+        $"{path}: bytes {startOffset} to {endOffset} can't be read. They are among those that it is recognised by; it is recognised by the "
+        + "others", new("startOffset", startOffset), new("endOffset", endOffset));
+
+    public static LincowError Timeless(string path) => new(Code.OriginTimeless, path,
+        $"{path}: lies on FUSE, where a file's time may be that of the mount, so it is recognised by its size and samples of its content "
+        + "only: not every change is noticed");
+
+    public static LincowError Unlockable(string path, LinuxException e) => new(Code.OriginUnlockable, path,
+        $"{path}: can't be locked ({e.Reason}), so nothing keeps other processes of lincow from writing to it meanwhile",
+        new("reason", e.Reason), LincowFact.Errno(e));
+
+    /// <param name="path">The origin.</param>
     /// <param name="format">What it is.</param>
     public static LincowError NotRaw(string path, string format) => new(Code.OriginNotRaw, path,
         $"{path}: is no raw disk but a file in the format {format}, and an origin's bytes are the disk's",

@@ -13,9 +13,10 @@ internal static class StoreOrigin
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     /// <param name="isLive">This process writes to it meanwhile.</param>
     /// <param name="isRemembered">An overlay remembers it, so it was looked at when it was named.</param>
+    /// <param name="warn">Told of what keeps it from being known or held as others are.</param>
     /// <param name="stop">Nobody waits for it any longer.</param>
     public static ValueTask<OriginFile> OpenAsync(UserOrigin? user, string uri, bool direct = false, bool isLive = false,
-        bool isRemembered = false, CancellationToken stop = default)
+        bool isRemembered = false, Action<LincowError>? warn = null, CancellationToken stop = default)
     {
         if (user is not null)
             return OriginFile.OfAsync(user, stop);
@@ -23,7 +24,7 @@ internal static class StoreOrigin
         // mutation: raw-origin-looked-at
         Func<IBlobControl, CancellationToken, ValueTask> refuse = reference.IsRaw ? static (_, _) => default
             : isRemembered ? RefuseStoresAsync : RequireDiskAsync;
-        return OriginFile.OpenAsync(reference, refuse, direct, isLive, stop);
+        return OriginFile.OpenAsync(reference, refuse, direct, isLive, warn, stop);
     }
 
     /// <summary>
@@ -36,7 +37,7 @@ internal static class StoreOrigin
     /// <summary>A transient overlay's.</summary>
     public static ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop) =>
         OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
-            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, stop: stop);
+            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, warn: options.Warn, stop: stop);
 
     /// <summary>As <see cref="OpenAsync(StoreFiles, OverlayOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
     public static OriginFile Open(StoreFiles store, OverlayOptions options) => OpenAsync(store, options).Now();
@@ -55,7 +56,7 @@ internal static class StoreOrigin
         if (!isNamed && store.Origin is { Uri: var named } && !OriginReference.Parse(named).IsNothing && store.WhyForeign() is { } why)
             throw new LincowException(StoreErrors.OriginForeign(store.Path, named, why));
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
-            !isNamed, stop).ConfigureAwait(false);
+            !isNamed, options.Warn, stop).ConfigureAwait(false);
         try
         {
             // A live one too: old content of a wrong one would be copied into the snapshot for good.
@@ -104,6 +105,7 @@ internal static class StoreOrigin
         {
             throw new LincowException(StoreErrors.OriginDiffers(origin.Uri, store.Path, difference));
         }
+        origin.Recognise(recorded.Identity);
         if (store.IsCommitUnfinished)
             CutCommit.RequireSamePlace(store.Path, origin, recorded.Uri);
     }

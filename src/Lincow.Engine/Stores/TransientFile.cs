@@ -19,7 +19,7 @@ internal static class TransientFile
                 file.SetLength(sizeBytes);
                 return file;
             }
-            if (file.Facts.SizeBytes >= sizeBytes && file.TryLock(OriginFile.LockByte, exclusive: true))
+            if (file.Facts.SizeBytes >= sizeBytes && StorePath.Lock(file, isWriter: true) is null)
                 return file;
             var problem = file.Facts.SizeBytes < sizeBytes
                 ? StoreErrors.DeviceTooSmall(path, file.Facts.SizeBytes, sizeBytes)

@@ -172,6 +172,25 @@ internal unsafe class LinuxFile : IDisposable
         return new FileFacts(kind, size, (long)stat.Blocks * 512, stat.ModifiedSeconds, stat.ModifiedNanoseconds, device, stat.Inode);
     }
 
+    /// <summary>
+    /// Whether its times may be made up: a FUSE program that shows an image (ewfmount, nbdfuse, lincow itself) gives it the time of its
+    /// mount. Those that stand for a file system of a disk's (fuseblk) or of a host's (virtiofs) pass on its own.
+    /// </summary>
+    public virtual bool HasTimesOfItsMount
+    {
+        get
+        {
+            const long fuse = 0x65735546;
+            const int longs = 32;
+            var facts = stackalloc long[longs];
+            if (_descriptor < 0 || Libc.fstatfs(_descriptor, facts) < 0 || facts[0] != fuse)
+                return false;
+            var device = string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Facts.Device.Major}:{Facts.Device.Minor}");
+            var type = MountTable.Read("/proc/self/mountinfo").FirstOrDefault(mount => mount.Device == device)?.Type;
+            return type is null or "fuse" || type.StartsWith("fuse.", StringComparison.Ordinal);
+        }
+    }
+
     /// <summary>The size as it is now, or a negative errno: <see cref="ReadFacts"/> for a loop, which must not meet an exception.</summary>
     public long TryReadSizeBytes()
     {

@@ -16,6 +16,10 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
 
     private const string UnknownHolder = "another process";
 
+    /// <summary>Whether a lock failed because the file system, or the system itself, has none.</summary>
+    public static bool HasNoLocks(LinuxException failure) =>
+        failure.Errno is Errno.NoLocks or Errno.NoSystemCall or Errno.NotSupported or Errno.Invalid;
+
     /// <summary>For what only a file of this machine's kernel has: claims of block devices, loop devices over it.</summary>
     public LinuxFile File => file;
 
@@ -28,7 +32,8 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
     public async ValueTask<BlobFacts> ReadFactsAsync(CancellationToken stop = default)
     {
         await BlobControlWait.LeaveLoop();
-        return BlobFacts.Of(file.ReadFacts());
+        var facts = BlobFacts.Of(file.ReadFacts());
+        return facts.Kind == BlobKind.File && file.HasTimesOfItsMount ? facts.WithoutTime() : facts;
     }
 
     public async ValueTask<int> ReadAsync(long byteOffset, Memory<byte> target, CancellationToken stop = default)

@@ -18,6 +18,9 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
 {
     public const string Attribute = "user.lincow.origin";
 
+    /// <summary>The samples of the origin's content (docs/format.md), in hexadecimal.</summary>
+    public const string SamplesAttribute = "user.lincow.samples";
+
     private const string Version = "1";
 
     /// <summary>Why the path must not be followed, a part of a sentence; null when this user wrote it on this machine.</summary>
@@ -35,7 +38,8 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
             return null;
         try
         {
-            return new OriginNote(uuid, mark, deviceBytes, OriginIdentity.Decode(Convert.FromHexString(words[4])), words[5]);
+            return new OriginNote(uuid, mark, deviceBytes, OriginIdentity.Decode(Convert.FromHexString(words[4]), Samples(file)),
+                words[5]);
         }
         catch (FormatException)
         {
@@ -54,8 +58,17 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
     {
         var field = new byte[OriginIdentity.EncodedBytes];
         Identity.Encode(field);
+        if (Identity.Samples is { } samples)
+        {
+            var kept = new byte[OriginSamples.EncodedBytes];
+            samples.Encode(kept, Identity.SampleHash);
+            file.TrySetAttribute(SamplesAttribute, Convert.ToHexString(kept));
+        }
         return file.TrySetAttribute(Attribute,
             string.Create(CultureInfo.InvariantCulture,
                 $"{Version} {Uuid} {Mark:x16} {DeviceBytes} {Convert.ToHexString(field)} {OriginUri}"));
     }
+
+    private static byte[] Samples(LinuxFile file) => file.GetAttribute(SamplesAttribute) is { } text
+        && text.Length == 2 * OriginSamples.EncodedBytes ? Convert.FromHexString(text) : [];
 }

@@ -47,6 +47,7 @@ internal sealed record Superblock
 
     public const int MaxOriginUriBytes = 2048;
     public const int MaxDataPathBytes = 1024;
+    private const int SamplesOffset = 3344;
 
     /// <summary>
     /// Read-only-compatible: a commit is unfinished (<see cref="IsCommitUnfinished"/>). Who doesn't know of it would forget it, and must
@@ -166,6 +167,7 @@ internal sealed record Superblock
         WriteString(block[192..], OriginUri, MaxOriginUriBytes);
         WriteString(block[2304..], DataPath, MaxDataPathBytes);
         BinaryPrimitives.WriteUInt64LittleEndian(block[3336..], Mark);
+        Origin.Samples?.Encode(block.Slice(SamplesOffset, OriginSamples.EncodedBytes), Origin.SampleHash);
         BinaryPrimitives.WriteUInt32LittleEndian(block[12..], Checksum(block));
     }
 
@@ -204,7 +206,7 @@ internal sealed record Superblock
             Layout = (LinearLayout)BinaryPrimitives.ReadUInt32LittleEndian(block[92..]),
             Flags = (SuperblockFlags)BinaryPrimitives.ReadUInt32LittleEndian(block[96..]),
             DataOffset = BinaryPrimitives.ReadInt64LittleEndian(block[112..]),
-            Origin = OriginIdentity.Decode(block.Slice(128, OriginIdentity.EncodedBytes)),
+            Origin = OriginIdentity.Decode(block.Slice(128, OriginIdentity.EncodedBytes), block.Slice(SamplesOffset, OriginSamples.EncodedBytes)),
             OriginUri = ReadString(block[192..], MaxOriginUriBytes),
             DataPath = ReadString(block[2304..], MaxDataPathBytes),
             Mark = BinaryPrimitives.ReadUInt64LittleEndian(block[3336..]),

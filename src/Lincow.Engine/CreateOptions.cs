@@ -37,6 +37,9 @@ public sealed record CreateOptions
     /// <summary>Reserve all of the data's space now.</summary>
     public bool Preallocate { get; init; }
 
+    /// <summary>Take an origin that is mounted for writing.</summary>
+    public bool AcceptInUse { get; init; }
+
     /// <summary>Told of what a person should know and what keeps nothing from being made.</summary>
     public Action<LincowError>? Warn { get; init; }
 

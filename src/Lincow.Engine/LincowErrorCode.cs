@@ -1,43 +1,5 @@
 namespace Lincow;
 
-/// <summary>What a program would do about an error. Each group of a hundred <see cref="LincowErrorCode"/>s is of one kind.</summary>
-public enum LincowErrorKind
-{
-    /// <summary>What was asked for can't be: ask for something else.</summary>
-    Argument = 1,
-
-    /// <summary>It isn't there, or is something else: name the right one.</summary>
-    NotFound = 2,
-
-    /// <summary>Something is there already that would be lost: name another place, or say that it may be replaced.</summary>
-    Exists = 3,
-
-    /// <summary>Somebody else uses it: wait, or end that first.</summary>
-    InUse = 4,
-
-    /// <summary>It may be right, but a person has to say so.</summary>
-    Unconfirmed = 5,
-
-    /// <summary>Bytes are damaged or lost: check, then restore.</summary>
-    Damaged = 6,
-
-    /// <summary>Its state doesn't allow it: change that first (complete a commit, detach, ...).</summary>
-    State = 7,
-
-    /// <summary>This version of lincow, or this machine, can't.</summary>
-    Unsupported = 8,
-
-    /// <summary>The system or a peer failed: look at its reason (the fact <c>errno</c>, where there is one), mend that, try
-    /// again.</summary>
-    Failed = 9,
-
-    /// <summary>It was told to stop: start it again.</summary>
-    Interrupted = 10,
-
-    /// <summary>An error of lincow itself.</summary>
-    Internal = 11,
-}
-
 /// <summary>What went wrong. The hundreds are the <see cref="LincowErrorKind"/>; numbers don't change, new members get new ones.</summary>
 public enum LincowErrorCode
 {
@@ -242,6 +204,15 @@ public enum LincowErrorCode
 
     /// <summary>A device of the overlay waits for its server, which died.</summary>
     DeviceWaits = 411,
+
+    /// <summary>An origin is mounted for writing, so it changes.</summary>
+    OriginMounted = 412,
+
+    /// <summary>Somebody has an origin open for writing.</summary>
+    OriginOpenForWriting = 413,
+
+    /// <summary>An overlay lies on a file system in its own origin.</summary>
+    OriginContainsOverlay = 414,
 
     // Unconfirmed. A person has to say that it is right.
     /// <summary>The origin isn't what the overlay remembers of it.</summary>

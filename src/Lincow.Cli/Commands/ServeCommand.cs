@@ -212,6 +212,7 @@ internal sealed class SessionArguments
         HelpName = "writeback|none"
     };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
+    private readonly Option<bool> _acceptInUse = Options.AcceptInUse();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
     private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
@@ -237,8 +238,8 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptMap,
-            _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptInUse,
+            _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -257,6 +258,7 @@ internal sealed class SessionArguments
             Direct = result.GetValue(_cache) == "none",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
+            AcceptInUse = result.GetValue(_acceptInUse),
             Warn = CommandRunner.Warn,
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
@@ -298,6 +300,7 @@ internal sealed class SessionArguments
             {
                 StoreBytes = room > 0 ? room : null,
                 Force = room > 0,
+                AcceptInUse = common.AcceptInUse,
                 Warn = CommandRunner.Warn,
             });
         }

@@ -63,6 +63,7 @@ internal static partial class ErrorText
                 + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
             [Code.KeyUnkept] = "{message}, with --origin; or have XDG_STATE_HOME name a directory where a key can be kept",
+            [Code.OriginMounted] = "{message}; if it can't be otherwise, add --accept-in-use",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
             [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'. If it is its bytes as they "
                 + "are that you mean, give raw:{file}",
@@ -117,7 +118,8 @@ internal static partial class ErrorText
         Code.StoreFull, Code.DeviceFailed, Code.OriginFailed, Code.UserReadFailed, Code.FlushFailed, Code.CloseFailed,
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
-        Code.CommitNotBegun, Code.OriginNotRaw, Code.SampleUnreadable,
+        Code.CommitNotBegun, Code.OriginNotRaw, Code.OriginOpenForWriting, Code.OriginContainsOverlay, Code.OriginChangedMeanwhile,
+        Code.SampleUnreadable,
         Code.OriginTimeless, Code.OriginUnlockable, Code.OverlayUnlockable, Code.LincowFault, Code.ReadBackSizeDiffers,
     ];
 }

@@ -20,6 +20,7 @@ internal static class OverlayCreator
         StorePath.FullPath(options.Overlay, "overlay");
         StorePath.FullPath(options.Map ?? options.Overlay, "map");
         using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin, warn: options.Warn).Now();
+        OriginUse.Require(origin, options.AcceptInUse, options.Warn);
         if (origin.Identity.IsTimeless)
             options.Warn?.Invoke(OriginErrors.Timeless(origin.Reference.Place));
         var size = SizeOf(options, origin);
@@ -32,6 +33,7 @@ internal static class OverlayCreator
         {
             // mutation: create-clears-before-the-checks
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
+            OriginUse.RequireElsewhere(origin, data.Facts, data.Path);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
             plan.RequireRoom(separate ?? data, data);

@@ -25,6 +25,30 @@ internal static class OriginErrors
         new LincowFact("scheme", scheme));
 
     /// <param name="path">The origin.</param>
+    /// <param name="mounts">Where.</param>
+    public static LincowError Mounted(string path, string mounts) => new(Code.OriginMounted, path,
+        $"{path}: is mounted for writing ({mounts}), so it changes under its overlay, which will be neither the old nor the new. "
+        + "Unmount it, or mount it read-only", new LincowFact("mounts", mounts));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="holders">Who.</param>
+    public static LincowError OpenForWriting(string path, string holders) => new(Code.OriginOpenForWriting, path,
+        $"{path}: is open for writing by {holders}. What is written there while the overlay is used damages it",
+        new LincowFact("holder", holders));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="overlay">The overlay.</param>
+    public static LincowError Contains(string path, string overlay) => new(Code.OriginContainsOverlay, overlay,
+        $"{overlay}: lies on a file system that is in its own origin, {path}: each write to it would change the origin. Put it elsewhere",
+        new LincowFact("origin", path));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="change">What differs, a part of a sentence.</param>
+    public static LincowError ChangedMeanwhile(string path, string change) => new(Code.OriginChangedMeanwhile, path,
+        $"{path}: was changed by somebody else while it was served ({change}). What was read from it, and what was written over it, "
+        + "may fit neither the old content nor the new", new LincowFact("change", change));
+
+    /// <param name="path">The origin.</param>
     /// <param name="startOffset">Where what can't be read begins.</param>
     /// <param name="endOffset">Where it ends.</param>
     public static LincowError SampleUnreadable(string path, long startOffset, long endOffset) => new(Code.SampleUnreadable, path,

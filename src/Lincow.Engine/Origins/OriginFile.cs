@@ -35,6 +35,9 @@ internal sealed class OriginFile : IDisposable
     /// <summary>It is a file or block device of this machine, which can be claimed and written to.</summary>
     public bool IsFile => _blob is FileControl;
 
+    /// <summary>What it is open as, for reading; null for what is no file or block device of this machine.</summary>
+    public LinuxFile? File => (_blob as FileControl)?.File;
+
     /// <summary>
     /// Opens it and looks at it. Waits for what it lies on, never on a loop's thread. Throws <see cref="LincowException"/> with a sentence
     /// for everything that can't be an origin.
@@ -99,7 +102,7 @@ internal sealed class OriginFile : IDisposable
     public LinuxFile Reopen() => (_blob as FileControl ?? throw new InvalidOperationException($"{Uri} is no file")).File
         .Reopen(writable: true, exclusiveDevice: true);
 
-    public OriginLayer OnLoop(IoLoop loop) => new(Uri, Identity, _blob.OnLoop(loop));
+    public OriginLayer OnLoop(IoLoop loop) => new(Uri, Identity, _blob.OnLoop(loop), _blob);
 
     /// <summary>Reads it in place; beyond its end there are zeroes. For callers with a thread to spare.</summary>
     public void Read(Span<byte> buffer, long byteOffset)

@@ -84,6 +84,25 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         return null;
     }
 
+    /// <summary>
+    /// What has changed of a blob since it was like this, a part of a sentence; null when nothing has. A file with a time of its own has
+    /// been changed if that has; of others the samples are looked at.
+    /// </summary>
+    internal async ValueTask<string?> FindChangeAsync(IBlobControl blob)
+    {
+        var facts = await blob.ReadFactsAsync().ConfigureAwait(false);
+        if (facts.SizeBytes != SizeBytes)
+            return $"its size is {facts.SizeBytes} bytes now and was {SizeBytes}";
+        if (Kind == OriginKind.File && !IsTimeless)
+        {
+            var now = this with { ModifiedSeconds = facts.ModifiedSeconds, ModifiedNanoseconds = facts.ModifiedNanoseconds };
+            return now == this ? null : $"it was modified at {Time(now)}, and at {Time(this)} when it was opened";
+        }
+        var read = await OfAsync(blob).ConfigureAwait(false);
+        return read.Samples is { } samples && Samples is { } before && samples.TryCompare(before, out var at) && at is { } offset
+            ? string.Create(CultureInfo.InvariantCulture, $"its content differs, at byte {offset} among others") : null;
+    }
+
     /// <summary>The same, and what an overlay knew of the samples that can't be read now.</summary>
     internal OriginIdentity Over(OriginIdentity recorded) => this with { Samples = Samples?.Over(recorded.Samples) };
 
@@ -94,9 +113,11 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         if (Samples is { } now && recorded.Samples is { } then)
             // mutation: unreadable-sample-is-another-content
             return !now.TryCompare(then, out var at) ? "nothing of what it is recognised by can be read"
-                : at is { } offset ? string.Create(CultureInfo.InvariantCulture, $"its content differs (sampled hash, at byte {offset})") : null;
+                : at is { } offset ? string.Create(CultureInfo.InvariantCulture, $"its content differs (sampled hash, at byte {offset})")
+                : null;
         return Samples?.FirstUnreadable() is { } range ? string.Create(CultureInfo.InvariantCulture,
-            $"bytes {range.Start} to {range.End}, by which it is recognised among others, can't be read, so it can't be compared") : differs;
+            $"bytes {range.Start} to {range.End}, by which it is recognised among others, can't be read, so it can't be compared")
+            : differs;
     }
 
     internal void Encode(Span<byte> field)
@@ -130,7 +151,8 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
             // A small origin is hashed whole.
             if (samples.IsRepeated(i))
                 continue;
-            var read = await ReadSampleAsync(blob, sample.AsMemory(0, samples.LengthOf(i)), samples.OffsetOf(i), stop).ConfigureAwait(false);
+            var read = await ReadSampleAsync(blob, sample.AsMemory(0, samples.LengthOf(i)), samples.OffsetOf(i), stop)
+                .ConfigureAwait(false);
             hash.Append(read < 0 ? "unreadable"u8 : sample.AsSpan(0, read));
             if (read >= 0)
                 samples.Set(i, sample.AsSpan(0, read));

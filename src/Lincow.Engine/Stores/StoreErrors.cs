@@ -92,8 +92,8 @@ internal static class StoreErrors
             new LincowFact("holder", holder));
 
     public static LincowError OverlayUnlockable(string file, LinuxException e) => new(Code.OverlayUnlockable, file,
-        $"{file}: can't be locked ({e.Reason}), and without a lock nothing keeps an overlay from having two writers. Put it on a file system "
-        + "that has locks", new("reason", e.Reason), LincowFact.Errno(e));
+        $"{file}: can't be locked ({e.Reason}), and without a lock nothing keeps an overlay from having two writers. Put it on a "
+        + "file system that has locks", new("reason", e.Reason), LincowFact.Errno(e));
 
     public static LincowError DeviceInUse(string path) => new(Code.BlockDeviceInUse, path,
         $"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");

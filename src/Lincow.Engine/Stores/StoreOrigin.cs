@@ -35,9 +35,22 @@ internal static class StoreOrigin
     public static OriginFile Open(string uri) => OpenAsync(null, uri).Now();
 
     /// <summary>A transient overlay's.</summary>
-    public static ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop) =>
-        OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
-            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, warn: options.Warn, stop: stop);
+    public static async ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop)
+    {
+        var origin = await OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
+            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, warn: options.Warn, stop: stop)
+            .ConfigureAwait(false);
+        try
+        {
+            OriginUse.Require(origin, options.AcceptInUse, options.Warn);
+            return origin;
+        }
+        catch
+        {
+            origin.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>As <see cref="OpenAsync(StoreFiles, OverlayOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
     public static OriginFile Open(StoreFiles store, OverlayOptions options) => OpenAsync(store, options).Now();
@@ -63,6 +76,8 @@ internal static class StoreOrigin
             // mutation: live-origin-not-compared
             if (store.Origin is { } recorded && !options.AcceptOrigin)
                 RequireRecognised(store, origin, recorded);
+            if (options is { OriginIsLive: false, IsLook: false, Peek: false })
+                OriginUse.Require(origin, options.AcceptInUse, options.Warn);
             var size = store.DeviceBytesOver(origin, options.SizeBytes);
             DeviceSize.Require(size, origin.Uri);
             if (origin.Identity.SizeBytes > size)

@@ -183,7 +183,7 @@ internal static class MountTable
     }
 
     // Blanks and the like are written as \040.
-    private static string Unescape(string field)
+    public static string Unescape(string field)
     {
         if (!field.Contains('\\', StringComparison.Ordinal))
             return field;

@@ -37,6 +37,9 @@ public sealed record CreateOptions
     /// <summary>Reserve all of the data's space now.</summary>
     public bool Preallocate { get; init; }
 
+    /// <summary>Remember the origin by its place relative to the overlay's, so that a directory with both can be moved.</summary>
+    public bool RelativeOrigin { get; init; }
+
     /// <summary>Take an origin that is mounted for writing.</summary>
     public bool AcceptInUse { get; init; }
 

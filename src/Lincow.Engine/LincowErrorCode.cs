@@ -245,6 +245,9 @@ public enum LincowErrorCode
     /// <summary>A map belongs to another data file.</summary>
     MapWrong = 509,
 
+    /// <summary>The way to an origin that an overlay names relative to itself leads over a symbolic link.</summary>
+    OriginRelativeLink = 510,
+
     // Damaged. Bytes are damaged or lost: exit status 3 of the command line's check.
     /// <summary>Both superblocks of an overlay are damaged.</summary>
     SuperblocksDamaged = 600,

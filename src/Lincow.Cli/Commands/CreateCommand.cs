@@ -27,12 +27,16 @@ internal static class CreateCommand
         var storeSize = Options.Size("--store-size", "Size of a snapshot store's file [default: room for every chunk, sparse]");
         var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
         var force = new Option<bool>("--force") { Description = "Replace what is at OVERLAY" };
+        var relative = new Option<bool>("--relative")
+        {
+            Description = "Remember the origin by its place relative to the overlay's, so that a directory with both can be moved"
+        };
         var acceptInUse = Options.AcceptInUse();
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
         var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store,
-            storeSize, preallocate, force, acceptInUse, table, quiet, json };
+            storeSize, preallocate, force, relative, acceptInUse, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -59,6 +63,7 @@ internal static class CreateCommand
             {
                 Preallocate = result.GetValue(preallocate),
                 Force = result.GetValue(force),
+                RelativeOrigin = result.GetValue(relative),
                 AcceptInUse = result.GetValue(acceptInUse),
                 Warn = result.GetValue(quiet) ? null : CommandRunner.Warn,
             });

@@ -58,6 +58,7 @@ internal static partial class ErrorText
             // Origins.
             [Code.OriginMissing] = "{message}. If it was moved, give its new place with --origin",
             [Code.OriginUnknown] = GiveOrigin,
+            [Code.OriginRelativeLink] = GiveOrigin,
             [Code.OriginNamedMissing] = "{message}. Give the origin's place with --origin PATH",
             [Code.OriginDiffers] = "{message}. If you know that this is right, add --accept-origin; if the origin was moved, give "
                 + "its place with --origin",

@@ -24,6 +24,12 @@ internal static class OriginErrors
         $"{reference}: origins of the kind '{scheme}' are not there yet. Give a file, a block device or zero:SIZE",
         new LincowFact("scheme", scheme));
 
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="link">A symbolic link on the way.</param>
+    public static LincowError RelativeLink(string overlay, string link) => new(Code.OriginRelativeLink, overlay,
+        $"{overlay}: names its origin relative to itself, and {link} is a symbolic link, over which that isn't followed",
+        new LincowFact("link", link));
+
     /// <param name="path">The origin.</param>
     /// <param name="mounts">Where.</param>
     public static LincowError Mounted(string path, string mounts) => new(Code.OriginMounted, path,

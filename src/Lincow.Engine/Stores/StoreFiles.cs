@@ -35,6 +35,9 @@ internal abstract class StoreFiles : IDisposable
     /// </summary>
     public abstract string? WhyForeign();
 
+    /// <summary>Throws <see cref="LincowException"/> when what it remembers can't be followed for another reason.</summary>
+    public abstract void RequireFollowable();
+
     /// <summary>What is wrong when <see cref="Origin"/> is null. Goes after the path.</summary>
     public virtual string WhyNoOrigin => "lincow has no note of its origin";
 

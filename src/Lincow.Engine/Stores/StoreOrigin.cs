@@ -68,6 +68,8 @@ internal static class StoreOrigin
         // mutation: foreign-origin-followed
         if (!isNamed && store.Origin is { Uri: var named } && !OriginReference.Parse(named).IsNothing && store.WhyForeign() is { } why)
             throw new LincowException(StoreErrors.OriginForeign(store.Path, named, why));
+        if (!isNamed)
+            store.RequireFollowable();
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
             !isNamed, options.Warn, stop).ConfigureAwait(false);
         try

@@ -29,7 +29,10 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long? DeviceBytes => Note?.DeviceBytes;
 
-    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity) : null;
+    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(RelativeOrigin.Resolve(note.OriginUri, File),
+        note.Identity) : null;
+
+    public override void RequireFollowable() => RelativeOrigin.RequireWithoutLinks(Note?.OriginUri ?? "", File);
 
     public override string? WhyForeign() => Note?.WhyForeign(File);
 

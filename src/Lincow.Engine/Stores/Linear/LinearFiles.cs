@@ -36,7 +36,10 @@ internal sealed class LinearFiles : StoreFiles
 
     public override long? DeviceBytes => Superblock.DeviceBytes;
 
-    public override OriginRecord? Origin => new OriginRecord(Superblock.OriginUri, Superblock.Origin);
+    public override OriginRecord? Origin => new OriginRecord(RelativeOrigin.Resolve(Superblock.OriginUri, MapFile),
+        Superblock.Origin);
+
+    public override void RequireFollowable() => RelativeOrigin.RequireWithoutLinks(Superblock.OriginUri, MapFile);
 
     public override string? WhyForeign() => Superblock.WhyForeign(MapFile);
 
@@ -109,7 +112,7 @@ internal sealed class LinearFiles : StoreFiles
         {
             if (Reading.NeedsRepair)
                 SuperblockFile.Repair(blob, Reading, loop.Buffers);
-            superblock = superblock.Over(origin.Uri, origin.Identity);
+            superblock = superblock.Over(RelativeOrigin.Keep(Superblock.OriginUri, origin.Uri, MapFile), origin.Identity);
             if (superblock.Layout == LinearLayout.Separate)
             {
                 superblock = superblock with { DataPath = DataFile.Path };

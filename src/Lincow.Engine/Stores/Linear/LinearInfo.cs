@@ -32,14 +32,15 @@ internal static class LinearInfo
             zero += counts.Zero;
         }, (_, _) => damaged++);
         var total = superblock.Geometry.ChunkCount;
+        var origin = RelativeOrigin.Resolve(superblock.OriginUri, files.MapFile);
         var mapFacts = files.MapFile.ReadFacts();
         var isSeparate = superblock.Layout == LinearLayout.Separate;
         return new OverlayInfo
         {
             Overlay = files.Path,
             Uuid = superblock.Uuid.ToString(),
-            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes,
-                OriginReference.Parse(superblock.OriginUri).IsPresent),
+            Origin = new OriginInfo(origin, superblock.Origin.SizeBytes, OriginReference.Parse(origin).IsPresent,
+                RelativeOrigin.PathIn(superblock.OriginUri)),
             Size = superblock.DeviceBytes,
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
@@ -62,7 +63,7 @@ internal static class LinearInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
-            DmTable = $"0 {superblock.DeviceBytes / 512} cow {superblock.OriginUri} {files.DataFile.Path} P "
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {origin} {files.DataFile.Path} P "
                 + $"{superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
         };
     }

@@ -15,7 +15,7 @@ internal sealed class LinearPlan : IStorePlan
     private readonly Superblock _superblock;
 
     public LinearPlan(StorePlanOptions options) : this(Plan(options.Origin, options.DeviceBytes, options.MaxDeviceBytes, options.ChunkShift,
-        options.Create.Map is null ? null : Path.GetFullPath(options.Create.Overlay)))
+        options.Create.Map is null ? null : Path.GetFullPath(options.Create.Overlay), options.OriginUri))
     {
     }
 
@@ -37,7 +37,9 @@ internal sealed class LinearPlan : IStorePlan
 
     /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
     /// <param name="separateData">Where the data lies, if not behind the map.</param>
-    internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData) => new()
+    /// <param name="originUri">What it is to remember of the origin's place; null for the origin's own name.</param>
+    internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData,
+        string? originUri = null) => new()
     {
         Uuid = Guid.NewGuid(),
         Generation = 1,
@@ -47,7 +49,7 @@ internal sealed class LinearPlan : IStorePlan
         Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
         DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
         Origin = origin.Identity,
-        OriginUri = origin.Uri,
+        OriginUri = originUri ?? origin.Uri,
         DataPath = separateData ?? "",
     };
 

@@ -25,6 +25,8 @@ internal static class CommandRunner
                 Log.Say($"Try '{Help.CommandPath(result.CommandResult.Command)} --help'");
                 return WrongUsage;
             }
+            if (result.Action is not Help.Action && result.CommandResult.Command is not RootCommand)
+                Names.Check(result.CommandResult.Command.Name);
             return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
         }
         catch (UsageException e)

@@ -1,8 +1,9 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
+using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Hosting;
-using Spectre.Console;
 
 namespace Lincow.Cli;
 
@@ -13,6 +14,7 @@ namespace Lincow.Cli;
 internal sealed class Demo
 {
     private const long Mebibyte = 1 << 20;
+    private const string Socket = "nbd.sock";
 
     private readonly string _directory;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
@@ -32,15 +34,15 @@ internal sealed class Demo
                 throw new CommandException($"{tool} is missing, and the demo shows real tools. Install it with: sudo apt-get install "
                     + $"{package}");
         }
-        var directory = Directory.CreateTempSubdirectory("lincow-demo-");
+        var directory = SocketDirectory.Make("lincow-demo-", Socket);
         try
         {
-            new Demo(directory.FullName).Play();
+            new Demo(directory).Play();
             return 0;
         }
         finally
         {
-            directory.Delete(recursive: true);
+            Directory.Delete(directory, recursive: true);
         }
     }
 
@@ -80,8 +82,8 @@ internal sealed class Demo
             Require(Hash(copy) == before, "the device differs from the origin after the reset");
             Say("the change is gone: the device reads as golden.img, byte for byte");
         });
-        AnsiConsole.MarkupLine($"\n[green]Done in {_clock.Elapsed.TotalSeconds:0.0} s.[/] Now your own image: lincow create work.cow "
-            + "--origin YOUR.img");
+        Title($"Done in {_clock.Elapsed.TotalSeconds:0.0} s.");
+        Say("Now your own image: lincow create work.cow --origin YOUR.img");
     }
 
     private void MakeOrigin()
@@ -129,14 +131,13 @@ internal sealed class Demo
         Require(bytes.AsSpan().IndexOfAnyExcept((byte)0x5a) < 0, "the overlay's data isn't where it should be");
         Say($"device byte {48 * Mebibyte} (48 MiB) lies at byte {48 * Mebibyte + shift} of work.cow: 1 MiB of 0x5a, read straight "
             + "from the file");
-        var table = new Table().AddColumns("device offset", "length", "comes from", "at byte");
+        Say($"{"device offset",-15}{"length",-12}{"comes from",-12}at byte");
         var shown = 0;
         OverlayMap.ForEach(new OverlayOptions { Overlay = Overlay }, range =>
         {
             if (range is { Data: true, Depth: 0 } && (shown++ < 3 || range.Start >= 48 * Mebibyte))
-                table.AddRow($"{range.Start}", SizeText.Format(range.Length), Path.GetFileName(range.Filename!), $"{range.Offset}");
+                Say($"{range.Start,-15}{SizeText.Format(range.Length),-12}{Path.GetFileName(range.Filename!),-12}{range.Offset}");
         });
-        AnsiConsole.Write(table);
     }
 
     private void Serve(Action<string> use)
@@ -145,7 +146,7 @@ internal sealed class Demo
         try
         {
             var export = host.AddRange([new ExportOptions { Overlay = new OverlayOptions { Overlay = Overlay } }])[0];
-            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, "nbd.sock"))).UriOf(export)!);
+            use(host.Listen(new ListenAddress.Unix(Path.Combine(_directory, Socket))).UriOf(export)!);
         }
         finally
         {
@@ -180,7 +181,7 @@ internal sealed class Demo
             throw new CommandException("the demo failed: " + otherwise);
     }
 
-    private static void Title(string text) => AnsiConsole.MarkupLine($"\n[bold]{text.EscapeMarkup()}[/]");
+    private static void Title(string text) => Console.Out.WriteLine("\n" + Terminal.Title(text));
 
-    private static void Say(string text) => AnsiConsole.Profile.Out.Writer.WriteLine("   " + text);
+    private static void Say(string text) => Console.Out.WriteLine("   " + text);
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Lincow.Operations;
+using Lincow.Stores;
 
 namespace Lincow.Cli;
 
@@ -23,7 +24,7 @@ internal sealed record DmTable(StoreTraits Store, long SizeBytes, string Origin,
 
     public static DmTable Parse(string text)
     {
-        var words = text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+        string[] words = [.. DmWords.Split(text)];
         if (words.Length < 7)
             throw new UsageException($"--table '{text}': has {words.Length} words. {Form}");
         if (words[0] != "0")

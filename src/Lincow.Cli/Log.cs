@@ -62,8 +62,6 @@ internal static class Log
 
     private static void WriteAll()
     {
-        // It takes a descriptor of its own when it is first used, and what is said about a lack of them must not be lost for that.
-        _ = Console.Error;
         foreach (var line in Waiting.GetConsumingEnumerable())
         {
             Write(line);

@@ -75,6 +75,9 @@ internal static class Options
         CustomParser = result => ParseSize(result, name),
     };
 
+    public static Option<long?> SectorSize(string otherwise) => Size("--sector-size",
+        $"The device's logical sectors, in which partition tables count: 512, 1024, 2048 or 4096 [default: {otherwise}]");
+
     private static long? ParseSize(ArgumentResult result, string name)
     {
         try

@@ -1,7 +1,10 @@
 using System.CommandLine;
 using Lincow.Cli;
 using Lincow.Cli.Commands;
+using Lincow.Cli.Output;
 using Lincow.Linux;
+
+Terminal.Begin();
 
 // Everything behind "--" belongs to the command that `lincow run` runs, options included.
 var separator = Array.IndexOf(args, "--");

@@ -31,6 +31,9 @@ internal static class ArgumentErrors
         $"chunk size {chunkBytes}: must be a power of two from 512 bytes to 64 MiB, for example 4K or 64K",
             new LincowFact("chunkBytes", chunkBytes));
 
+    public static LincowError SectorSizeInvalid(long sectorBytes, string why) => new(Code.SectorSizeInvalid, null,
+        $"sector size {sectorBytes}: {why}", new("sectorBytes", sectorBytes), new("why", why));
+
     /// <param name="what">Of what the path was to be.</param>
     public static LincowError PathEmpty(string what) => new(Code.PathEmpty, null,
         $"the path of the {what} is empty; give a file or block device", new LincowFact("what", what));

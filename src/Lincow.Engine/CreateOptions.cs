@@ -25,6 +25,9 @@ public sealed record CreateOptions
     /// <summary>The device's size in bytes; null for the origin's.</summary>
     public long? SizeBytes { get; init; }
 
+    /// <summary>The device's logical sectors in bytes: 512, 1024, 2048 or 4096; null for the origin's.</summary>
+    public int? SectorBytes { get; init; }
+
     /// <summary>What the device may grow to later; null for its size.</summary>
     public long? MaxSizeBytes { get; init; }
 

@@ -121,6 +121,9 @@ public enum LincowErrorCode
     /// <summary>A control socket was asked something that it doesn't know.</summary>
     RequestUnknown = 138,
 
+    /// <summary>A device can't have sectors of that size.</summary>
+    SectorSizeInvalid = 150,
+
     // NotFound. It isn't there, or is something else.
     /// <summary>There is no such file.</summary>
     FileMissing = 200,

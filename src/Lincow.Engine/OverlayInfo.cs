@@ -9,8 +9,15 @@ public sealed record OverlayInfo
     public required string Uuid { get; init; }
     /// <summary>The origin that it remembers.</summary>
     public required OriginInfo Origin { get; init; }
+    /// <summary>
+    /// It remembers its origin; else that has to be named each time: a snapshot store on a file system without extended attributes, or on a
+    /// block device.
+    /// </summary>
+    public bool RemembersOrigin { get; init; } = true;
     /// <summary>The device's size.</summary>
     public required long Size { get; init; }
+    /// <summary>The device's logical sectors; null where neither the overlay remembers them nor the origin can be asked.</summary>
+    public int? SectorSize { get; init; }
     /// <summary>What the device may grow to: its map has room for that.</summary>
     public required long MaxSize { get; init; }
     /// <summary>Bytes of a chunk.</summary>

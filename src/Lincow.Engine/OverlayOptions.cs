@@ -28,6 +28,11 @@ public sealed record OverlayOptions
     /// <summary>For a transient overlay: the device's size in bytes; null for the origin's.</summary>
     public long? SizeBytes { get; init; }
 
+    /// <summary>
+    /// The device's logical sectors in bytes: 512, 1024, 2048 or 4096; null for what the overlay remembers, or else the origin's.
+    /// </summary>
+    public int? SectorBytes { get; init; }
+
     /// <summary>Writes are refused, and others may read the overlay too. Nothing of its files changes.</summary>
     public bool ReadOnly { get; init; }
 

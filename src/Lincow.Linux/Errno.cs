@@ -32,6 +32,7 @@ internal static class Errno
     public const int NoSystemCall = 38;
     public const int Protocol = 71;
     public const int Overflow = 75;
+    public const int NotUtf8 = 84;
     public const int NotSupported = 95;
     public const int AddressInUse = 98;
     public const int ConnectionAborted = 103;
@@ -54,9 +55,13 @@ internal sealed class LinuxException : IOException
     public LinuxException(string call, string subject, int errno)
         : base($"{subject}: {call}: {Linux.Errno.Describe(errno)}")
     {
+        Call = call;
         Errno = errno;
         Subject = subject;
     }
+
+    /// <summary>The system call, or what it was to do.</summary>
+    public string Call { get; }
 
     /// <summary>The positive error number.</summary>
     public int Errno { get; }

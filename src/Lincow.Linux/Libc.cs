@@ -184,6 +184,25 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial int fchmod(int fd, uint mode);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int chmod(string path, uint mode);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int chown(string path, uint user, uint group);
+
+    // A struct group, whose number is at byte 16.
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint getgrnam(string name);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial byte* mkdtemp(byte* template);
+
+    [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial byte* getenv(string name);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial byte* getcwd(byte* buffer, nuint size);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint readv(int fd, IoVector* vectors, int count);
 

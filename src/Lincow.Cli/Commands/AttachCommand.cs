@@ -43,9 +43,9 @@ internal static class AttachCommand
             if (result.GetValue(detached))
                 LinuxProcess.LeaveSession();
             var session = common.Read(result, result.GetValue(overlay) is { } path ? [path] : [])[0];
-            if (result.GetValue(name) is { } wanted
-                && (wanted.Length == 0 || wanted.Contains('/', StringComparison.Ordinal) || wanted is "." or ".."))
-                throw new UsageException($"--name '{wanted}': must be a file name without '/'");
+            if (result.GetValue(name) is { } wanted && AttachName.Of(wanted) != wanted)
+                throw new UsageException($"--name '{wanted}': must be a file name of at most {AttachName.MaxBytes} bytes, without '/' and "
+                    + "control characters");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
             Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached),
@@ -63,7 +63,8 @@ internal static class AttachCommand
     // The same command once more, in a session of its own. What it says, up to the device's path, is ours to say.
     private static int StartInBackground(string[] arguments)
     {
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. arguments, Detached])
+        var own = NamesOfBytes.MayBeWrong(Environment.ProcessPath!) ? "/proc/self/exe" : Environment.ProcessPath!;
+        var start = new ProcessStartInfo(own, [.. arguments, Detached])
         {
             UseShellExecute = false,
             RedirectStandardInput = true,

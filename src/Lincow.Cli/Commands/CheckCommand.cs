@@ -29,7 +29,7 @@ internal static class CheckCommand
                 WaitingDevice.Refuse(result.GetValue(overlay), result.GetValue(map));
             try
             {
-                report = ProgressBars.Run(result.GetValue(quiet), progress =>
+                report = ProgressLine.Run(result.GetValue(quiet), progress =>
                     OverlayCheck.Run(result.GetValue(overlay)!, result.GetValue(map), result.GetValue(repair), result.GetValue(acceptMap),
                         result.GetValue(origin), progress));
             }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 
@@ -22,7 +23,7 @@ internal static class CommitCommand
             var options = overlay.Read(result);
             WaitingDevice.Refuse(options.Overlay, options.Map);
             using var interruption = Signals.Interruptible();
-            var report = ProgressBars.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
+            var report = ProgressLine.Run(result.GetValue(quiet), progress => OverlayCommit.Run(options, progress, interruption.Token));
             if (result.GetValue(json))
                 Json.Write(report, Json.Default.CommitReport);
             else if (!result.GetValue(quiet))

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Lincow.Cli.Output;
 using Lincow.Conversion;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Qcow2;
@@ -74,7 +75,7 @@ internal static class ConvertCommand
         using var interruption = Signals.Interruptible();
         try
         {
-            return ProgressBars.Run(quiet, progress => new OverlayConverter(Formats, progress, interruption.Token).Run(options));
+            return ProgressLine.Run(quiet, progress => new OverlayConverter(Formats, progress, interruption.Token).Run(options));
         }
         // What Ctrl-C ended beside it, in the same terminal, may be what it failed of.
         catch (Exception e) when (e is OperationCanceledException || e is LincowException && interruption.Token.IsCancellationRequested)

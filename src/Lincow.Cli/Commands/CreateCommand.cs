@@ -23,6 +23,7 @@ internal static class CreateCommand
         var chunk = Options.Size("--chunk", "Chunk size: a power of two from 512 to 64M [default: 4K]");
         var size = Options.Size("--size", "Size of the device; beyond the origin's end it reads zeroes [default: the origin's]");
         var maxSize = Options.Size("--max-size", "Leave room to grow to this size [default: --size]");
+        var sectorSize = Options.SectorSize("the origin's");
         var store = Options.Store("linear: each chunk at its own offset; snapshot: as dm-snapshot keeps it [default: linear]");
         var storeSize = Options.Size("--store-size", "Size of a snapshot store's file [default: room for every chunk, sparse]");
         var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
@@ -35,8 +36,8 @@ internal static class CreateCommand
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
-        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize, store,
-            storeSize, preallocate, force, relative, acceptInUse, table, quiet, json };
+        var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize,
+            sectorSize, store, storeSize, preallocate, force, relative, acceptInUse, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -50,6 +51,7 @@ internal static class CreateCommand
                     ChunkBytes = result.GetValue(chunk) ?? 4096,
                     SizeBytes = result.GetValue(size),
                     MaxSizeBytes = result.GetValue(maxSize),
+                    SectorBytes = (int?)result.GetValue(sectorSize),
                     Store = result.GetValue(store) ?? StoreTraits.DefaultName,
                     StoreBytes = result.GetValue(storeSize),
                 };
@@ -67,6 +69,10 @@ internal static class CreateCommand
                 AcceptInUse = result.GetValue(acceptInUse),
                 Warn = result.GetValue(quiet) ? null : CommandRunner.Warn,
             });
+            if (!info.RemembersOrigin)
+                CommandRunner.Warn($"{info.Overlay}: a snapshot store has no place for its origin, and there are no extended attributes "
+                    + $"here to keep it in. Give it each time: --origin {info.Origin.Uri}"
+                    + (info.Size == info.Origin.Size ? "" : $" --size {info.Size}"));
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))

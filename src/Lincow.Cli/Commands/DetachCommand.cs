@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Serving.Attach;
@@ -81,8 +82,11 @@ internal static class DetachCommand
 
     private static string? Detach(ServingRecord server, double waitSeconds)
     {
-        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
         var name = Describe(server.Exports[0]);
+        if (server.Exports.All(export => export.Via is null))
+            return $"{name}: is served, not attached, by {LinuxProcess.Describe(server.Pid)}. To serve it no more, end that process: kill "
+                + string.Create(CultureInfo.InvariantCulture, $"{server.Pid}");
+        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
         if (reply is null)
             return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
         if (reply.Error is not null)

@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Lincow.Cli.Output;
 using Lincow.Operations;
-using Spectre.Console;
 
 namespace Lincow.Cli.Commands;
 
@@ -46,6 +45,8 @@ internal static class InfoCommand
                 + $"{(info.Origin.Relative is { } relative ? $", remembered as {relative}, from the overlay's place" : "")})");
         Row("size", $"{SizeText.Format(info.Size)} ({info.Size} "
             + $"bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
+        if (info.SectorSize is { } sectorSize)
+            Row("sector size", SizeText.Format(sectorSize));
         if (info.StoreBytes is { } storeBytes)
         {
             PrintStore(info, storeBytes);
@@ -92,5 +93,5 @@ internal static class InfoCommand
     }
 
     private static void Row(string label, string value) =>
-        AnsiConsole.Profile.Out.Writer.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
+        Console.Out.WriteLine($"{label + ":",-12} {Printable.Text(value)}");
 }

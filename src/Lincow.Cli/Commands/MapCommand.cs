@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Operations;
 
 namespace Lincow.Cli.Commands;
@@ -62,7 +63,7 @@ internal static class MapCommand
 
     private static void PrintJson(OverlayOptions options)
     {
-        using var stream = Console.OpenStandardOutput();
+        using var stream = new OutputStream(1);
         using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = false });
         var isFirst = true;
         OverlayMap.ForEach(options, range =>

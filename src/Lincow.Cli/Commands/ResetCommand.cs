@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
@@ -28,7 +29,7 @@ internal static class ResetCommand
             var path = result.GetValue(overlay)!;
             var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(force));
             if (result.GetValue(json))
-                Json.Write(new ResetReport(Path.GetFullPath(path), isReturned), Json.Default.ResetReport);
+                Json.Write(new ResetReport(LinuxPath.Full(path), isReturned), Json.Default.ResetReport);
             else if (!result.GetValue(quiet))
                 Console.Out.WriteLine($"reset {Printable.Text(path)}: it shows its origin "
                     + $"again{(isReturned ? "" : "; the rest of its space is given back while it is served")}");
@@ -41,11 +42,30 @@ internal static class ResetCommand
     }
 
     /// <summary>
+    /// What is served, by the path of its device, file or link, or by its name if no file has that: a transient overlay has no other. Null
+    /// for an overlay's own path.
+    /// </summary>
+    private static FoundExport? FindServed(string path)
+    {
+        var found = (File.Exists(path) ? Servers.FindAt(path) : Servers.Find(path)).FindAll(each => each.Server.IsAlive
+            && each.Export is { ReadOnly: false, LiveOrigin: null }
+            && (each.Export.Overlay is not { } overlay || !LinuxPath.AreSame(overlay, path)));
+        return found.Count <= 1 ? found.FirstOrDefault()
+            : throw new CommandException($"{path}: is several: {string.Join(", ", found.Select(each => each.Export.Description))}. Say "
+                + "which one, by its device or file");
+    }
+
+    /// <summary>
     /// Resets the overlay here, or asks the process that serves it. Returns whether all space has been given back already.
     /// </summary>
     private static bool Reset(string path, string? map, bool acceptMap, bool force)
     {
         WaitingDevice.Refuse(path, map);
+        if (FindServed(path) is { } served)
+        {
+            new ServedReset(served, force).Run();
+            return false;
+        }
         try
         {
             return OverlayReset.Reset(path, map, acceptMap, force);

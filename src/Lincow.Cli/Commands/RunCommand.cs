@@ -40,15 +40,16 @@ internal static class RunCommand
             var sessions = common.Read(result, result.GetValue(overlay) is { } path ? [path] : []);
             if (!Directory.Exists(Path.GetTempPath()))
                 throw new CommandException($"{Path.GetTempPath()}: the directory for temporary files (TMPDIR) does not exist");
-            var directory = Directory.CreateTempSubdirectory("lincow-");
+            const string socket = "nbd.sock";
+            var directory = SocketDirectory.Make("lincow-", socket);
             try
             {
-                return Run(sessions, Path.Combine(directory.FullName, "nbd.sock"), result.GetValue(noDevice) ? null : result.GetValue(via),
+                return Run(sessions, Path.Combine(directory, socket), result.GetValue(noDevice) ? null : result.GetValue(via),
                     commandLine, common.StopPatience(result));
             }
             finally
             {
-                directory.Delete(recursive: true);
+                Directory.Delete(directory, recursive: true);
             }
         });
         return command.WithExamples("""
@@ -86,6 +87,8 @@ internal static class RunCommand
             var start = new ProcessStartInfo(commandLine[0]) { UseShellExecute = false };
             foreach (var argument in commandLine.AsSpan(1))
                 start.ArgumentList.Add(argument);
+            if (NamesOfBytes.WrongVariables() is { Count: > 0 } changed)
+                CommandRunner.Warn($"{string.Join(", ", changed)}: isn't UTF-8 in the environment, and the command gets it changed");
             start.Environment["LINCOW_URI"] = listener.UriOf(export);
             device = Attach(host, export, via);
             start.Environment["LINCOW_DEVICE"] = device?.Device;

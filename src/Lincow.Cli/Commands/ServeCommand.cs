@@ -49,6 +49,7 @@ internal static class ServeCommand
         };
         var common = new SessionArguments();
         var tls = new TlsArguments();
+        var sockets = new SocketArguments();
         var command = new Command("serve",
             "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
                 + "can connect.")
@@ -56,6 +57,7 @@ internal static class ServeCommand
             overlays, nbd, vhost, name, liveOrigin,
         };
         common.AddTo(command);
+        sockets.AddTo(command);
         tls.AddTo(command);
         command.SetAction(result =>
         {
@@ -69,6 +71,7 @@ internal static class ServeCommand
             var settings = tls.Read(result);
             var addresses = (result.GetValue(nbd) ?? []).Select(ParseAddress).ToList();
             var vhostPaths = (result.GetValue(vhost) ?? []).Select(ListenAddress.AtPath).ToList();
+            (addresses, vhostPaths) = sockets.Apply(result, addresses, vhostPaths);
             var exports = sessions.Count + (live is null ? 0 : 1);
             if (vhostPaths.Count > exports)
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
@@ -98,6 +101,7 @@ internal static class ServeCommand
               lincow serve a.cow b.cow --nbd tcp:127.0.0.1:10809          # exports 'a' and 'b'
               lincow serve work.cow --vhost-user /tmp/work.vhost          # a disk of QEMU, Cloud Hypervisor,
                   Firecracker: docs/vhost-user.md
+              lincow serve work.cow --vhost-user /srv/vm/work.vhost --socket-group kvm    # for a QEMU that isn't root's
               lincow serve --origin golden.img --nbd unix:/tmp/t.sock     # transient: forgotten at exit
               lincow serve work.cow --origin /mnt/new/golden.img          # the origin has moved
               lincow serve --snapshot-origin disk.img monday.snap         # disk.img stays in use; monday.snap shows it as it was
@@ -127,7 +131,7 @@ internal static class ServeCommand
             var (export, path) = (exports[i], vhostPaths[i]);
             uris.Add(Listening("--vhost-user", () => host.ListenVhostUser(path, export)).UriOf(export));
         }
-        uris.ForEach(uri => Console.Out.WriteLine("ready " + uri));
+        uris.ForEach(uri => Console.Out.WriteLine("ready " + Printable.Text(uri!)));
         Console.Out.Flush();
     }
 
@@ -185,7 +189,15 @@ internal static class DefaultAddress
             throw new CommandException($"{directory}: the directory for sockets can't be made: {e.Message}. Say where to listen with --nbd "
                 + "unix:PATH", e);
         }
-        return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        try
+        {
+            return ListenAddress.AtPath(Path.Combine(directory, name + ".sock"));
+        }
+        catch (LincowException e) when (e.Error.Code == LincowErrorCode.SocketPathTooLong)
+        {
+            throw new CommandException($"{e.Error.File}: a Unix socket's path has at most {e.Error["maxBytes"]} bytes, and this one has "
+                + $"{e.Error["pathBytes"]}. Say where to listen with --nbd unix:PATH", e);
+        }
     }
 }
 
@@ -204,6 +216,7 @@ internal sealed class SessionArguments
     private readonly Option<string?> _map = Options.Map();
     private readonly Option<long?> _chunk = Options.Size("--chunk", "Chunk size of a transient overlay [default: 4K]");
     private readonly Option<long?> _size = Options.Size("--size", "Size of a transient overlay's device [default: the origin's]");
+    private readonly Option<long?> _sectorSize = Options.SectorSize("the overlay's, or the origin's");
     private readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse writes; several may serve one overlay so" };
     private readonly Option<string> _cache = new("--cache")
     {
@@ -238,8 +251,8 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _readOnly, _cache, _acceptOrigin, _acceptInUse,
-            _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache,
+            _acceptOrigin, _acceptInUse, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -262,6 +275,7 @@ internal sealed class SessionArguments
             Warn = CommandRunner.Warn,
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
+            SectorBytes = (int?)result.GetValue(_sectorSize),
             TransientData = result.GetValue(_overlayData),
             Store = result.GetValue(_store) ?? StoreTraits.DefaultName,
             AreaCacheBytes = result.GetValue(_areaCache) ?? 16 << 20,

@@ -14,6 +14,7 @@ internal static partial class ErrorText
             // Sizes, chunks and what an overlay is made with.
             [Code.DeviceEmpty] = "{message}. Give its size with --size",
             [Code.DeviceNotSectors] = "{message}. Give a size with --size, for example {roundedBytes}",
+            [Code.SectorSizeInvalid] = "--sector-size {sectorBytes}: {why}",
             [Code.MaxSizeTooSmall] = "--max-size {maxSizeBytes} is smaller than the device's size, {sizeBytes} bytes",
             [Code.OriginLargerThanSize] = "{message}. Give --size {roundedBytes} or more, or leave --size out",
             [Code.OriginLargerThanTransient] = "{message}. Give a larger --size, or leave it out",

@@ -60,6 +60,11 @@ internal static class ConversionErrors
     public static LincowError OriginNamedMissing(string source, string origin) => new(Code.OriginNamedMissing, source,
         $"{source}: names {origin} as its origin, and there is no such file", new LincowFact("origin", origin));
 
+    /// <param name="source">The file that names it.</param>
+    /// <param name="origin">The name, as far as it can be read.</param>
+    public static LincowError OriginNameNotUtf8(string source, string origin) => new(Code.OriginNamedMissing, source,
+        $"{source}: names {origin} as its origin, which isn't UTF-8 and so can't be followed", new LincowFact("origin", origin));
+
     public static LincowError UmlHeaderDamaged(string file, string? problem) => new(Code.HeaderDamaged, file,
         $"{file}: is not a COW file of User-mode Linux that can be read: {problem}", new LincowFact("problem", problem));
 

@@ -1,3 +1,5 @@
+using System.IO.Hashing;
+using System.Text;
 using Lincow.Linux;
 using Lincow.Operations;
 using Lincow.Origins;
@@ -47,7 +49,7 @@ internal sealed class ConvertTarget : IDisposable
                 if (existing.Facts.Kind == FileKind.BlockDevice)
                     return new ConvertTarget(path, path, existing, replace: false, replaced: null);
             }
-            var workPath = Path.Combine(Path.GetDirectoryName(path)!, $".{Path.GetFileName(path)}.converting");
+            var workPath = Path.Combine(Path.GetDirectoryName(path)!, WorkName(Path.GetFileName(path)));
             return new ConvertTarget(path, workPath, CreateWorkFile(path, workPath), force, existing);
         }
         catch
@@ -163,6 +165,20 @@ internal sealed class ConvertTarget : IDisposable
                 throw new LincowException(ConversionErrors.Unmakeable(path, e), e);
             }
         }
+    }
+
+    /// <summary>The same for every conversion to a name, as far as a directory's entry, which has 255 bytes, has room for it.</summary>
+    internal static string WorkName(string name)
+    {
+        const int roomBytes = 255 - 12, digitBytes = 9;
+        var bytes = Encoding.UTF8.GetBytes(name);
+        if (bytes.Length <= roomBytes)
+            return $".{name}.converting";
+        var end = roomBytes - digitBytes;
+        // mutation: name-cut-within-a-character
+        while ((bytes[end] & 0xc0) == 0x80)
+            end--;
+        return $".{Encoding.UTF8.GetString(bytes, 0, end)}-{XxHash32.HashToUInt32(bytes):x8}.converting";
     }
 
     // Of a conversion that was killed.

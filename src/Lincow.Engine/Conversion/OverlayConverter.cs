@@ -47,7 +47,7 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
         DeviceSize.Require(source.DeviceBytes, path);
         var chunk = to.ChunkFor(options.ChunkBytes, source.GranularityBytes, source.DeviceBytes);
         using var origin = StoreOrigin.Open(source.OriginUri);
-        to.RequireFreeName(Path.GetFullPath(options.Destination));
+        to.RequireFreeName(LinuxPath.Full(options.Destination));
         using var target = ConvertTarget.Open(options.Destination, options.Force, origin, facts);
         // mutation: convert-clears-before-the-checks (2 lines)
         using (var sink = to.Create(new ChangeSinkOptions
@@ -67,7 +67,7 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
         using (var written = to.Open(new ChangeSourceOptions { Path = target.WorkPath, Origin = origin.Uri }))
             Verify(source, written, options.Destination);
         target.Publish();
-        return new ConvertReport(path, from.Name, Path.GetFullPath(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk,
+        return new ConvertReport(path, from.Name, LinuxPath.Full(options.Destination), to.Name, origin.Uri, source.DeviceBytes, chunk,
             _ranges, _dataBytes, _zeroBytes, _verifiedBytes);
     }
 

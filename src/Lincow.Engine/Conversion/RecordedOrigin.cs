@@ -1,3 +1,5 @@
+using Lincow.Linux;
+
 namespace Lincow.Conversion;
 
 /// <summary>
@@ -18,7 +20,11 @@ internal static class RecordedOrigin
             return chosen;
         if (recorded.Length == 0)
             throw new LincowException(ConversionErrors.OriginUnnamed(source));
-        var directory = Path.GetDirectoryName(Path.GetFullPath(source))!;
+        // What was read as another name would lead to another file.
+        // mutation: recorded-name-of-another-file
+        if (NamesOfBytes.MayBeWrong(recorded))
+            throw new LincowException(ConversionErrors.OriginNameNotUtf8(source, recorded));
+        var directory = Path.GetDirectoryName(LinuxPath.Full(source))!;
         var named = Path.GetFullPath(recorded, directory);
         var beside = Path.Combine(directory, Path.GetFileName(recorded));
         // Files that were moved together find each other.

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Text;
-using System.Text.Unicode;
 
 namespace Lincow.Conversion;
 
@@ -73,7 +72,7 @@ internal sealed record UmlCowHeader
             problem = $"its alignment is {alignment}";
         else if (format != 0)
             problem = $"its changes are marked in the way {format}, and only 0, a bitmap, is known";
-        else if (pathBytes < 0 || !Utf8.IsValid(path[..pathBytes]))
+        else if (pathBytes < 0)
             problem = "the path of its backing file is no path";
         else
             return new UmlCowHeader

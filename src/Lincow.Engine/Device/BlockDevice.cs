@@ -16,6 +16,11 @@ internal abstract class BlockDevice
 
     public long SizeBytes => Geometry.DeviceBytes;
 
+    /// <summary>
+    /// The logical sectors that front ends show, in bytes; requests may be smaller. Set before the first request.
+    /// </summary>
+    public int SectorBytes { get; set; } = 512;
+
     /// <summary>Writes, zeroings and discards are EPERM.</summary>
     public abstract bool IsReadOnly { get; }
 

@@ -54,7 +54,10 @@ internal sealed class LiveOrigin : IDisposable
         _blob = new FileBlob(Origin, loop);
         var chunkShift = snapshots.Max(snapshot => snapshot.Device.Geometry.ChunkShift);
         return Device = new OriginDevice(new Geometry(Origin.Facts.SizeBytes, chunkShift), _blob,
-            [.. snapshots.Select(snapshot => snapshot.Device)]);
+            [.. snapshots.Select(snapshot => snapshot.Device)])
+        {
+            SectorBytes = snapshots[0].Device.SectorBytes,
+        };
     }
 
     /// <summary>

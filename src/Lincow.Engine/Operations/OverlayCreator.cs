@@ -28,6 +28,8 @@ internal static class OverlayCreator
         if (options.MaxSizeBytes < size)
             throw new LincowException(OperationErrors.MaxSizeTooSmall(maxSize, size));
         DeviceSize.Require(maxSize, null, "max-size");
+        if (options.SectorBytes is { } sectorBytes)
+            SectorSize.Require(sectorBytes, size);
         var plan = format.Plan(new StorePlanOptions(options, origin, size, maxSize, chunkShift));
         return Make(options, made =>
         {
@@ -44,9 +46,14 @@ internal static class OverlayCreator
             // mutation: key-lost-without-a-word
             if ((origin.Reference.FilePath is not null || separate is not null) && HostMark.WhyUnkept() is { } why)
                 options.Warn?.Invoke(StoreErrors.KeyUnkept(data.Path, why));
-            return plan.Take(separate ?? data, data).Describe(null);
+            return Describe(plan.Take(separate ?? data, data), origin, size);
         });
     }
+
+    // What a store has no place for is known now, and has to be said at each use from here on.
+    private static OverlayInfo Describe(StoreFiles files, OriginFile origin, long size) =>
+        files.Origin is not null || !origin.IsFile && !origin.Reference.IsNothing ? files.Describe(null)
+            : files.Describe(origin.Uri) with { Size = size, MaxSize = size };
 
     /// <inheritdoc cref="Create"/>
     /// <param name="options">What it is to be.</param>
@@ -67,7 +74,7 @@ internal static class OverlayCreator
     private static T Make<T>(CreateOptions options, Func<List<string>, T> lay)
     {
         if (options.Map is null)
-            RequireFreeName(Path.GetFullPath(options.Overlay));
+            RequireFreeName(LinuxPath.Full(options.Overlay));
         var made = new List<string>();
         try
         {
@@ -102,7 +109,7 @@ internal static class OverlayCreator
     {
         if (map is null || !File.Exists(map))
             return;
-        using var look = StorePath.Open(Path.GetFullPath(map));
+        using var look = StorePath.Open(LinuxPath.Full(map));
         if (look.Facts.IsSameFile(data.Facts))
             throw new LincowException(OperationErrors.MapIsData(map));
     }
@@ -110,7 +117,7 @@ internal static class OverlayCreator
     /// <summary>Opens a target and makes sure that it is free; nothing of what is there changes yet.</summary>
     private static LinuxFile OpenTarget(string target, bool force, OriginFile origin, List<string> made)
     {
-        var path = Path.GetFullPath(target);
+        var path = LinuxPath.Full(target);
         LinuxFile file;
         try
         {

@@ -11,9 +11,9 @@ internal static class OverlayPaths
     /// <param name="map">Its map, if it is named.</param>
     public static IReadOnlyList<string> Of(string overlay, string? map)
     {
-        var paths = new List<string> { Path.GetFullPath(overlay) };
+        var paths = new List<string> { LinuxPath.Full(overlay) };
         if (!string.IsNullOrEmpty(map))
-            paths.Add(Path.GetFullPath(map));
+            paths.Add(LinuxPath.Full(map));
         try
         {
             if (OtherHalf(paths[0]) is { } other)

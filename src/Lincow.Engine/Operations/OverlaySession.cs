@@ -270,6 +270,7 @@ internal sealed class OverlaySession
         try
         {
             var origin = await StoreOrigin.OpenAsync(files, options, stop).ConfigureAwait(false);
+            SectorSize.Of(options.SectorBytes, null, origin, files.DeviceBytesOver(origin, options.SizeBytes));
             return new OverlayOpening(loop => Open(files, origin, options, loop), origin, files, files.Facts);
         }
         catch
@@ -284,7 +285,8 @@ internal sealed class OverlaySession
     {
         StoreOrigin.RequireAlignment(new Geometry(files.DeviceBytesOver(origin, options.SizeBytes), files.ChunkShift), files.DataFile,
             origin);
-        return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), loop);
+        var sectorBytes = SectorSize.Of(options.SectorBytes, files.SectorBytes, origin, files.DeviceBytesOver(origin, options.SizeBytes));
+        return Over(files.Begin(origin, options, loop), origin, options, Path.GetFileNameWithoutExtension(files.Path), sectorBytes, loop);
     }
 
     private static async ValueTask<OverlayOpening> PrepareTransientAsync(OverlayOptions options, CancellationToken stop)
@@ -301,9 +303,9 @@ internal sealed class OverlaySession
             var geometry = new Geometry(size, DeviceSize.ChunkShift(options.ChunkBytes));
             var file = opened = format.OpenTransient(options.TransientData, geometry, options.Direct);
             StoreOrigin.RequireAlignment(geometry, file, origin);
-            return new OverlayOpening(loop =>
-                Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options, TransientName(origin), loop), origin,
-                    file, [file.Facts]);
+            var sectorBytes = SectorSize.Of(options.SectorBytes, null, origin, size);
+            return new OverlayOpening(loop => Over(format.BeginTransient(file, geometry, origin, options, loop), origin, options,
+                TransientName(origin), sectorBytes, loop), origin, file, [file.Facts]);
         }
         catch
         {
@@ -313,11 +315,14 @@ internal sealed class OverlaySession
         }
     }
 
-    private static OverlaySession Over(OpenStore store, OriginFile origin, OverlayOptions options, string name, IoLoop loop)
+    private static OverlaySession Over(OpenStore store, OriginFile origin, OverlayOptions options, string name, int sectorBytes,
+        IoLoop loop)
     {
         try
         {
-            return new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name, options.OriginIsLive);
+            var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name, options.OriginIsLive);
+            session.Device.SectorBytes = sectorBytes;
+            return session;
         }
         catch
         {

@@ -9,7 +9,7 @@ internal sealed class FileScheme : IOriginScheme
     public static readonly FileScheme Instance = new();
 
     // The empty text is the empty path, which nothing can be opened by.
-    public string? TryParse(string text) => text.Length == 0 ? text : Path.GetFullPath(text);
+    public string? TryParse(string text) => text.Length == 0 ? text : LinuxPath.Full(text);
 
     public async ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop)
     {

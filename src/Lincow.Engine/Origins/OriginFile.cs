@@ -18,8 +18,8 @@ internal sealed class OriginFile : IDisposable
     {
     }
 
-    private OriginFile(OriginReference reference, OriginIdentity identity, IBlobControl blob) =>
-        (Reference, Identity, _blob) = (reference, identity, blob);
+    private OriginFile(OriginReference reference, OriginIdentity identity, IBlobControl blob, int sectorBytes = SectorSize.Usual) =>
+        (Reference, Identity, _blob, SectorBytes) = (reference, identity, blob, sectorBytes);
 
     public OriginReference Reference { get; }
 
@@ -27,6 +27,9 @@ internal sealed class OriginFile : IDisposable
     public string Uri => Reference.Text;
 
     public OriginIdentity Identity { get; private set; }
+
+    /// <summary>Its logical sectors (<see cref="SectorSize"/>), in bytes.</summary>
+    public int SectorBytes { get; }
 
     public int AlignmentBytes => _blob.AlignmentBytes;
 
@@ -63,7 +66,7 @@ internal sealed class OriginFile : IDisposable
             if (!isLive && await blob.FindHolderAsync(BlobLock.Live).ConfigureAwait(false) is { } server)
                 throw new LincowException(OriginErrors.Live(blob.Name, server));
             await refuse(blob, stop).ConfigureAwait(false);
-            return new OriginFile(reference, identity, blob);
+            return new OriginFile(reference, identity, blob, await SectorSize.OfAsync(blob, stop).ConfigureAwait(false));
         }
         catch
         {
@@ -92,7 +95,8 @@ internal sealed class OriginFile : IDisposable
     {
         DeviceSize.Require(user.SizeBytes, user.Name);
         var blob = new UserControl(user);
-        return new OriginFile(OriginReference.Program(user.Name), await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false), blob);
+        return new OriginFile(OriginReference.Program(user.Name), await OriginIdentity.OfAsync(blob, stop).ConfigureAwait(false), blob,
+            await SectorSize.OfAsync(blob, stop).ConfigureAwait(false));
     }
 
     /// <summary>It has been recognised: what an overlay knows of the samples that can't be read now stays known.</summary>

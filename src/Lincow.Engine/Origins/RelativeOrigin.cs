@@ -4,8 +4,8 @@ namespace Lincow.Origins;
 
 /// <summary>
 /// An origin that an overlay remembers by its place relative to the overlay's own (the file with the superblock or note), so that a
-/// directory with both can be moved: <c>relative:PATH</c>, or <c>relative:raw:PATH</c>. It is followed over no symbolic link: whoever moves an
-/// overlay decides what lies beside it, and a link beside it could show any file to its user.
+/// directory with both can be moved: <c>relative:PATH</c>, or <c>relative:raw:PATH</c>. It is followed over no symbolic link: whoever moves
+/// an overlay decides what lies beside it, and a link beside it could show any file to its user.
 /// </summary>
 internal static class RelativeOrigin
 {
@@ -36,7 +36,7 @@ internal static class RelativeOrigin
         : Prefix + (origin.IsRaw ? RawScheme.Prefix : "") + Path.GetRelativePath(directory, RealPath(path));
 
     /// <summary>The directory of a file that is to be made, without links.</summary>
-    public static string DirectoryOf(string path) => RealPath(Path.GetDirectoryName(Path.GetFullPath(path))!);
+    public static string DirectoryOf(string path) => RealPath(Path.GetDirectoryName(LinuxPath.Full(path))!);
 
     /// <summary>Throws <see cref="LincowException"/> when the way to what an overlay remembers leads over a symbolic link.</summary>
     public static void RequireWithoutLinks(string recorded, LinuxFile overlay)

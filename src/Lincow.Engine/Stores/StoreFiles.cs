@@ -27,6 +27,9 @@ internal abstract class StoreFiles : IDisposable
     /// <summary>The device's size in bytes, as far as the store remembers it.</summary>
     public abstract long? DeviceBytes { get; }
 
+    /// <summary>The device's logical sectors in bytes, if the store remembers them.</summary>
+    public virtual int? SectorBytes => null;
+
     /// <summary>What it remembers of its origin; null when nothing.</summary>
     public abstract OriginRecord? Origin { get; }
 

@@ -105,6 +105,33 @@ internal static class StoreOrigin
     }
 
     /// <summary>
+    /// The device's logical sectors, as a store remembers them, or else as its origin says; null where that can't be asked.
+    /// </summary>
+    public static int? SectorBytes(StoreFiles store, string? origin)
+    {
+        if (store.SectorBytes is not null || (origin ?? store.Origin?.Uri) is not { } uri)
+            return store.SectorBytes;
+        try
+        {
+            if (origin is null)
+            {
+                // mutation: foreign-origin-asked-for-its-sectors
+                if (store.WhyForeign() is not null)
+                    return null;
+                store.RequireFollowable();
+            }
+            var reference = OriginReference.Parse(uri);
+            using var blob = reference.Scheme.OpenAsync(reference.Text, CancellationToken.None).Now();
+            var bytes = SectorSize.OfAsync(blob, CancellationToken.None).Now();
+            return (store.DeviceBytes ?? 0) % bytes == 0 ? bytes : SectorSize.Usual;
+        }
+        catch (Exception e) when (e is LincowException or IOException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>
     /// Throws <see cref="LincowException"/> when direct I/O on an overlay or its origin needs larger units than the device has.
     /// </summary>
     public static void RequireAlignment(Geometry geometry, LinuxFile data, OriginFile origin)

@@ -22,7 +22,7 @@ internal static class StorePath
 {
     /// <summary>A path as the user gave it, made absolute.</summary>
     public static string FullPath(string path, string what) => path.Length > 0
-        ? Path.GetFullPath(path)
+        ? LinuxPath.Full(path)
         : throw new LincowException(ArgumentErrors.PathEmpty(what));
 
     public static LinuxFile Open(string path, bool writable = false, bool direct = false, bool exclusive = false)

@@ -10,7 +10,7 @@ internal static class TransientFile
 {
     public static LinuxFile Open(string? place, long sizeBytes, bool direct)
     {
-        var path = Path.GetFullPath(place ?? DefaultDirectory());
+        var path = LinuxPath.Full(place ?? DefaultDirectory());
         try
         {
             var file = OpenAt(path, direct);
@@ -38,7 +38,7 @@ internal static class TransientFile
     /// </summary>
     public static LinuxFile OpenStore(string? place, long sizeBytes, bool direct)
     {
-        var path = Path.GetFullPath(place ?? DefaultDirectory());
+        var path = LinuxPath.Full(place ?? DefaultDirectory());
         if (!File.Exists(path))
             return Open(place, sizeBytes, direct);
         return Free(StorePath.OpenLocked(path, OverlayAccess.Write, direct, path));

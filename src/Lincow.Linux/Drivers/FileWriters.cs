@@ -112,7 +112,8 @@ internal sealed class FileWriters
             {
                 if (!seen.Add(new FileInfo(process + "/ns/mnt").LinkTarget ?? ""))
                     continue;
-                foreach (var line in File.ReadLines(process + "/mountinfo"))
+                // A carriage return may be part of a path.
+                foreach (var line in File.ReadAllText(process + "/mountinfo").Split('\n'))
                     AddMount(line.Split(' '));
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -12,6 +12,7 @@ namespace Lincow.Linux;
 internal sealed unsafe class FuseConnection
 {
     private const string Device = "/dev/fuse", Helper = "fusermount3";
+    private const uint Major = 10, Minor = 229;
     private const nuint ReadOnlyMount = 1, NoSetUserId = 2, NoDevices = 4;
 
     /// <summary>MNT_DETACH, UMOUNT_NOFOLLOW.</summary>
@@ -32,6 +33,10 @@ internal sealed unsafe class FuseConnection
     {
         if (!File.Exists(Device))
             return $"there is no {Device} (modprobe fuse)";
+        // As some containers leave it: the mount would fail without saying why.
+        // mutation: any-file-is-the-fuse-device
+        if (!LinuxPath.IsCharacterDevice(Device, Major, Minor))
+            return $"{Device} is not the kernel's FUSE device (mknod {Device} c {Major} {Minor})";
         var descriptor = Libc.open(Device, Libc.ReadWrite | Libc.CloseOnExec, 0);
         if (descriptor < 0)
             return $"{Device} can't be opened: {Errno.Describe(Libc.LastError)}";
@@ -172,7 +177,9 @@ internal static class MountTable
     public static List<MountEntry> Read(string file)
     {
         var entries = new List<MountEntry>();
-        foreach (var line in File.ReadLines(file))
+        // A carriage return may be part of a path, and doesn't end a line: only blanks, tabs, line feeds and backslashes are escaped.
+        // mutation: mount-hidden-by-a-carriage-return
+        foreach (var line in File.ReadAllText(file).Split('\n'))
         {
             var fields = line.Split(' ');
             var separator = Array.IndexOf(fields, "-");
@@ -183,14 +190,14 @@ internal static class MountTable
     }
 
     // Blanks and the like are written as \040.
-    public static string Unescape(string field)
+    internal static string Unescape(string field)
     {
         if (!field.Contains('\\', StringComparison.Ordinal))
             return field;
         var result = new StringBuilder(field.Length);
         for (var i = 0; i < field.Length; i++)
         {
-            if (field[i] == '\\' && i + 3 < field.Length)
+            if (field[i] == '\\' && i + 3 < field.Length && field.AsSpan(i + 1, 3).IndexOfAnyExceptInRange('0', '7') < 0)
             {
                 result.Append((char)Convert.ToInt32(field.Substring(i + 1, 3), 8));
                 i += 3;

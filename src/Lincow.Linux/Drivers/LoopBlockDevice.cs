@@ -21,10 +21,14 @@ internal static unsafe class LoopBlockDevice
             : null;
 
     /// <summary>
-    /// Makes a block device of a file with direct I/O, so that nothing is cached twice, in sectors of 512 bytes, which is what images
-    /// expect. Returns its path. Throws <see cref="LinuxException"/>.
+    /// Makes a block device of a file with direct I/O, so that nothing is cached twice. Returns its path. Throws
+    /// <see cref="LinuxException"/>.
     /// </summary>
-    public static string Attach(string path, bool readOnly, bool scanPartitions)
+    /// <param name="path">The file.</param>
+    /// <param name="sectorBytes">Its logical sectors.</param>
+    /// <param name="readOnly">Whether writes are refused.</param>
+    /// <param name="scanPartitions">Whether partitions in it become devices too.</param>
+    public static string Attach(string path, int sectorBytes, bool readOnly, bool scanPartitions)
     {
         using var control = LinuxFile.Open(Control, writable: true);
         using var file = LinuxFile.Open(path, writable: !readOnly);
@@ -38,7 +42,7 @@ internal static unsafe class LoopBlockDevice
             var config = new LoopConfiguration
             {
                 Descriptor = file.Descriptor,
-                BlockBytes = 512,
+                BlockBytes = (uint)sectorBytes,
                 Flags = DirectIo | (readOnly ? ReadOnlyFlag : 0) | (scanPartitions ? PartitionScan : 0),
             };
             // For losetup; the kernel shows the whole path in sysfs.
@@ -111,13 +115,17 @@ internal static unsafe class LoopBlockDevice
     private static string Name((uint Major, uint Minor) device) =>
         string.Create(CultureInfo.InvariantCulture, $"{device.Major}:{device.Minor}");
 
+    // One line feed ends it; others are the path's.
+    private static string BackingFile(string directory) =>
+        File.ReadAllText(directory + "/loop/backing_file") is var text && text.EndsWith('\n') ? text[..^1] : text;
+
     private static LoopFile? FileOf(string directory)
     {
         var device = "/dev/" + Path.GetFileName(directory);
         string path;
         try
         {
-            path = File.ReadAllText(directory + "/loop/backing_file").TrimEnd('\n');
+            path = BackingFile(directory);
         }
         catch (IOException)
         {
@@ -149,8 +157,7 @@ internal static unsafe class LoopBlockDevice
         {
             try
             {
-                if (File.ReadAllText(Path.Combine(directory, "loop/backing_file")).TrimEnd('\n') is var file
-                    && (file == path || file == path + " (deleted)"))
+                if (BackingFile(directory) is var file && (file == path || file == path + " (deleted)"))
                     devices.Add("/dev/" + Path.GetFileName(directory));
             }
             catch (IOException)

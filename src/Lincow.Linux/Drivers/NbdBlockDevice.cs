@@ -40,9 +40,10 @@ internal static class NbdBlockDevice
         }
     }
 
-    /// <summary>Makes a device in sectors of 512 bytes; returns its path. Throws <see cref="LinuxException"/>.</summary>
+    /// <summary>Makes a device; returns its path. Throws <see cref="LinuxException"/>.</summary>
     /// <param name="sockets">The kernel's ends; the caller may close them afterwards.</param>
     /// <param name="sizeBytes">The device's size.</param>
+    /// <param name="sectorBytes">Its logical sectors.</param>
     /// <param name="serverFlags">The protocol's transmission flags.</param>
     /// <param name="patienceSeconds">How long requests wait while no connection is alive, before they fail.</param>
     /// <param name="canResume">
@@ -50,13 +51,13 @@ internal static class NbdBlockDevice
     /// way then, or aren't answered, after that time.
     /// </param>
     /// <param name="identifier">What the device is known by; only who knows it may give it new sockets.</param>
-    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, ushort serverFlags, ulong patienceSeconds, bool canResume,
-        string identifier)
+    public static string Connect(IReadOnlyList<int> sockets, long sizeBytes, int sectorBytes, ushort serverFlags, ulong patienceSeconds,
+        bool canResume, string identifier)
     {
         using var netlink = GenericNetlink.Open(Family, Version);
         var answer = netlink.Ask(CommandConnect, message => message
             .Add(SizeBytes, (ulong)sizeBytes)
-            .Add(BlockSizeBytes, 512UL)
+            .Add(BlockSizeBytes, (ulong)sectorBytes)
             .Add(ServerFlags, (ulong)serverFlags)
             // mutation: real-nbd-has-no-patience
             .Add(canResume ? DeadConnectionTimeout : RequestTimeout, patienceSeconds)

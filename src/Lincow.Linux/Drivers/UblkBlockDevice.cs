@@ -5,14 +5,16 @@ using System.Numerics;
 namespace Lincow.Linux;
 
 /// <summary>What a ublk device shall look like.</summary>
-/// <param name="SizeBytes">A multiple of 512.</param>
+/// <param name="SizeBytes">A multiple of the sector.</param>
 /// <param name="GrainBytes">What the server works in, a power of two: writes of this size and alignment cost least, discards of less do
 /// nothing.</param>
 /// <param name="MaxZeroBytes">The longest zeroing and discard.</param>
 /// <param name="CanDiscard">Whether there is a discard.</param>
 /// <param name="IsReadOnly">Whether writes are refused.</param>
 /// <param name="CanRecover">Whether it waits for another server when this one dies; if not, it goes, and its requests fail.</param>
-internal sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover);
+/// <param name="SectorBytes">Its logical sectors, a power of two from 512 to a page.</param>
+internal sealed record UblkShape(long SizeBytes, int GrainBytes, long MaxZeroBytes, bool CanDiscard, bool IsReadOnly, bool CanRecover,
+    int SectorBytes = 512);
 
 /// <summary>The one queue of a ublk device, as its server uses it.</summary>
 internal interface IUblkQueue : IDisposable
@@ -223,14 +225,15 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
 
     internal static UblkParameters Parameters(UblkShape shape)
     {
-        var grainShift = (byte)Math.Clamp(BitOperations.Log2((uint)shape.GrainBytes), SectorShift, 20);
+        var logicalShift = (byte)BitOperations.Log2((uint)shape.SectorBytes);
+        var grainShift = (byte)Math.Clamp(BitOperations.Log2((uint)shape.GrainBytes), logicalShift, 20);
         var maxZeroSectors = (uint)(Math.Min(shape.MaxZeroBytes, 1L << 31) >> SectorShift);
         return new UblkParameters
         {
             Length = (uint)sizeof(UblkParameters),
             Types = UblkAbi.BasicParameters | UblkAbi.DiscardParameters,
             Attributes = UblkAbi.VolatileCache | UblkAbi.ForceUnitAccess | (shape.IsReadOnly ? UblkAbi.ReadOnly : 0),
-            LogicalShift = SectorShift,
+            LogicalShift = logicalShift,
             // Not above a page: file systems refuse, or make blocks of that size.
             PhysicalShift = Math.Min(grainShift, (byte)PageShift),
             OptimalShift = grainShift,

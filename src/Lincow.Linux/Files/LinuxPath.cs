@@ -8,12 +8,24 @@ internal static unsafe class LinuxPath
 {
     private const int CurrentDirectory = -100, NoFollow = 0x100, WriteAndSearch = 3;
 
+    /// <summary>
+    /// A path made absolute. Throws <see cref="LinuxException"/> (EILSEQ) where the current directory's name isn't UTF-8: what would come
+    /// of it is a path to somewhere else (<see cref="NamesOfBytes"/>).
+    /// </summary>
+    public static string Full(string path) =>
+        Path.IsPathRooted(path) || NamesOfBytes.WrongCurrentDirectory() is not { } current
+            ? Path.GetFullPath(path) : throw new LinuxException("getcwd", current, Errno.NotUtf8);
+
+    /// <summary>The same for comparisons: where it can't be made absolute, it is no path that anybody recorded.</summary>
+    public static string FullOrAsItIs(string path) => NamesOfBytes.WrongCurrentDirectory() is null ? Path.GetFullPath(path) : path;
+
     public static uint ThisUser => Libc.geteuid();
 
     public static uint ThisGroup => Libc.getegid();
 
     /// <summary>Whether a path, not followed if it is a symbolic link, belongs to the user of this process.</summary>
-    public static bool IsOwnedByThisUser(string path) => TryStat(path, NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
+    public static bool IsOwnedByThisUser(string path, bool follow = false) =>
+        TryStat(path, follow ? 0 : NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
 
     /// <summary>
     /// Whether this user has a directory, or can make it: it is there and this user's, or the one above it may be written to.
@@ -66,6 +78,9 @@ internal static unsafe class LinuxPath
     /// <summary>File system and number of the regular file that a path leads to; null when it leads to none.</summary>
     public static ((uint Major, uint Minor) FileSystem, ulong Inode)? FileAt(string path) =>
         TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0x8000 ? ((stat.DevMajor, stat.DevMinor), stat.Inode) : null;
+
+    public static bool IsCharacterDevice(string path, uint major, uint minor) => TryStat(path, 0, out var stat)
+        && (stat.Mode & 0xf000) == 0x2000 && (stat.RdevMajor, stat.RdevMinor) == (major, minor);
 
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
-using System.Text;
 
 namespace Lincow.Linux;
 
@@ -15,21 +14,20 @@ internal static unsafe class LinuxSocket
     /// </summary>
     public const uint SendFlags = NoSignal;
 
-    /// <summary>The longest Unix socket path: sun_path holds 108 bytes with its NUL (unix(7)).</summary>
-    public const int MaxUnixPathBytes = 107;
-
     private const int FamilyUnix = 1, FamilyInet = 2, FamilyInet6 = 10, Stream = 1;
 
     /// <summary>Connections that may wait to be accepted.</summary>
     private const int Backlog = 4096;
 
     /// <summary>
-    /// Listens on a Unix socket that only its owner may use (mode 0600). A stale socket file, which nobody listens on, is replaced; a live
-    /// one is EADDRINUSE; anything else at the path is left alone (EEXIST).
+    /// Listens on a Unix socket that only its owner may use (mode 0600), or who is given access. A stale socket file, which nobody listens
+    /// on, is replaced; a live one is EADDRINUSE; anything else at the path is left alone (EEXIST). A path may be longer than an address
+    /// (<see cref="UnixAddress"/>).
     /// </summary>
-    public static int ListenUnix(string path)
+    public static int ListenUnix(string path, SocketAccess? access = null)
     {
-        var address = UnixAddress(path);
+        using var place = UnixAddress.Of(path);
+        var address = place.ToBytes();
         var listener = Open(FamilyUnix, path);
         try
         {
@@ -50,6 +48,8 @@ internal static unsafe class LinuxSocket
             }
             if (result < 0)
                 throw new LinuxException("bind", path, error);
+            if (access is not null)
+                Grant(access, place.Path, path);
             if (Libc.listen(listener, Backlog) < 0)
                 throw new LinuxException("listen", path, Libc.LastError);
             return listener;
@@ -57,6 +57,20 @@ internal static unsafe class LinuxSocket
         catch
         {
             _ = Libc.close(listener);
+            throw;
+        }
+    }
+
+    // What can't be given to whom it is meant for is given to nobody.
+    private static void Grant(SocketAccess access, string address, string path)
+    {
+        try
+        {
+            access.Grant(address, path);
+        }
+        catch (LinuxException)
+        {
+            _ = Libc.unlink(address);
             throw;
         }
     }
@@ -168,7 +182,7 @@ internal static unsafe class LinuxSocket
 
         public static BindingTurn Take(string path)
         {
-            var directory = Libc.open(Path.GetDirectoryName(Path.GetFullPath(path))!, Libc.ReadOnly | Libc.CloseOnExec, 0);
+            var directory = Libc.open(Path.GetDirectoryName(LinuxPath.Full(path))!, Libc.ReadOnly | Libc.CloseOnExec, 0);
             for (var i = 0; directory >= 0 && i < Tries && Libc.flock(directory, Exclusive | DoNotBlock) < 0
                 && Libc.LastError is Errno.Again or Errno.Interrupted; i++)
                 Thread.Sleep(TryMilliseconds);
@@ -209,17 +223,6 @@ internal static unsafe class LinuxSocket
         uint length = 3 * sizeof(int);
         return Libc.getsockopt(connected, solSocket, peerCredentials, credentials, &length) == 0 && credentials[0] > 0
             && Libc.kill(credentials[0], 0) < 0 && Libc.LastError == noSuchProcess;
-    }
-
-    private static byte[] UnixAddress(string path)
-    {
-        var bytes = Encoding.UTF8.GetBytes(path);
-        if (bytes.Length > MaxUnixPathBytes)
-            throw new LinuxException("bind", path, Errno.NameTooLong);
-        var address = new byte[2 + bytes.Length + 1];
-        address[0] = FamilyUnix;
-        bytes.CopyTo(address, 2);
-        return address;
     }
 
     private static byte[] InternetAddress(IPAddress host, int port)

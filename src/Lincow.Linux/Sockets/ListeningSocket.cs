@@ -14,7 +14,7 @@ internal sealed class ListeningSocket
     public int Descriptor { get; }
 
     /// <summary>As <see cref="LinuxSocket.ListenUnix"/>.</summary>
-    public static ListeningSocket Bind(string path) => new(LinuxSocket.ListenUnix(path), path);
+    public static ListeningSocket Bind(string path, SocketAccess? access = null) => new(LinuxSocket.ListenUnix(path, access), path);
 
     /// <summary>
     /// Takes the file away, if it is still the one that was made. To be called while the socket listens: a successor takes over a path only

@@ -23,6 +23,7 @@ internal static class AttachErrors
         $"{overlay}: {device} waits for its server, which died", new LincowFact("device", device));
 
     public static LincowError WaitingDeviceDiffers(string? device, bool readOnly) => new(Code.WaitingDeviceDiffers, device,
-        $"{device}: waits for its server, but had another size or was {(readOnly ? "" : "not ")}read-only. Attach it as it was",
+        $"{device}: waits for its server, but had another size, other sectors or was {(readOnly ? "" : "not ")}read-only. Attach it as it "
+        + "was",
         new LincowFact("wasReadOnly", readOnly ? 1 : 0));
 }

@@ -25,8 +25,9 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     public void Begin(IAttachWay way, string identity, ExportRecord? left)
     {
         // What waits in the device was asked of one as it was: of another, it would fail.
-        // mutation: taken-over-as-another-device
-        if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly))
+        // mutation: taken-over-as-another-device (2 lines)
+        if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly
+            || (left.SectorBytes ?? target.Device.SectorBytes) != target.Device.SectorBytes))
             throw new LincowException(AttachErrors.WaitingDeviceDiffers(left.Device, left.ReadOnly));
         target.Device.OutlivesServer = target.CanResume;
         // Before anything is made: who cleans up finds it by its identity.

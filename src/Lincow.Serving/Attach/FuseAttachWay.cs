@@ -89,7 +89,7 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         target.Loop.Post(() => server.Start(_server.Ended));
         if (LoopBlockDevice.WhyNot() is not null)
             return;
-        Device = LoopBlockDevice.Attach(_file!, target.Device.IsReadOnly, target.ScanPartitions);
+        Device = LoopBlockDevice.Attach(_file!, target.Device.SectorBytes, target.Device.IsReadOnly, target.ScanPartitions);
         _link = DeviceLink.Make(name, Device);
         target.Note(export => export with { Device = Device, Link = _link });
     }

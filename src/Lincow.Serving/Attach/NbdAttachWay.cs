@@ -59,7 +59,7 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
         {
             try
             {
-                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes,
+                device = NbdBlockDevice.Connect([.. pairs.Select(pair => pair.Kernels)], Target.Device.SizeBytes, Target.Device.SectorBytes,
                     NbdTerms.TransmissionFlags(_terms.Export, structuredReplies: false),
                     Target.CanResume ? PatienceSeconds : TransientPatienceSeconds, Target.CanResume, identity);
             }

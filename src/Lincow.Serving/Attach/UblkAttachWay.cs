@@ -43,7 +43,7 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
         // As for discards everywhere else: less than a page isn't worth a request.
         var grain = (int)Math.Clamp(device.Geometry.ChunkBytes, 4096, 1 << 20);
         var block = UblkBlockDevice.Add(new UblkShape(device.SizeBytes, grain, device.MaxZeroBytes, device.CanDiscard, device.IsReadOnly,
-            Target.CanResume), Number(identity));
+            Target.CanResume, device.SectorBytes), Number(identity));
         Serve(block);
         try
         {

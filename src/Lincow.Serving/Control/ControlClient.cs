@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Text.Json;
+using Lincow.Linux;
 
 namespace Lincow.Serving.Control;
 
@@ -11,9 +12,10 @@ internal static class ControlClient
     {
         try
         {
+            using var address = UnixAddress.Of(RunDirectory.SocketPath(server));
             using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
             socket.SendTimeout = socket.ReceiveTimeout = (int)patience.TotalMilliseconds;
-            socket.Connect(new UnixDomainSocketEndPoint(RunDirectory.SocketPath(server)));
+            socket.Connect(new UnixDomainSocketEndPoint(address.Path));
             socket.Send([.. JsonSerializer.SerializeToUtf8Bytes(request, ControlJson.Default.ControlRequest), (byte)'\n']);
             using var stream = new NetworkStream(socket);
             using var reader = new StreamReader(stream);

@@ -17,6 +17,9 @@ internal static class ControlErrors
     public static LincowError RunDirectoryUnreadable(string path, LinuxException e) => new(Code.RunDirectoryUnusable, path,
         $"{path}: the directory for running servers can't be read: {e.Reason}. {Advice}", new("reason", e.Reason), LincowFact.Errno(e));
 
+    public static LincowError RunDirectoryUnprintable(string path) => new(Code.RunDirectoryUnusable, path,
+        $"{path}: the path of the directory for running servers has a control character in it. {Advice}, with another name");
+
     public static LincowError RunDirectoryUntrusted(string path) => new(Code.RunDirectoryUnusable, path,
         $"{path}: belongs to somebody else or may be written by others, so what it says of servers can't be believed. {Advice}");
 

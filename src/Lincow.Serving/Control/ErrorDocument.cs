@@ -1,20 +1,15 @@
-using System.Text.Json;
-
 namespace Lincow.Serving.Control;
 
-/// <summary>An error as JSON: <c>{"code":"DeviceHeld","file":null,"message":"...","facts":{"holder":"...","sizeBytes":4096}}</c>.</summary>
+/// <summary>An error as JSON: <c>{"code":"DeviceHeld","file":null,"message":"...","facts":[{"name":"holder","text":"..."}]}</c>.</summary>
 /// <param name="Code">The name of the <see cref="LincowErrorCode"/>.</param>
 /// <param name="File">What it is about.</param>
 /// <param name="Message">The neutral sentence.</param>
-/// <param name="Facts">Texts, whole numbers, and errors as such documents, by name.</param>
-public sealed record ErrorDocument(string Code, string? File, string Message, IReadOnlyDictionary<string, JsonElement> Facts)
+/// <param name="Facts">What it says further.</param>
+public sealed record ErrorDocument(string Code, string? File, string Message, IReadOnlyList<FactDocument> Facts)
 {
     /// <summary>An error as a document.</summary>
     public static ErrorDocument Of(LincowError error) => new(error.Code.ToString(), error.File, error.Message,
-        error.Facts.ToDictionary(fact => fact.Name, fact =>
-            fact.Error is { } cause ? JsonSerializer.SerializeToElement(Of(cause), ControlJson.Default.ErrorDocument)
-            : fact.Number is { } number ? JsonSerializer.SerializeToElement(number, ControlJson.Default.Int64)
-            : JsonSerializer.SerializeToElement(fact.Text!, ControlJson.Default.String)));
+        [.. error.Facts.Select(fact => new FactDocument(fact.Name, fact.Text, fact.Number, fact.Error is { } cause ? Of(cause) : null))]);
 
     /// <summary>The error; null when this version knows no such code.</summary>
     public LincowError? ToError()
@@ -23,16 +18,22 @@ public sealed record ErrorDocument(string Code, string? File, string Message, IR
         if (!Enum.TryParse<LincowErrorCode>(Code, out var code) || !Enum.IsDefined(code) || Message is null)
             return null;
         var facts = new List<LincowFact>();
-        foreach (var (name, value) in Facts ?? new Dictionary<string, JsonElement>())
+        foreach (var fact in Facts ?? [])
         {
-            if (value.ValueKind == JsonValueKind.String)
-                facts.Add(new LincowFact(name, value.GetString()));
-            else if (value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var number))
-                facts.Add(new LincowFact(name, number));
-            else if (value.ValueKind == JsonValueKind.Object
-                && value.Deserialize(ControlJson.Default.ErrorDocument)?.ToError() is { } cause)
-                facts.Add(new LincowFact(name, cause));
+            if (fact.Text is { } text)
+                facts.Add(new LincowFact(fact.Name, text));
+            else if (fact.Number is { } number)
+                facts.Add(new LincowFact(fact.Name, number));
+            else if (fact.Error?.ToError() is { } cause)
+                facts.Add(new LincowFact(fact.Name, cause));
         }
         return new LincowError(code, File, Message, [.. facts]);
     }
 }
+
+/// <summary>One fact of an error: one of text, number and error.</summary>
+/// <param name="Name">What it is.</param>
+/// <param name="Text">A text, or null.</param>
+/// <param name="Number">A whole number, or null.</param>
+/// <param name="Error">Another error, or null.</param>
+public sealed record FactDocument(string Name, string? Text = null, long? Number = null, ErrorDocument? Error = null);

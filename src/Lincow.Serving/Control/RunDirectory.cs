@@ -29,7 +29,7 @@ internal sealed class RunDirectory
 
     /// <summary>Null when the environment names none.</summary>
     public static string? DefaultPath =>
-        Environment.GetEnvironmentVariable("LINCOW_RUN_DIR") is { Length: > 0 } named ? System.IO.Path.GetFullPath(named)
+        Environment.GetEnvironmentVariable("LINCOW_RUN_DIR") is { Length: > 0 } named ? LinuxPath.Full(named)
         : HasMachines ? OfMachine
         : Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime ? System.IO.Path.Combine(runtime, "lincow")
         // Of those in a user namespace, many have no such variable, nor who would make them a directory.
@@ -46,6 +46,10 @@ internal sealed class RunDirectory
     public static RunDirectory Open()
     {
         var path = DefaultPath ?? throw new LincowException(ControlErrors.NoRunDirectory());
+        // What is attached is told of by its path, alone on a line.
+        // mutation: run-directory-of-two-lines
+        if (path.Any(char.IsControl))
+            throw new LincowException(ControlErrors.RunDirectoryUnprintable(path));
         try
         {
             Directory.CreateDirectory(path, OwnerOnly);

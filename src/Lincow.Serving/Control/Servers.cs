@@ -31,7 +31,7 @@ internal static class Servers
     /// <summary>The exports that the path of an overlay, a device or a file is meant for.</summary>
     public static List<FoundExport> FindAt(string target)
     {
-        var path = Path.GetFullPath(target);
+        var path = LinuxPath.FullOrAsItIs(target);
         return All().FindAll(found => IsAt(found.Export, path));
     }
 

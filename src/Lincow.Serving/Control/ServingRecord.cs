@@ -49,6 +49,9 @@ internal sealed record ExportRecord
     /// <summary>The device's size in bytes.</summary>
     public long SizeBytes { get; init; }
 
+    /// <summary>The device's logical sectors in bytes; null in records of older servers.</summary>
+    public int? SectorBytes { get; init; }
+
     /// <summary>Whether writes are refused.</summary>
     public bool ReadOnly { get; init; }
 
@@ -105,7 +108,4 @@ internal sealed record ControlReply(string? Error, IReadOnlyList<ExportCounters>
 [JsonSerializable(typeof(ServingRecord))]
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]
-[JsonSerializable(typeof(ErrorDocument))]
-[JsonSerializable(typeof(long))]
-[JsonSerializable(typeof(string))]
 internal sealed partial class ControlJson : JsonSerializerContext;

@@ -57,9 +57,9 @@ internal sealed class AttachedDevice
         export.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
         export.OpenCount = () => attached._attachment?.OpenCount ?? 0;
         host.OnDetach = (waitSeconds, reply) => attached._requests.Add(new EndRequest(waitSeconds, reply));
-        var source = export.Overlay is { } overlay ? System.IO.Path.GetFullPath(overlay) : OriginReference.Parse(export.Origin!).Place;
-        var target = new AttachTarget(export.Loop, export.Device, name ?? export.Name, source, export.Overlay is not null, scanPartitions,
-            change => host.NoteAttachment(export, change), host.Options.Log, attached.End);
+        var source = export.Overlay is { } overlay ? LinuxPath.Full(overlay) : OriginReference.Parse(export.Origin!).Place;
+        var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(name ?? export.Name), source, export.Overlay is not null,
+            scanPartitions, change => host.NoteAttachment(export, change), host.Options.Log, attached.End);
         try
         {
             attached._attachment = waiting is null ? way.Attach(target) : way.Resume(target, waiting);

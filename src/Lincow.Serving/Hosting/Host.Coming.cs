@@ -54,7 +54,9 @@ public sealed partial class Host
         LiveOrigin? origin)
     {
         var count = wanted.Count + (live is null ? 0 : 1);
-        var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().Order(StringComparer.Ordinal);
+        var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().ToArray();
+        // Not LINQ's Order nor an IComparer: they bring a comparer for every type of a list into the program, and each start pays for them.
+        Array.Sort(places, string.CompareOrdinal);
         var thread = _pool.Take(string.Join(' ', places), count);
         var exports = new List<Export>();
         try
@@ -87,8 +89,8 @@ public sealed partial class Host
             overlay.Direct ? 4096 : 1)
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
-            Overlay = overlay.Overlay is { } path ? Path.GetFullPath(path) : null,
-            Map = overlay.Map is { } map ? Path.GetFullPath(map) : null,
+            Overlay = overlay.Overlay is { } path ? LinuxPath.Full(path) : null,
+            Map = overlay.Map is { } map ? LinuxPath.Full(map) : null,
             Origin = origin,
             Session = session,
         };
@@ -146,6 +148,7 @@ public sealed partial class Host
         Origin = export.Origin,
         LiveOrigin = export.LiveOrigin,
         SizeBytes = export.SizeBytes,
+        SectorBytes = export.Device.SectorBytes,
         ReadOnly = export.IsReadOnly,
     };
 
@@ -195,7 +198,8 @@ public sealed partial class Host
         if (_registration is { } registration)
             registration.Write(records);
         else
-            _registration = Registration.TryBegin(Options.Command, _pool.Front, records, new HostControl(this).Handle, Options.Log);
+            _registration = Registration.TryBegin(Options.Command, _pool.Front, records, new HostControl(this).Handle, Options.Log,
+                out _unregistered);
     }
 
     /// <summary>
@@ -212,7 +216,7 @@ public sealed partial class Host
             }
             WriteRecord();
             if (_registration is null)
-                RunDirectory.Open();
+                throw new LincowException(_unregistered ?? ControlErrors.NoRunDirectory());
         }
     }
 

@@ -33,6 +33,7 @@ public sealed partial class Host : IAsyncDisposable
     private readonly Dictionary<Export, ExportRecord> _records = [];
     private volatile Export[] _served = [];
     private Registration? _registration;
+    private LincowError? _unregistered;
     private NbdServer? _nbd;
     private int _nextId;
     private bool _isRegistering;

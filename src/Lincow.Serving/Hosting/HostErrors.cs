@@ -60,6 +60,9 @@ internal static class HostErrors
             $"{e.Subject}: is in use: another server listens there. Give another address, or stop that server", LincowFact.Errno(e)),
         Errno.Exists => new(Code.AddressNotSocket, e.Subject,
             $"{e.Subject}: exists and is not a socket, so nothing can listen there. Give another path", LincowFact.Errno(e)),
+        Errno.Perm when e.Call == "chown" => new(Code.AddressUnusable, e.Subject,
+            $"{e.Subject}: can't be given to that group: {e.Reason}. Who isn't root can give it to groups of his own only",
+            new("reason", e.Reason), LincowFact.Errno(e)),
         _ => new(Code.AddressUnusable, e.Subject, $"{e.Subject}: can't be listened on: {e.Reason}",
             new("reason", e.Reason), LincowFact.Errno(e)),
     };

@@ -10,10 +10,16 @@ public abstract record ListenAddress
     {
     }
 
-    /// <summary>A Unix socket at an absolute path. It is made with mode 0600, so its owner alone can connect.</summary>
+    /// <summary>A Unix socket at an absolute path. Its owner alone can connect, unless others are let in.</summary>
     /// <param name="Path">The path.</param>
     public sealed record Unix(string Path) : ListenAddress
     {
+        /// <summary>Permissions of the socket's file, whatever umask says. To connect is to write.</summary>
+        public UnixFileMode Mode { get; init; } = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+        /// <summary>The number of the group that the socket's file gets; null for this process's.</summary>
+        public uint? Group { get; init; }
+
         /// <summary>As in <see cref="TryParse"/>.</summary>
         public override string ToString() => "unix:" + Path;
     }
@@ -55,9 +61,8 @@ public abstract record ListenAddress
     /// </summary>
     public static Unix AtPath(string path)
     {
-        var full = Path.GetFullPath(path);
-        var bytes = System.Text.Encoding.UTF8.GetByteCount(full);
-        return bytes <= LinuxSocket.MaxUnixPathBytes ? new Unix(full)
-            : throw new LincowException(HostErrors.SocketPathTooLong(full, bytes, LinuxSocket.MaxUnixPathBytes));
+        var full = LinuxPath.Full(path);
+        return UnixAddress.Fits(full) ? new Unix(full) : throw new LincowException(
+            HostErrors.SocketPathTooLong(full, System.Text.Encoding.UTF8.GetByteCount(full), UnixAddress.MaxPathBytes));
     }
 }

@@ -99,8 +99,8 @@ public sealed class Listener
         {
             switch (address)
             {
-                case ListenAddress.Unix(var path):
-                    var socket = ListeningSocket.Bind(path);
+                case ListenAddress.Unix unix:
+                    var socket = ListeningSocket.Bind(unix.Path, new SocketAccess((uint)unix.Mode, unix.Group));
                     return (socket.Descriptor, socket, address);
                 case ListenAddress.Tcp(var name, var port):
                     var resolved = IPAddress.TryParse(name, out var parsed) ? parsed : Dns.GetHostAddresses(name)[0];

@@ -16,10 +16,11 @@ internal sealed class Registration
     private Registration(RunDirectory directory, LoopThread thread, ControlServer server, ServingRecord record) =>
         (_directory, _thread, _server, _record) = (directory, thread, server, record);
 
-    /// <summary>Null where there is no place for it: clients are served all the same.</summary>
+    /// <summary>Null, and why, where there is no place for it: clients are served all the same.</summary>
     public static Registration? TryBegin(string command, LoopThread thread, IReadOnlyList<ExportRecord> exports, ControlHandler handler,
-        Action<string> log)
+        Action<string> log, out LincowError? why)
     {
+        why = null;
         if (LinuxProcess.StartTime(Environment.ProcessId) is not { } startTime)
             return null;
         var record = new ServingRecord(Environment.ProcessId, startTime, command, DateTimeOffset.Now, exports,
@@ -35,6 +36,7 @@ internal sealed class Registration
         }
         catch (Exception e) when (e is LincowException or IOException or UnauthorizedAccessException)
         {
+            why = (e as LincowException)?.Error ?? ControlErrors.RecordUnwritable(RunDirectory.DefaultPath, e);
             return null;
         }
     }

@@ -68,6 +68,8 @@ internal sealed class QemuServer : IDisposable
     private const string Guard = "\"$@\" < /dev/null & exec > /dev/null 2>&1; cat; kill -KILL $!; wait $!";
     private const int ReadyMilliseconds = 60_000, EndMilliseconds = 60_000;
 
+    private const string SocketName = "s";
+
     private readonly Process _process;
     private readonly Task<string> _errors;
     private readonly string _directory, _path;
@@ -75,8 +77,8 @@ internal sealed class QemuServer : IDisposable
     public QemuServer(string path, params string[] arguments)
     {
         _path = path;
-        _directory = Directory.CreateTempSubdirectory("lincow-q").FullName;
-        var socket = Path.Combine(_directory, "s");
+        _directory = SocketDirectory.Make("lincow-q", SocketName);
+        var socket = Path.Combine(_directory, SocketName);
         var start = new ProcessStartInfo("/bin/sh",
             ["-c", Guard, "sh", QemuPrograms.Find("qemu-nbd"), "-k", socket, .. arguments])
         {

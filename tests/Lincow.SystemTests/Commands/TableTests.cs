@@ -28,6 +28,21 @@ public class TableTests
             Cli.Fails("serve", "--nbd", "unix:" + scratch["s"], "--table", $"0 4096 cow {origin} {overlay} P 16"));
     }
 
+    [Theory]
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void The_table_that_info_shows_is_a_table_whatever_the_paths(string store)
+    {
+        using var scratch = new Scratch();
+        var (origin, overlay) = (scratch.Random("my origin.img", 1 << 20), scratch["my\\overlay of\t2.cow"]);
+        Cli.Ok("create", overlay, "--origin", origin, "--store", store);
+        var table = Cli.Ok("info", overlay, "--dm").TrimEnd('\n');
+        using var server = LincowServer.Start(scratch, "--table", table);
+        Assert.Equal(File.ReadAllBytes(origin), Nbd.ReadAll(scratch, server.Uri));
+        server.Stop();
+        Assert.Equal(table, Cli.Ok("info", overlay, "--dm").TrimEnd('\n'));
+    }
+
     [Fact]
     public void Create_takes_a_table_with_a_separate_map()
     {

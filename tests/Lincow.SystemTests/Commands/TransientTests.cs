@@ -32,6 +32,42 @@ public class TransientTests
         again.Stop();
     }
 
+    [Theory]
+    [InlineData("linear")]
+    [InlineData("snapshot")]
+    public void A_transient_overlay_that_is_served_is_reset_by_its_name(string store)
+    {
+        using var scratch = new Scratch();
+        var origin = scratch.Random("origin.img", 1 << 20);
+        using var server = LincowServer.Start(scratch, "--origin", origin, "--name", "scratchpad", "--store", store);
+        Nbd.QemuIo(server.Uri, "write -P 5 0 1M", "flush");
+        if (store == "snapshot")
+        {
+            Assert.Contains("dm-snapshot", Cli.Fails("reset", "scratchpad"));
+            return;
+        }
+        Assert.Contains("shows its origin", Cli.Ok("reset", "scratchpad"));
+        Assert.Equal(File.ReadAllBytes(origin), Nbd.ReadAll(scratch, server.Uri));
+        Nbd.QemuIo(server.Uri, "write -P 6 4k 4k", "flush", "read -P 6 4k 4k");
+        Cli.Ok("reset", "scratchpad", "--json");
+        Assert.Equal(File.ReadAllBytes(origin), Nbd.ReadAll(scratch, server.Uri));
+        server.Stop();
+    }
+
+    [Fact]
+    public void A_transient_overlay_that_is_attached_is_reset_by_its_device()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        var origin = scratch.Random("origin.img", 1 << 20);
+        var device = attachments.Attach("--origin", origin, "--via", "fuse");
+        Tool.Ok("dd", "if=/dev/zero", "of=" + device, "bs=64k", "count=16", "conv=fsync", "status=none");
+        attachments.Ok("reset", device);
+        Assert.Equal(File.ReadAllBytes(origin), File.ReadAllBytes(device));
+        attachments.Ok("detach", device);
+        attachments.AssertNothingLeft();
+    }
+
     [Fact]
     public void A_new_path_for_a_transient_overlay_is_not_there_even_while_it_is_served()
     {

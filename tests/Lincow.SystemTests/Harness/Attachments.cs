@@ -18,12 +18,16 @@ internal sealed record CounterFacts(long Requests, long Reads, long Writes, long
 /// </summary>
 internal sealed class Attachments : IDisposable
 {
-    public Attachments()
+    private readonly string _run;
+
+    /// <param name="run">The run directory's name in the scratch directory.</param>
+    public Attachments(string run = "run")
     {
+        _run = run;
         Tool.RequireRoot();
         if (!System.IO.File.Exists("/dev/fuse"))
             Tool.Missing("there is no /dev/fuse");
-        Environment = new() { ["LINCOW_RUN_DIR"] = Scratch["run"] };
+        Environment = new() { ["LINCOW_RUN_DIR"] = Scratch[_run] };
     }
 
     public Scratch Scratch { get; } = new();
@@ -76,7 +80,7 @@ internal sealed class Attachments : IDisposable
     {
         Assert.DoesNotContain(Scratch.Directory, System.IO.File.ReadAllText("/proc/self/mountinfo"));
         Assert.DoesNotContain(Scratch.Directory, Tool.Ok("losetup", "--list"));
-        Assert.Empty(Directory.EnumerateFileSystemEntries(Scratch["run"]));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Scratch[_run]));
         Assert.Empty(Status());
         foreach (var process in Directory.EnumerateDirectories("/proc").Where(path => path.AsSpan(6).IndexOfAnyExceptInRange('0', '9') < 0))
         {
@@ -96,10 +100,10 @@ internal sealed class Attachments : IDisposable
 
     public void Dispose()
     {
-        Unmount(mount => !mount.StartsWith(Scratch["run"], StringComparison.Ordinal));
-        if (Directory.Exists(Scratch["run"]))
+        Unmount(mount => !mount.StartsWith(Scratch[_run], StringComparison.Ordinal));
+        if (Directory.Exists(Scratch[_run]))
         {
-            foreach (var record in Directory.EnumerateFiles(Scratch["run"], "*.json"))
+            foreach (var record in Directory.EnumerateFiles(Scratch[_run], "*.json"))
             {
                 if (Tool.Run(Cli.Binary,
                     ["detach",

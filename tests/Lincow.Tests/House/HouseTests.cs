@@ -54,6 +54,9 @@ public partial class HouseTests
         { "Lincow.Engine", @"\block\s*\(", "one loop that owns the device" },
         { "Lincow.Engine", @"FlushToDisk|Flush\(true\)|Flush\(flushToDisk", "LinuxFile.Sync, which reports its errors" },
         { "Lincow.Engine", @"System\.Net\.|Console\.", "Serving or Cli" },
+        { "Lincow.Engine", @"Path\.GetFullPath\(\w+\)", "LinuxPath.Full, which refuses what is no text" },
+        { "Lincow.Serving", @"Path\.GetFullPath\(", "LinuxPath.Full, which refuses what is no text" },
+        { "Lincow.Cli", @"Path\.GetFullPath\(", "LinuxPath.Full, which refuses what is no text" },
         { "Lincow.Linux", @"\b[Oo]verlay\b|copy-on-write", "nothing: this room knows nothing of copy-on-write" },
     };
 

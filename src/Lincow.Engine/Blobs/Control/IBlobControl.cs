@@ -29,6 +29,9 @@ internal interface IBlobControl : IDisposable
     /// <summary>What offsets, lengths and addresses of its data half must be multiples of, in bytes.</summary>
     int AlignmentBytes { get; }
 
+    /// <summary>The logical sectors of a block device, in bytes; 0 for anything else.</summary>
+    int SectorBytes => 0;
+
     /// <summary>What it was when it was opened.</summary>
     BlobFacts Facts { get; }
 

@@ -27,6 +27,8 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
 
     public int AlignmentBytes => file.IsDirect ? file.LogicalBlockBytes : 1;
 
+    public int SectorBytes => file.Facts.Kind == FileKind.BlockDevice ? file.LogicalBlockBytes : 0;
+
     public BlobFacts Facts { get; } = BlobFacts.Of(file.Facts);
 
     public async ValueTask<BlobFacts> ReadFactsAsync(CancellationToken stop = default)

@@ -21,6 +21,9 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
     /// <summary>The samples of the origin's content (docs/format.md), in hexadecimal.</summary>
     public const string SamplesAttribute = "user.lincow.samples";
 
+    /// <summary>The device's logical sectors in bytes, where they aren't those of its origin.</summary>
+    public const string SectorAttribute = "user.lincow.sector";
+
     private const string Version = "1";
 
     /// <summary>Why the path must not be followed, a part of a sentence; null when this user wrote it on this machine.</summary>
@@ -46,6 +49,10 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
             return null;
         }
     }
+
+    /// <summary>The device's logical sectors in bytes; null where they aren't remembered.</summary>
+    public static int? ReadSectorBytes(LinuxFile file) => int.TryParse(file.GetAttribute(SectorAttribute), NumberStyles.None,
+        CultureInfo.InvariantCulture, out var bytes) && SectorSize.CanBe(bytes) ? bytes : null;
 
     /// <summary>Keeps a note with the store, marked as this user's; false where the file system keeps no attributes.</summary>
     public static bool Write(LinuxFile file, Guid uuid, long deviceBytes, OriginIdentity identity, string originUri)

@@ -29,6 +29,8 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override long? DeviceBytes => Note?.DeviceBytes;
 
+    public override int? SectorBytes => OriginNote.ReadSectorBytes(File);
+
     public override OriginRecord? Origin => Note is { } note ? new OriginRecord(RelativeOrigin.Resolve(note.OriginUri, File),
         note.Identity) : null;
 

@@ -25,7 +25,9 @@ internal static class SnapshotInfo
             Uuid = store.Note?.Uuid.ToString() ?? "",
             Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent,
                 origin is null ? RelativeOrigin.PathIn(store.Note?.OriginUri ?? "") : null),
+            RemembersOrigin = store.Note is not null,
             Size = device ?? 0,
+            SectorSize = StoreOrigin.SectorBytes(store, origin),
             MaxSize = device ?? 0,
             ChunkSize = store.Layout.ChunkBytes,
             Store = "snapshot",
@@ -49,7 +51,8 @@ internal static class SnapshotInfo
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
             DmTable = device is { } length
-                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? reference.Place : "-")} {store.File.Path} P "
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? DmWords.Escape(reference.Place) : "-")} "
+                    + $"{DmWords.Escape(store.File.Path)} P "
                     + $"{store.Layout.ChunkBytes / 512}" : null,
         };
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Lincow.Linux;
 using Lincow.Origins;
 
@@ -10,8 +11,12 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
 
     public void RequireRoom(LinuxFile metadata, LinuxFile data) => RequireCapacity(data, options.Create.StoreBytes, _geometry);
 
-    public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate) =>
+    public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate)
+    {
         Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate, options.OriginUri);
+        if (options.Create.SectorBytes is { } sectorBytes)
+            data.TrySetAttribute(OriginNote.SectorAttribute, string.Create(CultureInfo.InvariantCulture, $"{sectorBytes}"));
+    }
 
     public StoreFiles Take(LinuxFile metadata, LinuxFile data) => SnapshotFile.Take(data, OverlayAccess.Peek, rescue: false);
 

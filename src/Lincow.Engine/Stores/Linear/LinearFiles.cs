@@ -36,6 +36,8 @@ internal sealed class LinearFiles : StoreFiles
 
     public override long? DeviceBytes => Superblock.DeviceBytes;
 
+    public override int? SectorBytes => Superblock.SectorBytes;
+
     public override OriginRecord? Origin => new OriginRecord(RelativeOrigin.Resolve(Superblock.OriginUri, MapFile),
         Superblock.Origin);
 

@@ -42,6 +42,7 @@ internal static class LinearInfo
             Origin = new OriginInfo(origin, superblock.Origin.SizeBytes, OriginReference.Parse(origin).IsPresent,
                 RelativeOrigin.PathIn(superblock.OriginUri)),
             Size = superblock.DeviceBytes,
+            SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
             ChunkSize = superblock.Geometry.ChunkBytes,
             Store = "linear",
@@ -63,8 +64,9 @@ internal static class LinearInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
-            DmTable = $"0 {superblock.DeviceBytes / 512} cow {origin} {files.DataFile.Path} P "
-                + $"{superblock.Geometry.ChunkBytes / 512}{(isSeparate ? " " + files.MapFile.Path : "")}",
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {DmWords.Escape(origin)} "
+                + $"{DmWords.Escape(files.DataFile.Path)} P {superblock.Geometry.ChunkBytes / 512}"
+                + $"{(isSeparate ? " " + DmWords.Escape(files.MapFile.Path) : "")}",
         };
     }
 }

@@ -15,7 +15,7 @@ internal sealed class LinearPlan : IStorePlan
     private readonly Superblock _superblock;
 
     public LinearPlan(StorePlanOptions options) : this(Plan(options.Origin, options.DeviceBytes, options.MaxDeviceBytes, options.ChunkShift,
-        options.Create.Map is null ? null : Path.GetFullPath(options.Create.Overlay), options.OriginUri))
+        options.Create.Map is null ? null : LinuxPath.Full(options.Create.Overlay), options.Create.SectorBytes, options.OriginUri))
     {
     }
 
@@ -37,10 +37,13 @@ internal sealed class LinearPlan : IStorePlan
 
     /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
     /// <param name="separateData">Where the data lies, if not behind the map.</param>
+    /// <param name="sectorBytes">The device's logical sectors, if the caller chose them.</param>
     /// <param name="originUri">What it is to remember of the origin's place; null for the origin's own name.</param>
     internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData,
-        string? originUri = null) => new()
+        int? sectorBytes = null, string? originUri = null) => new()
     {
+        // Those of most disks need not be remembered.
+        SectorBytes = sectorBytes ?? (SectorSize.Of(null, null, origin, size) is not SectorSize.Usual and var bytes ? bytes : null),
         Uuid = Guid.NewGuid(),
         Generation = 1,
         DeviceBytes = size,

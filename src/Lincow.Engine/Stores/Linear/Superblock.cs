@@ -57,6 +57,9 @@ internal sealed record Superblock
 
     private const ulong KnownIncompatible = 0, KnownReadOnlyCompatible = CommitFeature;
 
+    /// <summary>Compatible bits 0 to 2, a number: 0 for sectors that aren't remembered, else sectors of 256 bytes shifted by it.</summary>
+    private const ulong SectorFeature = 7;
+
     /// <summary>"LINCOW", then the pair that shows a text-mode transfer.</summary>
     private static ReadOnlySpan<byte> Magic => "LINCOW\r\n"u8;
 
@@ -103,6 +106,13 @@ internal sealed record Superblock
 
     /// <summary>The same with paths that this user vouches for.</summary>
     public Superblock Marked() => this with { Mark = HostMark.Of(Uuid, OriginUri, DataPath) };
+
+    /// <summary>The device's logical sectors; null when they aren't remembered.</summary>
+    public int? SectorBytes
+    {
+        get => (Compatible & SectorFeature) is >= 1 and <= 4 and var number ? 256 << (int)number : null;
+        init => Compatible = Compatible & ~SectorFeature | (value is { } bytes ? (ulong)BitOperations.Log2((uint)bytes / 256) : 0);
+    }
 
     public Geometry Geometry => new(DeviceBytes, ChunkShift);
     public bool InUse => (Flags & SuperblockFlags.InUse) != 0;

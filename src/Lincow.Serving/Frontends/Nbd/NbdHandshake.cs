@@ -271,7 +271,7 @@ internal sealed class NbdHandshake(ExportTable exports, TlsMode tls)
         WriteU16(NbdTerms.TransmissionFlags(export, StructuredReplies));
         ReplyHeader((uint)option, NbdProtocol.ReplyInfo, 14);
         WriteU16(NbdProtocol.InfoBlockSize);
-        WriteU32(1);
+        WriteU32(NbdTerms.MinimumBlockBytes(export));
         WriteU32(NbdTerms.PreferredBlockBytes(export));
         WriteU32(NbdProtocol.MaxPayloadBytes);
         // However often it is asked for, each is said once.

@@ -85,7 +85,7 @@ internal sealed class NbdServer(IoLoop loop, ExportTable exports, Action<string>
             connection.Close();
         Export[] served;
         lock (_gate)
-            served = [.. _intakes.Keys];
+            served = [.. _intakes.Select(intake => intake.Key)];
         foreach (var export in served)
             _ = EndAsync(export);
         ReportIfStopped();

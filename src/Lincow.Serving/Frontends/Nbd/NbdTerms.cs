@@ -22,6 +22,13 @@ internal sealed record NbdTerms(
         return (ushort)flags;
     }
 
+    /// <summary>What clients make their requests multiples of; smaller ones of those who don't are answered all the same.</summary>
+    public static uint MinimumBlockBytes(Export export) =>
+        // mutation: large-sectors-not-told
+        export.Device.SectorBytes > SmallestSectorBytes ? (uint)export.Device.SectorBytes : 1;
+
+    private const int SmallestSectorBytes = 512;
+
     /// <summary>Aligned requests of this size never need a copy-up.</summary>
     public static uint PreferredBlockBytes(Export export) => (uint)Math.Clamp(export.Device.Geometry.ChunkBytes, 4096, 32 << 20);
 }

@@ -23,6 +23,8 @@ internal sealed class VhostConfig
     /// <summary>The smallest size that costs least, in sectors: the largest power of two that its field of 16 bits holds.</summary>
     private const long MaxMinimalSectors = 1 << 15;
 
+    private const int PageBytes = 4096;
+
     private const int SectorBytes = 1 << VhostProtocol.SectorShift;
 
     private readonly byte[] _space = new byte[MaxBytes];
@@ -41,11 +43,13 @@ internal sealed class VhostConfig
         var space = _space.AsSpan();
         BinaryPrimitives.WriteInt64LittleEndian(space, Sectors);
         BinaryPrimitives.WriteUInt32LittleEndian(space[12..], MaxSegments);
-        BinaryPrimitives.WriteUInt32LittleEndian(space[20..], SectorBytes);
+        // The topology counts in logical sectors; everything else of virtio in 512 bytes.
+        var (sector, perSector) = (device.SectorBytes, Math.Max(1, chunk / device.SectorBytes));
+        BinaryPrimitives.WriteUInt32LittleEndian(space[20..], (uint)sector);
         // A guest's physical block is at most its page. Whole chunks need no copy-up, which the optimal size says.
-        space[24] = (byte)BitOperations.Log2((uint)Math.Clamp(chunk / SectorBytes, 1, 8));
-        BinaryPrimitives.WriteUInt16LittleEndian(space[26..], (ushort)Math.Min(chunk / SectorBytes, MaxMinimalSectors));
-        BinaryPrimitives.WriteUInt32LittleEndian(space[28..], (uint)(chunk / SectorBytes));
+        space[24] = (byte)BitOperations.Log2((uint)Math.Clamp(perSector, 1, PageBytes / sector));
+        BinaryPrimitives.WriteUInt16LittleEndian(space[26..], (ushort)Math.Min(perSector, MaxMinimalSectors));
+        BinaryPrimitives.WriteUInt32LittleEndian(space[28..], (uint)perSector);
         space[WriteBackOffset] = 1;
         BinaryPrimitives.WriteUInt16LittleEndian(space[34..], VhostProtocol.MaxQueues);
         BinaryPrimitives.WriteUInt32LittleEndian(space[36..], MaxZeroSectors);

@@ -47,14 +47,22 @@ internal sealed class TestStack : IDisposable
     /// <summary>The disks of a layer, counted from the deepest.</summary>
     public SimulatedBlob MapOf(int layer) => _frozen[layer].Map;
 
-    /// <summary>Writes one more layer and freezes it. It may be longer than those below, and have chunks of another size.</summary>
+    /// <summary>
+    /// Writes one more layer and freezes it. It may be of another size than those below, and have chunks of another size.
+    /// </summary>
     public void Grow(long? deviceBytes = null, int? chunkShift = null, int operations = 12, bool? isSeparate = null)
     {
-        var size = deviceBytes ?? (Depth > 0 && Random.Next(3) > 0 ? Content.Length : Content.Length + (Random.Next(0, 200) * 512));
+        // Now and then a smaller one: what it cuts off doesn't come back when the next is larger again.
+        var size = deviceBytes ?? (Depth == 0 ? Content.Length + (Random.Next(0, 200) * 512) : Random.Next(6) switch
+        {
+            0 => Math.Max(Content.Length / 2, OriginBytes / 2),
+            1 or 2 => Content.Length + (Random.Next(0, 200) * 512),
+            _ => Content.Length,
+        });
         size = (size + 511) / 512 * 512;
         var disks = new FrozenDisks(this, size, chunkShift ?? Random.Next(9, 15), isSeparate ?? Random.Next(2) > 0);
         var content = new byte[size];
-        Content.CopyTo(content, 0);
+        Content.AsSpan(0, Math.Min(Content.Length, content.Length)).CopyTo(content);
         using var index = Depth == 0 ? null : new Joined(NewIndex());
         using var store = new LinearStore(disks.Superblock, disks.Map, Buffers);
         store.MarkInUse();

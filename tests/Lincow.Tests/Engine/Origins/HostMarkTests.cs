@@ -33,7 +33,9 @@ public class HostMarkTests
             File.WriteAllBytes(origin, new byte[4096]);
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = origin, Map = isSeparate ? map : null });
             Serve(overlay, null);
+            Assert.Equal(512, OverlayDescription.Read(overlay, null, stop: TestContext.Current.CancellationToken).SectorSize);
             SetMark(isSeparate ? map : overlay, 0x1234567890);
+            Assert.Null(OverlayDescription.Read(overlay, null, stop: TestContext.Current.CancellationToken).SectorSize);
             Assert.Equal(LincowErrorCode.OriginForeign, Assert.Throws<LincowException>(() => Serve(overlay, null)).Error.Code);
             if (isSeparate)
                 Assert.Equal(LincowErrorCode.DataForeign,

@@ -53,6 +53,18 @@ public unsafe class KernelDeviceTests
         Assert.Equal((0u, 2048u, UblkAbi.ReadOnly), (other.MaxDiscardSectors, other.MaxZeroSectors, other.Attributes & UblkAbi.ReadOnly));
     }
 
+    [Theory]
+    [InlineData(512, 9, 12)]
+    [InlineData(2048, 11, 12)]
+    [InlineData(4096, 12, 12)]
+    public void A_ublk_device_has_the_sectors_that_it_shall_have(int sectorBytes, int logicalShift, int physicalShift)
+    {
+        var parameters = UblkBlockDevice.Parameters(new UblkShape(1L << 40, 4096, 1L << 50, CanDiscard: true, IsReadOnly: false,
+            CanRecover: true, sectorBytes));
+        Assert.Equal((logicalShift, physicalShift, 1UL << 31),
+            (parameters.LogicalShift, parameters.PhysicalShift, parameters.DeviceSectors));
+    }
+
     [Fact]
     public void Netlink_messages_have_the_kernel_s_layout()
     {

@@ -13,7 +13,7 @@ public sealed class ListeningSocketTests : IDisposable
     [Fact]
     public void A_server_removes_its_own_socket()
     {
-        var socket = ListeningSocket.Bind(At);
+        var socket = ListeningSocket.Bind(At, null);
         socket.RemovePath();
         Assert.False(File.Exists(At));
         socket.RemovePath();
@@ -34,7 +34,7 @@ public sealed class ListeningSocketTests : IDisposable
         }, TestContext.Current.CancellationToken);
         for (var round = 0; round < 2000; round++)
         {
-            var socket = ListeningSocket.Bind(At);
+            var socket = ListeningSocket.Bind(At, null);
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(At));
             socket.RemovePath();
             LinuxSocket.Close(socket.Descriptor);
@@ -46,10 +46,10 @@ public sealed class ListeningSocketTests : IDisposable
     [Fact]
     public void A_server_leaves_a_successors_socket_alone()
     {
-        var first = ListeningSocket.Bind(At);
+        var first = ListeningSocket.Bind(At, null);
         // Somebody cleared the path by hand, and started another server.
         File.Delete(At);
-        var second = ListeningSocket.Bind(At);
+        var second = ListeningSocket.Bind(At, null);
         first.RemovePath();
         Assert.True(File.Exists(At));
         using var client = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -65,14 +65,14 @@ public sealed class ListeningSocketTests : IDisposable
     {
         for (var round = 0; round < 50; round++)
         {
-            LinuxSocket.Close(ListeningSocket.Bind(At).Descriptor);
+            LinuxSocket.Close(ListeningSocket.Bind(At, null).Descriptor);
             Assert.True(File.Exists(At));
             var bound = new ListeningSocket?[4];
             Parallel.For(0, bound.Length, i =>
             {
                 try
                 {
-                    bound[i] = ListeningSocket.Bind(At);
+                    bound[i] = ListeningSocket.Bind(At, null);
                 }
                 catch (LinuxException e) when (e.Errno == Errno.AddressInUse)
                 {

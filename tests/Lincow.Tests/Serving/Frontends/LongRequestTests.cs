@@ -130,6 +130,19 @@ public class LongRequestTests
     }
 
     [Theory]
+    [InlineData(512, 3, 128)]
+    [InlineData(2048, 1, 32)]
+    [InlineData(4096, 0, 16)]
+    public void A_guest_is_told_of_large_sectors_and_counts_in_them(int sectorBytes, int physicalPower, int optimalSectors)
+    {
+        var config = new VhostConfig(new HugeDevice(new PosixLoop(), chunkShift: 16) { SectorBytes = sectorBytes }).Space;
+        Assert.Equal((Last / 512, sectorBytes), (BitConverter.ToInt64(config), BitConverter.ToInt32(config[20..])));
+        Assert.Equal((physicalPower, optimalSectors), (config[24], BitConverter.ToInt32(config[28..])));
+        // Discards are in units of 512 bytes, whatever a sector is.
+        Assert.Equal(128, BitConverter.ToInt32(config[44..]));
+    }
+
+    [Theory]
     [MemberData(nameof(Ranges))]
     public void NBD_judges_long_requests_by_their_64_bits(long offset, long length)
     {

@@ -38,6 +38,25 @@ public class SuperblockTests
     internal void Everything_in_it_survives(LinearLayout layout) =>
         Assert.Equal(Sample(layout), Superblock.TryDecode(Encode(Sample(layout)), "x", out _));
 
+    [Theory]
+    [InlineData(null, 0)]
+    [InlineData(512, 1)]
+    [InlineData(1024, 2)]
+    [InlineData(2048, 3)]
+    [InlineData(4096, 4)]
+    public void Sectors_are_three_bits_that_earlier_builds_keep(int? sectorBytes, ulong bits)
+    {
+        var superblock = Sample() with { Compatible = 1UL << 40 | 7, SectorBytes = sectorBytes };
+        var block = Encode(superblock);
+        Assert.Equal(1UL << 40 | bits, BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(32)));
+        Assert.Equal(sectorBytes, Superblock.TryDecode(block, "x", out _)!.SectorBytes);
+    }
+
+    [Fact]
+    public void Sectors_that_are_not_known_are_not_remembered_and_kept() =>
+        Assert.Equal((null, 5UL), Superblock.TryDecode(Encode(Sample() with { Compatible = 5 }), "x", out _) is var read
+            ? (read!.SectorBytes, read.Compatible) : default);
+
     [Fact]
     public void The_shift_is_a_multiple_of_a_mebibyte_that_leaves_room_for_the_map()
     {

@@ -48,6 +48,11 @@ public sealed record OverlayOptions
     /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
     public bool AcceptOrigin { get; init; }
 
+    /// <summary>
+    /// Read the origin's holes as well, as if they were data: for a file system that calls data a hole, which nothing can tell.
+    /// </summary>
+    public bool IgnoreHoles { get; init; }
+
     /// <summary>Take an origin that is mounted for writing.</summary>
     public bool AcceptInUse { get; init; }
 

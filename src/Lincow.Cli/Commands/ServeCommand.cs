@@ -226,6 +226,7 @@ internal sealed class SessionArguments
     };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptInUse = Options.AcceptInUse();
+    private readonly Option<bool> _ignoreHoles = Options.IgnoreHoles();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
     private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
@@ -252,7 +253,7 @@ internal sealed class SessionArguments
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
         foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache,
-            _acceptOrigin, _acceptInUse, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+            _acceptOrigin, _acceptInUse, _ignoreHoles, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -272,6 +273,7 @@ internal sealed class SessionArguments
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
             AcceptInUse = result.GetValue(_acceptInUse),
+            IgnoreHoles = result.GetValue(_ignoreHoles),
             Warn = CommandRunner.Warn,
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),

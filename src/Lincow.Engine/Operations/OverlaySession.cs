@@ -320,7 +320,8 @@ internal sealed class OverlaySession
     {
         try
         {
-            var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name, options.OriginIsLive);
+            var session = new OverlaySession(loop, store, origin.OnLoop(loop, options.IgnoreHoles), options.ReadOnly, name,
+                options.OriginIsLive);
             session.Device.SectorBytes = sectorBytes;
             return session;
         }

@@ -106,7 +106,9 @@ internal sealed class OriginFile : IDisposable
     public LinuxFile Reopen() => (_blob as FileControl ?? throw new InvalidOperationException($"{Uri} is no file")).File
         .Reopen(writable: true, exclusiveDevice: true);
 
-    public OriginLayer OnLoop(IoLoop loop) => new(Uri, Identity, _blob.OnLoop(loop), _blob);
+    /// <param name="loop">Its owner's.</param>
+    /// <param name="ignoreHoles">Everything is read, whatever is said to be a hole.</param>
+    public OriginLayer OnLoop(IoLoop loop, bool ignoreHoles = false) => new(Uri, Identity, _blob.OnLoop(loop), _blob, ignoreHoles);
 
     /// <summary>Reads it in place; beyond its end there are zeroes. For callers with a thread to spare.</summary>
     public void Read(Span<byte> buffer, long byteOffset)

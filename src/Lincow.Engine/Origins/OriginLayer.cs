@@ -23,6 +23,7 @@ internal sealed class OriginLayer : ILayer, IDisposable
 
     private readonly IReadableBlob? _blob;
     private readonly IBlobControl? _control;
+    private readonly bool _ignoresHoles;
     private readonly KnownRuns _known = new();
     private readonly List<Search> _searches = new(MaxSearches);
     private RequestQueue _waiting;
@@ -33,9 +34,11 @@ internal sealed class OriginLayer : ILayer, IDisposable
     /// <param name="identity">What it is like.</param>
     /// <param name="blob">Its data half; null where there are no bytes to read.</param>
     /// <param name="control">Its control half, to be asked whether it was changed; null where nobody asks.</param>
-    public OriginLayer(string uri, OriginIdentity identity, IReadableBlob? blob, IBlobControl? control = null)
+    /// <param name="ignoreHoles">No hole is looked for.</param>
+    public OriginLayer(string uri, OriginIdentity identity, IReadableBlob? blob, IBlobControl? control = null, bool ignoreHoles = false)
     {
         Uri = uri;
+        _ignoresHoles = ignoreHoles;
         _control = control;
         Identity = identity;
         _blob = blob;
@@ -74,6 +77,9 @@ internal sealed class OriginLayer : ILayer, IDisposable
     {
         if (byteOffset >= SizeBytes)
             return new Run(RunSource.OriginHole, null, 0, byteEnd - byteOffset);
+        // mutation: holes-not-ignored
+        if (_ignoresHoles)
+            return new Run(RunSource.Origin, _blob, byteOffset, Math.Min(SizeBytes, byteEnd) - byteOffset);
         if (_known.TryFind(byteOffset, out var isHole, out var end))
         {
             var length = Math.Min(end, byteEnd) - byteOffset;

@@ -123,10 +123,13 @@ internal unsafe class LinuxFile : IDisposable
         const uint noReplace = 1;
         if (Libc.renameat2(currentDirectory, from, currentDirectory, to, replace ? 0 : noReplace) == 0)
             return;
-        // A file system that can't refuse by itself.
-        if (!replace && Libc.LastError == Errno.Invalid && !File.Exists(to))
-            Rename(from, to, replace: true);
-        else
+        var errno = Libc.LastError;
+        // A file system that can't refuse by itself, or a filter of system calls that doesn't know this one.
+        if (errno is not (Errno.Invalid or Errno.NoSystemCall or Errno.Perm))
+            throw new LinuxException("rename", to, errno);
+        if (!replace && File.Exists(to))
+            throw new LinuxException("rename", to, Errno.Exists);
+        if (Libc.rename(from, to) != 0)
             throw new LinuxException("rename", to, Libc.LastError);
     }
 
@@ -286,7 +289,7 @@ internal unsafe class LinuxFile : IDisposable
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
-        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall ? false : throw Fail("fallocate");
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.Perm ? false : throw Fail("fallocate");
     }
 
     /// <summary>Gives a range's space back: it reads as zeroes afterwards. False where the file system or device can't.</summary>
@@ -294,7 +297,7 @@ internal unsafe class LinuxFile : IDisposable
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
-        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid or Errno.Perm
             ? false : throw Fail("fallocate(PUNCH_HOLE)");
     }
 

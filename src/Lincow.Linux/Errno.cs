@@ -19,6 +19,7 @@ internal static class Errno
     public const int Exists = 17;
     public const int NoSuchDevice = 19;
     public const int NotDirectory = 20;
+    public const int IsDirectory = 21;
     public const int Invalid = 22;
     public const int TooManyFilesOfSystem = 23;
     public const int TooManyFiles = 24;

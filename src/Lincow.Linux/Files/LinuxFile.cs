@@ -111,10 +111,24 @@ internal unsafe class LinuxFile : IDisposable
     public static LinuxFile CreateNew(string path) =>
         Finish(Libc.open(path, Libc.ReadWrite | Libc.Create | Libc.Exclusive | Libc.CloseOnExec, 0x180), path, true, false);
 
-    /// <summary>Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9.</summary>
-    public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
-        Finish(Libc.open(directory, Libc.Open.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0), 0x180),
-            directory, true, direct);
+    /// <summary>
+    /// Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9. Where the file system
+    /// can't (9p, NFS, FAT, ...), it has a name for a moment.
+    /// </summary>
+    public static LinuxFile CreateUnnamed(string directory, bool direct = false)
+    {
+        var flags = Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0);
+        var descriptor = Libc.open(directory, flags | Libc.Open.TemporaryFile, 0x180);
+        // mutation: file-without-a-name-required
+        if (descriptor >= 0 || Libc.LastError is not (Errno.NotSupported or Errno.IsDirectory or Errno.Invalid))
+            return Finish(descriptor, directory, true, direct);
+        var path = System.IO.Path.Combine(directory, $".lincow-{Guid.NewGuid():N}");
+        descriptor = Libc.open(path, flags | Libc.Create | Libc.Exclusive, 0x180);
+        var errno = Libc.LastError;
+        // Also when it wasn't opened: the name may have been made before the kernel found out that it can't be opened so.
+        File.Delete(path);
+        return descriptor >= 0 ? Finish(descriptor, directory, true, direct) : throw new LinuxException("open", directory, errno);
+    }
 
     /// <summary>Gives a file its name at last, in one step. EEXIST when the name is taken and may not be replaced.</summary>
     public static void Rename(string from, string to, bool replace)

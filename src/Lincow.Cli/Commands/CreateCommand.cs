@@ -60,7 +60,7 @@ internal static class CreateCommand
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
             options = options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) };
-            var info = OverlayCreator.Create(options);
+            var info = Create(options);
             WarnOf(info, options);
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
@@ -89,6 +89,19 @@ internal static class CreateCommand
             SizeBytes = table.SizeBytes,
             Store = table.Store.Name,
         };
+
+    private static OverlayInfo Create(CreateOptions options)
+    {
+        using var interruption = Signals.Interruptible();
+        try
+        {
+            return OverlayCreator.CreateAsync(options, interruption.Token).GetAwaiter().GetResult();
+        }
+        catch (OperationCanceledException e)
+        {
+            throw new CommandException($"{options.Overlay}: interrupted before anything was made there. Start it again", e);
+        }
+    }
 
     // What the file system can't do, and what that will mean.
     private static void WarnOf(OverlayInfo info, CreateOptions options)

@@ -342,6 +342,10 @@ public enum LincowErrorCode
     /// <summary>A program that is needed failed.</summary>
     ProgramFailed = 933,
 
+    /// <summary>The file system allows no file as long as a transient overlay's device.</summary>
+    TransientTooLong = 938,
+    /// <summary>The file system has no direct I/O.</summary>
+    NoDirectIO = 939,
     /// <summary>A request ended with an error of what the device lies on: bytes that can't be read or written, or no room.</summary>
     RequestFailed = 940,
 

@@ -170,6 +170,20 @@ internal static class LinuxProcess
         Console.SetError(output);
     }
 
+    /// <summary>
+    /// Descriptors from 3 on that this process was given, a lock's or a pipe's of whoever started it, are closed in what it starts from
+    /// here on.
+    /// </summary>
+    public static void KeepDescriptorsToItself()
+    {
+        const int setFlags = 2, closeOnExec = 1;
+        foreach (var path in Directory.GetFileSystemEntries("/proc/self/fd"))
+        {
+            if (int.TryParse(Path.GetFileName(path), CultureInfo.InvariantCulture, out var descriptor) && descriptor > 2)
+                _ = Libc.fcntl(descriptor, setFlags, closeOnExec);
+        }
+    }
+
     /// <summary>From here on, what is written to standard output and error goes to a file, and nothing comes from standard input.</summary>
     public static void RedirectStandardStreams(string path)
     {

@@ -83,6 +83,8 @@ internal static class AttachCommand
             RedirectStandardInput = true,
             RedirectStandardOutput = true
         };
+        // mutation: callers-descriptors-kept
+        LinuxProcess.KeepDescriptorsToItself();
         using var server = Process.Start(start)!;
         while (server.StandardOutput.ReadLine() is { } line)
         {

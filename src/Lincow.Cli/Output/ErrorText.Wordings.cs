@@ -29,7 +29,12 @@ internal static partial class ErrorText
             [Code.StoreTooSmall] = "{message}. Give a larger --store-size or a smaller --chunk",
             [Code.CannotReserve] = "{message}. Leave out --preallocate",
             [Code.CreateNoSpace] = "{message}. Make room, or leave out --preallocate",
-            [Code.CreateTooLong] = "{message}. The file system allows no file of this length; use xfs, a larger --chunk or a block device",
+            [Code.CreateTooLong] = "{message}. The file system, or 'ulimit -f', allows no file of this length. Use a block device or "
+                + "another file system (xfs, btrfs), or a store that is no longer than what is to be written: --store snapshot "
+                + "--store-size SIZE",
+            [Code.TransientTooLong] = "{message}. Use --store snapshot, which takes no more than what is written, or give another place "
+                + "with --overlay",
+            [Code.NoDirectIO] = "{message}. Leave out --cache none",
 
             // What is there already.
             [Code.FileExists] = "{message}. Give another path, or --force to replace it and lose what it holds",

@@ -12,7 +12,7 @@ internal static class Options
     public static Argument<string> Overlay() =>
         new("OVERLAY") { Description = "Path of the overlay: a file or block device that 'lincow create' made" };
 
-    public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, or zero:SIZE") =>
+    public static Option<string?> Origin(string description = "The origin's new place, if it was moved: a path, raw:PATH, or zero:SIZE") =>
         new("--origin") { Description = description, HelpName = "ORIGIN" };
 
     public static Option<string?> Map() =>

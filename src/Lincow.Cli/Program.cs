@@ -2,6 +2,7 @@ using System.CommandLine;
 using Lincow.Cli;
 using Lincow.Cli.Commands;
 using Lincow.Cli.Output;
+using Lincow.Linux;
 
 Terminal.Begin();
 
@@ -11,6 +12,7 @@ var (own, behind) = separator < 0 ? (args, Array.Empty<string>()) : (args[..sepa
 if (args.Length == 0 || args[0] != "run")
     own = args;
 
+LinuxProcess.RaiseDescriptorLimit();
 var root = new RootCommand("lincow: a copy-on-write block device in user space. A read-only origin lies below; every write goes to an "
     + "overlay, at the same offset.")
 {

@@ -20,13 +20,19 @@ internal static class Errno
     public const int NoSuchDevice = 19;
     public const int NotDirectory = 20;
     public const int Invalid = 22;
+    public const int TooManyFilesOfSystem = 23;
+    public const int TooManyFiles = 24;
     public const int NotTypewriter = 25;
     public const int FileTooBig = 27;
     public const int NoSpace = 28;
     public const int ReadOnlyFileSystem = 30;
     public const int Pipe = 32;
     public const int NameTooLong = 36;
+    public const int NoLocks = 37;
     public const int NoSystemCall = 38;
+
+    // A disk's "critical medium error".
+    public const int NoData = 61;
     public const int Protocol = 71;
     public const int Overflow = 75;
     public const int NotUtf8 = 84;

@@ -7,6 +7,72 @@ internal static class LinuxProcess
 {
     private const int SigTerm = 15;
 
+    private const int DescriptorLimit = 7;
+
+    private static ulong _formerDescriptors;
+
+    /// <summary>
+    /// Whether this process may do on the machine what root may. Root of a user namespace (a container without root) may not: what belongs
+    /// to the machine's root is nobody's there.
+    /// </summary>
+    public static bool IsMachineRoot { get; } = Environment.IsPrivilegedProcess && OuterUser(0) == 0;
+
+    /// <summary>The number that a user of this process's namespace has outside of it.</summary>
+    public static uint OuterUser(uint user)
+    {
+        try
+        {
+            foreach (var line in File.ReadLines("/proc/self/uid_map"))
+            {
+                var fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+                var (inner, outer, count) = (Number(fields[0]), Number(fields[1]), Number(fields[2]));
+                if (user >= inner && user - inner < count)
+                    return outer + (user - inner);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // No /proc, or no user namespaces.
+        }
+        return user;
+
+        static uint Number(string field) => uint.Parse(field, CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>
+    /// Lets this process have as many descriptors as it may give itself: each overlay, each client takes some. It waits with nothing that
+    /// only bears small numbers; what it starts may (select(2)), so that gets the former limit back: <see cref="WithFormerLimits"/>.
+    /// </summary>
+    public static unsafe void RaiseDescriptorLimit()
+    {
+        var limit = stackalloc ulong[2];
+        if (Libc.getrlimit(DescriptorLimit, limit) < 0 || limit[0] >= limit[1])
+            return;
+        _formerDescriptors = limit[0];
+        limit[0] = limit[1];
+        _ = Libc.setrlimit(DescriptorLimit, limit);
+    }
+
+    /// <summary>What is started by a function has the limit of descriptors that this process was started with.</summary>
+    public static unsafe T WithFormerLimits<T>(Func<T> start)
+    {
+        var limit = stackalloc ulong[2];
+        if (_formerDescriptors == 0 || Libc.getrlimit(DescriptorLimit, limit) < 0)
+            return start();
+        var now = limit[0];
+        limit[0] = _formerDescriptors;
+        _ = Libc.setrlimit(DescriptorLimit, limit);
+        try
+        {
+            return start();
+        }
+        finally
+        {
+            limit[0] = now;
+            _ = Libc.setrlimit(DescriptorLimit, limit);
+        }
+    }
+
     /// <summary>Sends SIGTERM; nothing happens when the process is gone already.</summary>
     public static void Terminate(int processId) => _ = Libc.kill(processId, SigTerm);
 

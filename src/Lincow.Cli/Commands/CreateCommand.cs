@@ -13,7 +13,8 @@ internal static class CreateCommand
             Description = "Path of the new overlay: a new file, or a block device",
             Arity = ArgumentArity.ZeroOrOne
         };
-        var origin = Options.Origin("What lies below: a file, a block device, or zero:SIZE for nothing");
+        var origin = Options.Origin("What lies below: a file or block device with a raw disk, raw:PATH (its bytes as they are, whatever "
+            + "they look like), or zero:SIZE for nothing");
         var map = new Option<string?>("--map")
         {
             Description = "Keep the map in a file or device of its own, and the data at shift 0",

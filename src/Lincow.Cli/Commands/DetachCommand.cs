@@ -87,7 +87,7 @@ internal static class DetachCommand
     {
         var (name, process) = (Describe(server.Exports[0]), server.Process);
         if (server.Exports.All(export => export.Via is null))
-            return $"{name}: is served, not attached, by {process}. To serve it no more, end that process"
+            return $"{name}: is served without being attached, by {process}. To serve it no more, end that process"
                 + (server.IsOfThisNamespace ? string.Create(CultureInfo.InvariantCulture, $": kill {server.Pid}") : "");
         // One that stands still answers nothing, and would be waited for as if it flushed.
         var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Status), Servers.Patience) is null ? null

@@ -92,7 +92,7 @@ internal static class RunCommand
             start.Environment["LINCOW_URI"] = listener.UriOf(export);
             device = Attach(host, export, via);
             start.Environment["LINCOW_DEVICE"] = device?.Device;
-            child = Process.Start(start)!;
+            child = LinuxProcess.WithFormerLimits(() => Process.Start(start)!);
             if (wasTerminated)
                 LinuxProcess.Terminate(child.Id);
             child.WaitForExit();

@@ -3,6 +3,8 @@ using System.Net.Sockets;
 using Lincow.Cli.Output;
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
+using Lincow.Serving.Control;
 using Lincow.Serving.Frontends.Nbd;
 using Lincow.Serving.Hosting;
 
@@ -45,6 +47,11 @@ internal static class ServeCommand
                 + "(dm's snapshot-origin)",
             HelpName = "ORIGIN"
         };
+        var surviveKill = new Option<bool>("--survive-kill")
+        {
+            Description =
+            "Answer writes only when they would be there after a kill -9 of this server: for clients that connect again and go on"
+        };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var sockets = new SocketArguments();
@@ -52,7 +59,7 @@ internal static class ServeCommand
             "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
                 + "can connect.")
         {
-            overlays, nbd, vhost, name, liveOrigin,
+            overlays, nbd, vhost, name, liveOrigin, surviveKill,
         };
         common.AddTo(command);
         sockets.AddTo(command);
@@ -60,6 +67,8 @@ internal static class ServeCommand
         command.SetAction(result =>
         {
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            if (result.GetValue(surviveKill))
+                sessions = [.. sessions.Select(Surviving)];
             var live = result.GetValue(liveOrigin);
             if (live is not null)
                 sessions = OverLive(sessions, live);
@@ -75,7 +84,7 @@ internal static class ServeCommand
                 throw new UsageException($"--vhost-user: {vhostPaths.Count} sockets for {exports} exports");
             if (addresses.Count == 0 && vhostPaths.Count == 0)
                 addresses.Add(DefaultAddress.For(names.FirstOrDefault() ?? Path.GetFileNameWithoutExtension(sessions[0]
-                    .Overlay ?? sessions[0].Origin!)));
+                    .Overlay ?? OriginReference.Parse(sessions[0].Origin!).Place)));
             using var stop = new ManualResetEventSlim();
             using var signals = Signals.Take(stop.Set);
             Log.Begin();
@@ -159,6 +168,12 @@ internal static class ServeCommand
     private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
         : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
 
+    private static OverlayOptions Surviving(OverlayOptions session) =>
+        session.Overlay is null || session.ReadOnly
+            ? throw new UsageException("--survive-kill: a transient overlay is gone with its server, and with --read-only nothing is "
+                + "written")
+            : session with { OutliveServer = true };
+
     private static List<OverlayOptions> OverLive(List<OverlayOptions> sessions, string origin)
     {
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
@@ -176,7 +191,7 @@ internal static class DefaultAddress
         var directory = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "lincow")
             // Not in a directory that everybody writes to: whoever is there first would own the place.
-            : Environment.IsPrivilegedProcess ? "/run/lincow"
+            : Environment.IsPrivilegedProcess ? RunDirectory.OfRoot()
                 : throw new UsageException("there is no XDG_RUNTIME_DIR for the socket; say where to listen with --nbd unix:PATH");
         try
         {
@@ -222,6 +237,12 @@ internal sealed class SessionArguments
         DefaultValueFactory = _ => "writeback",
         HelpName = "writeback|none"
     };
+    private readonly Option<string> _onFull = new("--on-full")
+    {
+        Description = "When the file system below has no room: error: writes fail with ENOSPC; wait: they wait until there is",
+        DefaultValueFactory = _ => "error",
+        HelpName = "error|wait"
+    };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
@@ -248,7 +269,8 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache,
+        _onFull.AcceptOnlyFromAmong("error", "wait");
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache, _onFull,
             _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
@@ -266,6 +288,7 @@ internal sealed class SessionArguments
             Map = result.GetValue(_map),
             ReadOnly = result.GetValue(_readOnly),
             Direct = result.GetValue(_cache) == "none",
+            WaitForRoom = result.GetValue(_onFull) == "wait",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
             ChunkBytes = result.GetValue(_chunk) ?? 4096,

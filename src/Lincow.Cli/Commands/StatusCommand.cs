@@ -115,6 +115,7 @@ internal static class StatusCommand
                 + $"({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
                 + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in "
                     + $"{counters.Rounds} rounds");
+            PrintTrouble(counters);
             if (counters.DmStatus is { } dm)
                 Line($"  dm status {dm}{(counters.AreaCache is { } cache ? "; " + Describe(cache) : "")}");
             if (counters.FailedBecause is { } reason)
@@ -124,6 +125,16 @@ internal static class StatusCommand
         {
             Line("  it doesn't answer");
         }
+    }
+
+    private static void PrintTrouble(ExportCounters counters)
+    {
+        if (counters.ReadErrors + counters.WriteErrors + counters.FlushErrors > 0)
+            Line($"  ERRORS: {counters.ReadErrors} reads, {counters.WriteErrors} writes and {counters.FlushErrors} flushes failed"
+                + (counters.RefusedForRoom > 0 ? $", {counters.RefusedForRoom} of them for want of room" : ""));
+        if (counters.FullSince is { } since)
+            Line(string.Create(CultureInfo.InvariantCulture, $"  FULL: the file system below has had no room since "
+                + $"{since:yyyy-MM-dd HH:mm:ss}; {counters.WaitingForRoom} writes wait for some"));
     }
 
     private static string Describe(AreaCacheCounters cache) => string.Create(CultureInfo.InvariantCulture,

@@ -64,7 +64,10 @@ internal static partial class ErrorText
                 + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
-            [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'",
+            [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'. If it is its bytes as they "
+                + "are that you mean, give raw:{file}",
+            [Code.OriginIsPart] = "{message}. Join the parts in their order ('cat PART... >NEW.img'), or serve them as one disk "
+                + "('nbdkit split PART...', which nbdfuse shows as a file); if this file alone is the disk, give raw:{file}",
             [Code.OriginIsImage] = "{message} with --origin",
 
             // Commits.
@@ -115,6 +118,6 @@ internal static partial class ErrorText
         Code.StoreFull, Code.DeviceFailed, Code.OriginFailed, Code.UserReadFailed, Code.FlushFailed, Code.CloseFailed,
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
-        Code.CommitNotBegun, Code.LincowFault, Code.ReadBackSizeDiffers,
+        Code.CommitNotBegun, Code.OriginNotRaw, Code.LincowFault, Code.ReadBackSizeDiffers, Code.RequestFailed,
     ];
 }

@@ -29,6 +29,7 @@ internal static partial class ErrorText
         // Where the size comes from is a file, or else an option.
         LincowErrorCode.DeviceEmpty or LincowErrorCode.DeviceNotSectors or LincowErrorCode.DeviceTooLarge when error.File is null =>
             "--" + Fill(Wording(error.Code), error),
+        LincowErrorCode.OriginNotRaw => $"{error.Message}. {ImageWays.Of(error["format"]!.Value.ToString(), error.File!)}",
         _ => Fill(Wording(error.Code), error),
     };
 

@@ -198,7 +198,7 @@ internal sealed class UmlCowSink : IChangeSink
         {
             DeviceBytes = origin.Identity.SizeBytes,
             ModifiedSeconds = (uint)origin.Facts.ModifiedSeconds,
-            BackingPath = origin.Uri
+            BackingPath = origin.Reference.Place
         };
         if (_header.SectorCount * UmlCowHeader.SectorBytes != options.DeviceBytes)
             throw new LincowException(ConversionErrors.UmlSizeDiffers(origin.Uri, origin.Identity.SizeBytes, options.DeviceBytes));

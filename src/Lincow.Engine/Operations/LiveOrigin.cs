@@ -27,9 +27,9 @@ internal sealed class LiveOrigin : IDisposable
     /// </summary>
     public static LiveOrigin Claim(string origin)
     {
-        var path = StorePath.FullPath(origin, "origin");
-        var claim = OriginClaim.Take(StoreOrigin.Open(path), "It would change under that");
+        var claim = OriginClaim.Take(StoreOrigin.Open(origin), "It would change under that");
         var file = claim.File;
+        var path = file.Path;
         try
         {
             // Shared from here on, with its own snapshots; those of others see the other byte.

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
+using Lincow.Origins;
 using Lincow.Requests;
 
 namespace Lincow.Operations;
@@ -79,7 +80,7 @@ internal static class OverlayMap
             case RunSource.Zero:
                 return new MapRange(start, length, 0, true, true, false, null, null);
             case RunSource.Origin:
-                return new MapRange(start, length, 1, true, false, true, start, session.Origin.Uri);
+                return new MapRange(start, length, 1, true, false, true, start, OriginReference.Parse(session.Origin.Uri).Place);
             default:
                 return new MapRange(start, length, 1, start < session.Origin.SizeBytes, true, false, null, null);
         }

@@ -153,10 +153,15 @@ internal sealed class OverlaySession
 
     /// <summary>
     /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are
-    /// cancelled, and in about a second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to
-    /// end.
+    /// cancelled, and in about a second at the latest they have ended, with EIO; nor for room in a full file system: what waits for it ends
+    /// with ENOSPC. For whoever is about to close, and waits for requests to end.
     /// </summary>
-    public void CancelReads() => _origin.CancelReads();
+    public void CancelWaits()
+    {
+        _origin.CancelReads();
+        // mutation: room-waited-for-at-the-end
+        Device.WaitsForRoom = false;
+    }
 
     /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
@@ -167,7 +172,7 @@ internal sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
-            CancelReads();
+            CancelWaits();
             while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.
@@ -285,6 +290,8 @@ internal sealed class OverlaySession
         try
         {
             var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name);
+            session.Device.WaitsForRoom = options.WaitForRoom;
+            session.Device.OutlivesServer = options.OutliveServer;
             session.Device.SectorBytes = sectorBytes;
             return session;
         }
@@ -296,7 +303,7 @@ internal sealed class OverlaySession
     }
 
     private static string TransientName(OriginFile origin) => origin.Reference.IsNothing ? "zero"
-        : Path.GetFileNameWithoutExtension(origin.Uri);
+        : Path.GetFileNameWithoutExtension(origin.Reference.Place);
 
     private sealed class LaterClose(OverlaySession session, Action<LincowException?> closed) : IoCompletion
     {

@@ -30,6 +30,8 @@ internal sealed class FileScheme : IOriginScheme
         }
     }
 
+    public string? PathOf(string name) => name;
+
     private static void Require(LinuxFile file)
     {
         var kind = file.Facts.Kind switch

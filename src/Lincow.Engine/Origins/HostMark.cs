@@ -17,30 +17,54 @@ internal static class HostMark
 {
     public const int KeyBytes = 16;
 
-    /// <summary>The mark for an overlay that this user makes or vouches for; 0, which is none, where no key can be kept.</summary>
+    /// <summary>
+    /// The mark for an overlay that this user makes or vouches for; 0, which is none, where no key can be kept. Throws
+    /// <see cref="LinuxException"/> when this can't be told now (no descriptors, for example).
+    /// </summary>
     public static ulong Of(Guid overlay, string originUri, string dataPath)
     {
         Span<byte> key = stackalloc byte[KeyBytes];
-        return TryReadKey(key, mayMake: true) ? Compute(key, overlay, originUri, dataPath) : 0;
+        return WhyNoKey(key, mayMake: true) is null ? Compute(key, overlay, originUri, dataPath) : 0;
     }
 
+    /// <summary>
+    /// Why this user's overlays can't be marked, a part of a sentence; null when they can. Makes the key, as <see cref="Of"/>.
+    /// </summary>
+    public static string? WhyUnkept() => WhyNoKey(stackalloc byte[KeyBytes], mayMake: true);
+
     /// <summary>Whether a mark is one of this user's on this machine.</summary>
-    public static bool IsOwn(ulong mark, Guid overlay, string originUri, string dataPath)
+    public static bool IsOwn(ulong mark, Guid overlay, string originUri, string dataPath) =>
+        WhyForeign(mark, overlay, originUri, dataPath) is null;
+
+    /// <summary>
+    /// Why a mark doesn't show that the paths are this user's, a part of a sentence; null when it does. Throws
+    /// <see cref="LinuxException"/> when this can't be told now (no descriptors, for example).
+    /// </summary>
+    public static string? WhyForeign(ulong mark, Guid overlay, string originUri, string dataPath)
     {
         Span<byte> key = stackalloc byte[KeyBytes];
+        if (mark == 0)
+            return "it was made where no key could be kept that would show whose it is";
+        if (WhyNoKey(key, mayMake: false) is { } problem)
+            return problem + ", so nothing shows that this user made it";
         // mutation: mark-of-any-path
-        return mark != 0 && TryReadKey(key, mayMake: false) && Compute(key, overlay, originUri, dataPath) == mark;
+        return Compute(key, overlay, originUri, dataPath) == mark ? null
+            : $"this user didn't make it on this machine, or had another key then than {KeyPath()}";
     }
 
     /// <summary>
     /// Where the key lies: $XDG_STATE_HOME/lincow/key, without that variable /var/lib/lincow/key for root and ~/.local/state/lincow/key for
-    /// others.
+    /// others. The home is $HOME, or else the password database's. Null when there is none.
     /// </summary>
     public static string? KeyPath()
     {
+        const string ofMachine = "/var/lib";
         var state = Environment.GetEnvironmentVariable("XDG_STATE_HOME") is { Length: > 0 } named && Path.IsPathRooted(named) ? named
-            : Environment.IsPrivilegedProcess ? "/var/lib"
-            : Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } home ? Path.Combine(home, ".local/state")
+            // Root of a user namespace has what is the machine's root's only where that is its own.
+            : LinuxProcess.IsMachineRoot || (Environment.IsPrivilegedProcess && LinuxPath.CanHaveDirectory(ofMachine + "/lincow"))
+                ? ofMachine
+            : Environment.GetFolderPath(Environment.SpecialFolder.UserProfile, Environment.SpecialFolderOption.DoNotVerify)
+                is { Length: > 0 } home ? Path.Combine(home, ".local/state")
             : null;
         return state is null ? null : Path.Combine(state, "lincow", "key");
     }
@@ -93,31 +117,40 @@ internal static class HostMark
         }
     }
 
-    private static bool TryReadKey(Span<byte> key, bool mayMake)
+    // Null when the key is there and has been read. What may be otherwise in a moment is no answer.
+    private static string? WhyNoKey(Span<byte> key, bool mayMake)
     {
         if (KeyPath() is not { } path)
-            return false;
+            return "this user has no home directory for a key";
         try
         {
-            if (!File.Exists(path))
+            if (!Path.Exists(path))
             {
                 if (!mayMake)
-                    return false;
+                    return $"there is no key {path}";
                 Make(path);
             }
             using var file = LinuxFile.Open(path, writable: false);
-            return file.Facts.Kind == FileKind.Regular && file.Read(key, 0) == KeyBytes;
+            return file.Facts.Kind == FileKind.Regular && file.Read(key, 0) == KeyBytes ? null : $"{path} is no key";
         }
-        catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException)
+        // mutation: no-descriptors-no-key
+        catch (LinuxException e) when (e.Errno is not (Errno.TooManyFiles or Errno.TooManyFilesOfSystem or Errno.NoMemory or Errno.IO))
         {
-            // No place for a key: overlays stay unmarked, and need the user's word each time.
-            return false;
+            return $"the key {path} can't be {(mayMake ? "kept" : "read")} ({e.Reason})";
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException || (e is IOException and not LinuxException))
+        {
+            return $"the key {path} can't be {(mayMake ? "kept" : "read")} ({Reason(e)})";
         }
     }
+
+    private static string Reason(Exception e) => e is UnauthorizedAccessException ? Errno.Describe(Errno.Access)
+        : (e.HResult & 0xffff) is > 0 and < 256 and var errno ? Errno.Describe(errno) : e.Message;
 
     // Whole before it has its name; of two that are made at once, the first stays.
     private static void Make(string path)
     {
+        // Not what others may write to.
         Directory.CreateDirectory(Path.GetDirectoryName(path)!, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         var temporary = $"{path}.{Guid.NewGuid():N}";
         Span<byte> key = stackalloc byte[KeyBytes];

@@ -24,6 +24,19 @@ internal static class OriginErrors
         $"{reference}: origins of the kind '{scheme}' are not there yet. Give a file, a block device or zero:SIZE",
         new LincowFact("scheme", scheme));
 
+    /// <param name="path">The origin.</param>
+    /// <param name="format">What it is.</param>
+    public static LincowError NotRaw(string path, string format) => new(Code.OriginNotRaw, path,
+        $"{path}: is no raw disk but a file in the format {format}, and an origin's bytes are the disk's",
+        new LincowFact("format", format));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="other">Another part of the same image.</param>
+    public static LincowError IsPart(string path, string other) => new(Code.OriginIsPart, path,
+        $"{path}: looks like a part of an image that was split into several files ({other} is there as well), and an origin is a "
+        + "whole disk",
+        new LincowFact("other", other));
+
     public static LincowError ProgramOnly(string name) => new(Code.OriginKindUnsupported, name,
         $"{name}: is an origin that a program makes, and only that program can open it. For a file of this name, give ./{name}");
 

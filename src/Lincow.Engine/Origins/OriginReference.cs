@@ -10,11 +10,25 @@ internal readonly record struct OriginReference
 {
     private OriginReference(IOriginScheme scheme, string text) => (Scheme, Text) = (scheme, text);
 
-    /// <summary>zero:SIZE as it was written; an absolute path, in which links are kept; user:NAME; a URI.</summary>
+    /// <summary>
+    /// zero:SIZE as it was written; an absolute path, in which links are kept, or raw: and such a path; user:NAME; a URI.
+    /// </summary>
     public string Text { get; }
 
     /// <summary>Whether it names an origin of nothing, whose every byte reads as zero.</summary>
     public bool IsNothing => Scheme is NothingScheme;
+
+    /// <summary>Whether its bytes are meant as they are, whatever they look like.</summary>
+    public bool IsRaw => Scheme is RawScheme;
+
+    /// <summary>The path that it leads to; null where it leads to none.</summary>
+    public string? FilePath => Scheme.PathOf(Text);
+
+    /// <summary>The path that it leads to, or else its text.</summary>
+    public string Place => FilePath ?? Text;
+
+    /// <summary>Whether it leads to something that is there.</summary>
+    public bool IsPresent => IsNothing || (FilePath is { Length: > 0 } path && File.Exists(path));
 
     /// <summary>What kind it is.</summary>
     internal IOriginScheme Scheme { get; }

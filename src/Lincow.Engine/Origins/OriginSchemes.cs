@@ -12,6 +12,9 @@ internal interface IOriginScheme
     /// Opens what a name means, for reading. Throws <see cref="LincowException"/> with a sentence for everything that can't be an origin.
     /// </summary>
     ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop);
+
+    /// <summary>The path that a name leads to; null where it leads to none.</summary>
+    string? PathOf(string name) => null;
 }
 
 /// <summary>The kinds of origins. To add one is a class and a line here.</summary>
@@ -19,7 +22,7 @@ internal static class OriginSchemes
 {
     /// <summary>The first that knows a text has it; every text is a path to the last.</summary>
     public static readonly IOriginScheme[] All =
-        [NothingScheme.Instance, ProgramScheme.Instance, UnknownScheme.Instance, FileScheme.Instance];
+        [NothingScheme.Instance, RawScheme.Instance, ProgramScheme.Instance, UnknownScheme.Instance, FileScheme.Instance];
 }
 
 /// <summary>zero:SIZE, nothing of a size.</summary>
@@ -33,6 +36,22 @@ internal sealed class NothingScheme : IOriginScheme
 
     public ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop) =>
         new(new NothingControl(name, SizeText.Parse(name[Prefix.Length..], "origin")));
+}
+
+/// <summary>raw:PATH, a file's or block device's bytes as they are, whatever they look like.</summary>
+internal sealed class RawScheme : IOriginScheme
+{
+    public const string Prefix = "raw:";
+
+    public static readonly RawScheme Instance = new();
+
+    public string? TryParse(string text) => text.StartsWith(Prefix, StringComparison.Ordinal)
+        ? Prefix + FileScheme.Instance.TryParse(text[Prefix.Length..]) : null;
+
+    public ValueTask<IBlobControl> OpenAsync(string name, CancellationToken stop) =>
+        FileScheme.Instance.OpenAsync(name[Prefix.Length..], stop);
+
+    public string? PathOf(string name) => name[Prefix.Length..];
 }
 
 /// <summary>user:NAME, what a program of the library's user decides on. Overlays remember the name; it doesn't lead there.</summary>

@@ -19,7 +19,7 @@ internal static class CutCommit
     public static void RequireSamePlace(string overlay, OriginFile origin, string recorded)
     {
         // mutation: cut-commit-goes-on-elsewhere
-        if (origin.Uri != recorded)
+        if (origin.Reference.Place != OriginReference.Parse(recorded).Place)
         {
             throw new LincowException(StoreErrors.OriginElsewhere(origin.Uri, overlay, recorded));
         }

@@ -44,6 +44,12 @@ internal static class StoreErrors
     public static LincowError OriginIsOverlay(string origin) => new(Code.OriginIsOverlay, origin,
         $"{origin}: is itself a lincow overlay, and overlays over overlays are not there yet. Copy its device to an image first");
 
+    /// <param name="origin">The origin.</param>
+    /// <param name="map">The map that says which of its bytes count.</param>
+    public static LincowError OriginIsData(string origin, string map) => new(Code.OriginIsOverlay, origin,
+        $"{origin}: is the data of a lincow overlay, whose map is {map}, and overlays over overlays are not there yet. Copy its "
+        + "device to an image first", new LincowFact("map", map));
+
     public static LincowError OriginLargerThanDevice(string origin, long originBytes, long deviceBytes) =>
         new(Code.OriginLargerThanDevice, origin, $"{origin}: has {originBytes} bytes, more than the overlay's device ({deviceBytes})",
             new("originBytes", originBytes), new("deviceBytes", deviceBytes));

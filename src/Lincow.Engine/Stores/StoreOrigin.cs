@@ -8,9 +8,23 @@ namespace Lincow.Stores;
 internal static class StoreOrigin
 {
     /// <summary>The origin that a program gives, or else the one of that name. Throws <see cref="LincowException"/>.</summary>
+    /// <param name="user">The program's.</param>
+    /// <param name="uri">The name.</param>
+    /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
+    /// <param name="isLive">This process writes to it meanwhile.</param>
+    /// <param name="isRemembered">An overlay remembers it, so it was looked at when it was named.</param>
+    /// <param name="stop">Nobody waits for it any longer.</param>
     public static ValueTask<OriginFile> OpenAsync(UserOrigin? user, string uri, bool direct = false, bool isLive = false,
-        CancellationToken stop = default) => user is null
-        ? OriginFile.OpenAsync(OriginReference.Parse(uri), RefuseStoresAsync, direct, isLive, stop) : OriginFile.OfAsync(user, stop);
+        bool isRemembered = false, CancellationToken stop = default)
+    {
+        if (user is not null)
+            return OriginFile.OfAsync(user, stop);
+        var reference = OriginReference.Parse(uri);
+        // mutation: raw-origin-looked-at
+        Func<IBlobControl, CancellationToken, ValueTask> refuse = reference.IsRaw ? static (_, _) => default
+            : isRemembered ? RefuseStoresAsync : RequireDiskAsync;
+        return OriginFile.OpenAsync(reference, refuse, direct, isLive, stop);
+    }
 
     /// <summary>
     /// Any origin by its name, for callers with a thread to spare. Throws <see cref="LincowException"/> with a sentence for everything that
@@ -43,7 +57,7 @@ internal static class StoreOrigin
             throw new LincowException(StoreErrors.OriginForeign(store.Path, named));
         }
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
-            stop).ConfigureAwait(false);
+            !isNamed, stop).ConfigureAwait(false);
         try
         {
             // A live one too: old content of a wrong one would be copied into the snapshot for good.
@@ -116,15 +130,45 @@ internal static class StoreOrigin
             CutCommit.RequireSamePlace(store.Path, origin, recorded.Uri);
     }
 
+    private static async ValueTask RequireDiskAsync(IBlobControl blob, CancellationToken stop)
+    {
+        await RefuseStoresAsync(blob, stop).ConfigureAwait(false);
+        // The data of one whose map lies apart begins with the guest's bytes.
+        if (blob.Facts.Kind is BlobKind.File or BlobKind.BlockDevice && MapOf(blob) is { } map)
+            throw new LincowException(StoreErrors.OriginIsData(blob.Name, map));
+        await OriginShape.RequireDiskAsync(blob, stop).ConfigureAwait(false);
+    }
+
     // A store's raw bytes, with its metadata in front, are not what anybody means by an origin.
     private static async ValueTask RefuseStoresAsync(IBlobControl blob, CancellationToken stop)
     {
         if (blob.Facts.Kind == BlobKind.Nothing)
             return;
         var head = new byte[StoreFormats.HeadBytes];
-        var bytes = await blob.ReadAsync(0, head, stop).ConfigureAwait(false);
+        int bytes;
+        try
+        {
+            bytes = await blob.ReadAsync(0, head, stop).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is LinuxException or IOException)
+        {
+            // The first sector of a failing disk: nobody could open it as an overlay either.
+            return;
+        }
         // mutation: overlay-as-origin-without-cache
         if (StoreFormats.Any(head.AsSpan(0, bytes), blob.Name, said => said.IsSound))
             throw new LincowException(StoreErrors.OriginIsOverlay(blob.Name));
+    }
+
+    private static string? MapOf(IBlobControl blob)
+    {
+        if (blob is not FileControl { File: var file })
+            return null;
+        foreach (var format in StoreFormats.All)
+        {
+            if (format.MetadataOf(file) is { } map && File.Exists(map))
+                return map;
+        }
+        return null;
     }
 }

@@ -17,7 +17,7 @@ internal static unsafe class LoopBlockDevice
 
     /// <summary>Why there can be no loop device; null when there can.</summary>
     public static string? WhyNot() =>
-        !Environment.IsPrivilegedProcess ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)"
+        !LinuxProcess.IsMachineRoot ? "a block device takes root" : !File.Exists(Control) ? $"there is no {Control} (modprobe loop)"
             : null;
 
     /// <summary>

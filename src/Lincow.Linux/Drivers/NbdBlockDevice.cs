@@ -28,7 +28,7 @@ internal static class NbdBlockDevice
     /// <summary>Why there can be no such device; null when there can.</summary>
     public static string? WhyNot()
     {
-        if (!Environment.IsPrivilegedProcess)
+        if (!LinuxProcess.IsMachineRoot)
             return "a block device takes root";
         try
         {

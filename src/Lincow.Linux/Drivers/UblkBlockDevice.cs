@@ -88,7 +88,7 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     /// <summary>Why there can be no such device; null when there can.</summary>
     public static string? WhyNot()
     {
-        if (!Environment.IsPrivilegedProcess)
+        if (!LinuxProcess.IsMachineRoot)
             return "a block device takes root";
         if (IoLoop.IsPosixForced)
             return "LINCOW_IO=posix does without io_uring";

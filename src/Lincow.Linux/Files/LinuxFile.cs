@@ -83,7 +83,7 @@ internal unsafe class LinuxFile : IDisposable
     /// Opens the very file that this is, in another way, whatever its path leads to by now. Throws <see cref="LinuxException"/>.
     /// </summary>
     /// <param name="exclusiveDevice">As for <see cref="Open"/>.</param>
-    public LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
+    public virtual LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false)
     {
         var flags = (writable ? Libc.ReadWrite : Libc.ReadOnly) | Libc.CloseOnExec | Libc.NonBlock | (direct ? Libc.Open.Direct : 0)
             | (exclusiveDevice ? Libc.Exclusive : 0);
@@ -197,6 +197,12 @@ internal unsafe class LinuxFile : IDisposable
             return Libc.ioctl(Descriptor, blkSectorSizeGet, (nint)(&bytes)) == 0 && bytes > 0 ? bytes : 4096;
         }
     }
+
+    /// <summary>
+    /// What may be the unit of direct I/O, in bytes: a file's is that of the disk below it, which can't be asked for before Linux 6.1.
+    /// EINVAL where it is <see cref="LogicalBlockBytes"/> after all.
+    /// </summary>
+    public virtual int SmallestBlockBytes => Facts.Kind == FileKind.BlockDevice ? LogicalBlockBytes : 512;
 
     /// <summary>Reads up to the buffer's length; returns the bytes read, fewer only at the end of the file.</summary>
     public virtual int Read(Span<byte> buffer, long byteOffset)
@@ -317,13 +323,22 @@ internal unsafe class LinuxFile : IDisposable
         var start = SeekData(byteOffset);
         // No data before the end of the file. There are file systems that say so of data as well, but not that a hole begins there.
         if (start == -Errno.NoSuchAddress)
+        {
             // mutation: data-denied-is-hole
-            return SeekHole(byteOffset) is var hole && hole != byteOffset && hole != -Errno.NoSuchAddress;
+            if (SeekHole(byteOffset) != byteOffset)
+                return true;
+            // The hole ends where the file does by now: what was behind that is lost, and no hole.
+            // mutation: cut-off-is-hole
+            dataStart = TryReadSizeBytes() is var size && size < byteEnd ? Math.Max(size, byteOffset) : byteEnd;
+            return dataStart < byteEnd;
+        }
         // mutation: data-before-the-offset
         if (start < byteOffset)
             return true;
+        // Data that begins beyond what was asked for; beyond the end of the file there is none, so that says nothing.
+        // mutation: data-beyond-the-end-believed (2 lines)
         if (start >= byteEnd)
-            return false;
+            return start >= TryReadSizeBytes();
         var end = SeekHole(start);
         // Data that is empty: we would look for it for ever.
         (dataStart, dataEnd) = (start, end <= start ? byteEnd : Math.Min(end, byteEnd));

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 
 namespace Lincow.Linux;
@@ -5,7 +6,7 @@ namespace Lincow.Linux;
 /// <summary>Questions about paths that .NET doesn't answer.</summary>
 internal static unsafe class LinuxPath
 {
-    private const int CurrentDirectory = -100, NoFollow = 0x100, NoAutomount = 0x800, DontSync = 0x4000;
+    private const int CurrentDirectory = -100, NoFollow = 0x100, NoAutomount = 0x800, DontSync = 0x4000, WriteAndSearch = 3;
 
     /// <summary>
     /// A path made absolute. Throws <see cref="LinuxException"/> (EILSEQ) where the current directory's name isn't UTF-8: what would come
@@ -26,6 +27,34 @@ internal static unsafe class LinuxPath
     public static bool IsOwnedByThisUser(string path, bool follow = false) =>
         TryStat(path, follow ? 0 : NoFollow, out var stat) && stat.OwnerUser == Libc.geteuid();
 
+    /// <summary>
+    /// Whether this user has a directory, or can make it: it is there and this user's, or the one above it may be written to.
+    /// </summary>
+    public static bool CanHaveDirectory(string path) => Path.Exists(path) ? IsOwnedByThisUser(path)
+        : Path.GetDirectoryName(path) is { } above && Libc.access(above, WriteAndSearch) == 0;
+
+    /// <summary>Who owns what a path leads to; null when there is nothing.</summary>
+    public static uint? OwnerOf(string path) => TryStat(path, 0, out var stat) ? stat.OwnerUser : null;
+
+    /// <summary>A user's name, or else the number.</summary>
+    public static string UserName(uint user)
+    {
+        var number = user.ToString(CultureInfo.InvariantCulture);
+        try
+        {
+            foreach (var line in File.ReadLines("/etc/passwd"))
+            {
+                if (line.Split(':') is [var name, _, var id, ..] && id == number)
+                    return name;
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Then the number has to do.
+        }
+        return number;
+    }
+
     /// <summary>Whether what a path leads to belongs to this user or to root, and nobody else may write to it.</summary>
     public static bool IsTrusted(string path)
     {
@@ -44,6 +73,14 @@ internal static unsafe class LinuxPath
 
     public static bool IsCharacterDevice(string path, uint major, uint minor) => TryStat(path, 0, out var stat)
         && (stat.Mode & 0xf000) == 0x2000 && (stat.RdevMajor, stat.RdevMinor) == (major, minor);
+
+    /// <summary>The numbers of the block device that a path leads to; null when it leads to none.</summary>
+    public static (uint Major, uint Minor)? BlockDeviceAt(string path) =>
+        TryStat(path, 0, out var stat) && IsBlockDevice(stat) ? (stat.RdevMajor, stat.RdevMinor) : null;
+
+    /// <summary>File system and number of the regular file that a path leads to; null when it leads to none.</summary>
+    public static ((uint Major, uint Minor) FileSystem, ulong Inode)? FileAt(string path) =>
+        TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0x8000 ? ((stat.DevMajor, stat.DevMinor), stat.Inode) : null;
 
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 

@@ -30,7 +30,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly
             || (left.SectorBytes ?? target.Device.SectorBytes) != target.Device.SectorBytes))
             throw new LincowException(AttachErrors.WaitingDeviceDiffers(left.Device, left.ReadOnly));
-        target.Device.OutlivesServer = target.CanResume;
+        target.Device.OutlivesServer |= target.CanResume;
         _identity = identity;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Lincow.Linux;
 
@@ -10,8 +11,9 @@ internal sealed record KnownServer(ServingRecord Record, bool IsAlive);
 
 /// <summary>
 /// The directory in which every process that serves overlays leaves a record (ID.json), its control socket (ID.sock) and a file that it has
-/// locked as long as it lives (ID.lock): $LINCOW_RUN_DIR, else /run/lincow for root, else $XDG_RUNTIME_DIR/lincow. It belongs to one user
-/// alone (mode 0700), because who may write there may steer servers.
+/// locked as long as it lives (ID.lock): $LINCOW_RUN_DIR, else /run/lincow for root, else $XDG_RUNTIME_DIR/lincow; root of a user namespace
+/// has /run/lincow if that is its own, and without $XDG_RUNTIME_DIR /tmp/lincow-UID. It belongs to one user alone (mode 0700), because who
+/// may write there may steer servers.
 /// </summary>
 internal sealed class RunDirectory
 {
@@ -20,6 +22,8 @@ internal sealed class RunDirectory
     /// <summary>A record is a few hundred bytes for each export.</summary>
     private const int MaxRecordBytes = 16 << 20;
 
+    private const string OfMachine = "/run/lincow";
+
     private RunDirectory(string path) => Path = path;
 
     public string Path { get; }
@@ -27,9 +31,17 @@ internal sealed class RunDirectory
     /// <summary>Null when the environment names none.</summary>
     public static string? DefaultPath =>
         Environment.GetEnvironmentVariable("LINCOW_RUN_DIR") is { Length: > 0 } named ? LinuxPath.Full(named)
-        : Environment.IsPrivilegedProcess ? "/run/lincow"
+        : HasMachines ? OfMachine
         : Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime ? System.IO.Path.Combine(runtime, "lincow")
+        // Of those in a user namespace, many have no such variable, nor who would make them a directory.
+        : Environment.IsPrivilegedProcess ? string.Create(CultureInfo.InvariantCulture, $"/tmp/lincow-{LinuxProcess.OuterUser(0)}")
         : null;
+
+    /// <summary>Where root's sockets lie by default. Throws <see cref="LincowException"/>.</summary>
+    public static string OfRoot() => HasMachines ? OfMachine : Open().Path;
+
+    private static bool HasMachines =>
+        LinuxProcess.IsMachineRoot || (Environment.IsPrivilegedProcess && LinuxPath.CanHaveDirectory(OfMachine));
 
     /// <summary>The directory, made if it isn't there. Throws <see cref="LincowException"/>.</summary>
     public static RunDirectory Open()

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Lincow.Linux;
+using Lincow.Origins;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
@@ -67,7 +68,7 @@ internal sealed class AttachedDevice
         export.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
         export.OpenCount = () => attached._attachment?.OpenCount ?? 0;
         host.OnDetach = (waitSeconds, reply) => attached._events.Add(new EndRequest(waitSeconds, reply));
-        var source = LinuxPath.Full(export.Overlay ?? export.Origin!);
+        var source = export.Overlay is { } overlay ? LinuxPath.Full(overlay) : OriginReference.Parse(export.Origin!).Place;
         var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(shape.Name ?? export.Name), source,
             export.Overlay is not null, shape.ScanPartitions, shape.AllowRoot, change => host.NoteAttachment(export, change),
             host.Options.Log, attached.End);

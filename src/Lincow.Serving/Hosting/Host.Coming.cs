@@ -1,5 +1,6 @@
 using Lincow.Linux;
 using Lincow.Operations;
+using Lincow.Origins;
 using Lincow.Serving.Attach;
 using Lincow.Serving.Control;
 using Lincow.Serving.Exports;
@@ -99,10 +100,11 @@ public sealed partial class Host
     {
         var device = loop.Invoke(() => origin.Begin(snapshots, loop));
         device.Report = Options.Report;
-        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(options.Origin), device, loop, "live origin")
+        var place = OriginReference.Parse(options.Origin).Place;
+        return new Export(options.Name ?? Path.GetFileNameWithoutExtension(place), device, loop, "live origin")
         {
             Id = Interlocked.Increment(ref _nextId) - 1,
-            LiveOrigin = LinuxPath.Full(options.Origin),
+            LiveOrigin = place,
         };
     }
 

@@ -68,7 +68,7 @@ internal sealed class Qcow2Source : IChangeSource
 
     public string OriginUri { get; }
 
-    private string? OriginPath => IsNothing(OriginUri) ? null : OriginUri;
+    private string? OriginPath => OriginReference.Parse(OriginUri).FilePath;
 
     public IEnumerable<ChangedRange> Changes()
     {
@@ -103,9 +103,12 @@ internal sealed class Qcow2Source : IChangeSource
             return OriginReference.Nothing(DeviceBytes).Text;
         if (chosen is null && _header.BackingFormat is { } format and not "raw")
             throw new LincowException(Qcow2Errors.BackingIsImage(_path, _header.BackingFile, format));
-        var origin = LinuxPath.Full(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
+        var reference = OriginReference.Parse(RecordedOrigin.Resolve(_path, _header.BackingFile ?? "", chosen));
+        var origin = reference.Place;
         if (!File.Exists(origin))
             throw new LincowException(Qcow2Errors.OriginMissing(origin));
+        if (reference.IsRaw)
+            return reference.Text;
         using var file = LinuxFile.Open(origin, writable: false);
         var head = new byte[4];
         if (file.Read(head, 0) == head.Length && Qcow2Header.HasMagic(head))
@@ -127,12 +130,13 @@ internal sealed class Qcow2Sink : IChangeSink
         if (_file.Facts.Kind != FileKind.Regular)
             throw new LincowException(Qcow2Errors.NotRegular(_file.Path));
         var isOverNothing = OriginReference.Parse(options.OriginUri).IsNothing;
-        string[] backing = isOverNothing ? [] : ["-b", options.OriginUri, "-F", "raw"];
+        var originPath = OriginReference.Parse(options.OriginUri).FilePath;
+        string[] backing = isOverNothing ? [] : ["-b", originPath!, "-F", "raw"];
         foreach (var _ in QemuPrograms.Image(_file.Path,
             ["create", "-q", "-f", "qcow2", "-o", $"cluster_size={options.ChunkBytes}", .. backing, _file.Path, $"{options.DeviceBytes}"]))
         {
         }
-        _server = new QemuServer(_file.Path, QemuPrograms.Open(_file.Path, isOverNothing ? null : options.OriginUri));
+        _server = new QemuServer(_file.Path, QemuPrograms.Open(_file.Path, originPath));
     }
 
     public void Begin()

@@ -67,7 +67,7 @@ public sealed class RunSearchTests : IDisposable
     [
         "data is denied", "data is denied, and everything is invalid", "invalid", "not supported", "data before the offset", "data at 0",
             "data that is empty",
-        "data that ends before it begins", "holes of a byte", "the end is beyond the end", "data at the end",
+        "data that ends before it begins", "holes of a byte", "the end is beyond the end", "data at the end", "data beyond the end",
     ];
 
     /// <summary>A file system whose SEEK_DATA doesn't tell the truth costs reads, never content, and never a search without end.</summary>
@@ -88,6 +88,21 @@ public sealed class RunSearchTests : IDisposable
             cursor = runs.ByteEnd;
         }
         Assert.InRange(file.Calls, 1, Blocks * Block / 512 * 2);
+    }
+
+    /// <summary>What an origin had there is lost, and zeroes would be shown for it.</summary>
+    [Fact]
+    public void What_has_been_cut_off_is_no_hole()
+    {
+        var blob = Open(posix: true, LinuxFile.Open(_path, writable: false));
+        using (var file = LinuxFile.Open(_path, writable: true))
+            file.SetLength(15 * Block);
+        var runs = new BlobRuns();
+        Assert.Equal(0, blob.FindRunsNow(10 * Block, Blocks * Block, runs));
+        Assert.Equal((2, false, true), (runs.Count, runs.IsData(0), runs.IsData(1)));
+        Assert.Equal((15 * Block, Blocks * Block), (runs.EndOf(0), runs.ByteEnd));
+        Assert.Equal(0, blob.FindRunsNow(20 * Block, Blocks * Block, runs));
+        Assert.Equal((1, true), (runs.Count, runs.IsData(0)));
     }
 
     /// <summary>Resets and checks ask the file itself, and go on from each answer.</summary>
@@ -239,6 +254,7 @@ public sealed class RunSearchTests : IDisposable
                 "data before the offset" => byteOffset - 1,
                 "data at 0" => 0,
                 "holes of a byte" => byteOffset,
+                "data beyond the end" => Blocks * Block + 4096,
                 "data at the end" => truth < 0 ? Blocks * Block : truth,
                 _ => truth,
             };

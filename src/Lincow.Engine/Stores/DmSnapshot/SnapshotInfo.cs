@@ -23,8 +23,7 @@ internal static class SnapshotInfo
         {
             Overlay = store.File.Path,
             Uuid = store.Note?.Uuid.ToString() ?? "",
-            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, uri.Length > 0
-                && (reference.IsNothing || File.Exists(uri))),
+            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent),
             RemembersOrigin = store.Note is not null,
             Size = device ?? 0,
             SectorSize = StoreOrigin.SectorBytes(store, origin),
@@ -51,7 +50,8 @@ internal static class SnapshotInfo
             StoreBytes = size,
             DmStatus = DmStatus(store, scan, size),
             DmTable = device is { } length
-                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? DmWords.Escape(uri) : "-")} {DmWords.Escape(store.File.Path)} P "
+                ? $"0 {length / 512} snapshot {(uri.Length > 0 ? DmWords.Escape(reference.Place) : "-")} "
+                    + $"{DmWords.Escape(store.File.Path)} P "
                     + $"{store.Layout.ChunkBytes / 512}" : null,
         };
     }

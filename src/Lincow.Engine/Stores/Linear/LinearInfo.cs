@@ -38,7 +38,8 @@ internal static class LinearInfo
         {
             Overlay = files.Path,
             Uuid = superblock.Uuid.ToString(),
-            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes, IsPresent(superblock)),
+            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes,
+                OriginReference.Parse(superblock.OriginUri).IsPresent),
             Size = superblock.DeviceBytes,
             SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
@@ -67,6 +68,4 @@ internal static class LinearInfo
                 + $"{(isSeparate ? " " + DmWords.Escape(files.MapFile.Path) : "")}",
         };
     }
-
-    private static bool IsPresent(Superblock superblock) => superblock.Origin.Kind == OriginKind.Zero || File.Exists(superblock.OriginUri);
 }

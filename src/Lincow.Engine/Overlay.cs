@@ -254,7 +254,7 @@ public sealed partial class Overlay : IAsyncDisposable
         try
         {
             var drained = _calls.CloseAsync();
-            _thread.Loop.Post(_session.CancelReads);
+            _thread.Loop.Post(_session.CancelWaits);
             await drained.ConfigureAwait(false);
             try
             {

@@ -45,6 +45,18 @@ public sealed record OverlayOptions
     /// <summary>Bypass the page cache (O_DIRECT).</summary>
     public bool Direct { get; init; }
 
+    /// <summary>
+    /// Writes that find no room in the file system below wait until there is, and are tried again; otherwise they fail with ENOSPC. Closing
+    /// and a reset end the wait, with ENOSPC. A dm-snapshot store that is full itself isn't waited for.
+    /// </summary>
+    public bool WaitForRoom { get; init; }
+
+    /// <summary>
+    /// Writes are answered once another process that opens the overlay would find them, should this one be killed (not: should the power
+    /// go). For clients that connect again by themselves and go on where they were.
+    /// </summary>
+    public bool OutliveServer { get; init; }
+
     /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
     public bool AcceptOrigin { get; init; }
 

@@ -23,6 +23,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int unlink(string path);
 
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int mknod(string path, uint mode, ulong device);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial int flock(int descriptor, int operation);
 
@@ -31,6 +34,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int close(int fd);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int rename(string from, string to);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int renameat2(int fromDirectory, string from, int toDirectory, string to, uint flags);
@@ -234,6 +240,12 @@ internal static unsafe partial class Libc
     public static partial int prctl(int option, nuint a, nuint b, nuint c, nuint d);
 
     [LibraryImport("libc", SetLastError = true)]
+    public static partial int capget(ulong* header, CapabilitySets* sets);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int capset(ulong* header, CapabilitySets* sets);
+
+    [LibraryImport("libc", SetLastError = true)]
     public static partial int mlockall(int flags);
 
     public static int LastError => Marshal.GetLastPInvokeError();
@@ -294,6 +306,16 @@ internal struct FileLock
     public long Start;
     public long Length;
     public int ProcessId;
+}
+
+/// <summary>Two of <c>struct __user_cap_data_struct</c> (<c>linux/capability.h</c>), for capabilities from 0 and from 32 on.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct CapabilitySets
+{
+    /// <summary><c>_LINUX_CAPABILITY_VERSION_3</c>, and 0 for the calling thread: the header of capget(2) and capset(2).</summary>
+    public const ulong OfThisThread = 0x20080522;
+
+    public uint Effective, Permitted, Inheritable, Effective32, Permitted32, Inheritable32;
 }
 
 /// <summary><c>struct iovec</c>.</summary>

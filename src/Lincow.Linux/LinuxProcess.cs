@@ -92,6 +92,59 @@ internal static class LinuxProcess
         }
     }
 
+    /// <summary>
+    /// This process as /proc shows it, which may be another pid namespace's: its number there, and when it was started. Null where there is
+    /// no /proc.
+    /// </summary>
+    public static (int Id, long StartTime)? Own =>
+        int.TryParse(new FileInfo("/proc/self").LinkTarget, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+        && StartTime(id) is { } started ? (id, started) : null;
+
+    /// <summary>
+    /// The pid namespace whose numbers /proc shows, as the kernel names it: "pid:[4026531836]". Null where that can't be known.
+    /// </summary>
+    public static string? Namespace => NamespaceOf(Own?.Id == Environment.ProcessId ? "self" : "1");
+
+    /// <summary>
+    /// The number by which this namespace knows a process of another one, and null when it doesn't show it: it shows those below it alone.
+    /// </summary>
+    public static int? FindInNamespace(string pidNamespace, int processId)
+    {
+        foreach (var path in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+                && NamespaceOf(Path.GetFileName(path)) == pidNamespace && NumberInside(id) == processId)
+                return id;
+        }
+        return null;
+    }
+
+    private static string? NamespaceOf(string process)
+    {
+        try
+        {
+            return new FileInfo($"/proc/{process}/ns/pid").LinkTarget;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    // "NSpid:	4711	1": from here to the innermost.
+    private static int? NumberInside(int processId)
+    {
+        try
+        {
+            return File.ReadLines($"/proc/{processId}/status").FirstOrDefault(line => line.StartsWith("NSpid:", StringComparison.Ordinal))
+                ?.Split('\t')[^1] is { } last ? int.Parse(last, CultureInfo.InvariantCulture) : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>"process 1234 (name)".</summary>
     public static string Describe(int processId)
     {
@@ -117,6 +170,20 @@ internal static class LinuxProcess
         Console.SetError(output);
     }
 
+    /// <summary>
+    /// Descriptors from 3 on that this process was given, a lock's or a pipe's of whoever started it, are closed in what it starts from
+    /// here on.
+    /// </summary>
+    public static void KeepDescriptorsToItself()
+    {
+        const int setFlags = 2, closeOnExec = 1;
+        foreach (var path in Directory.GetFileSystemEntries("/proc/self/fd"))
+        {
+            if (int.TryParse(Path.GetFileName(path), CultureInfo.InvariantCulture, out var descriptor) && descriptor > 2)
+                _ = Libc.fcntl(descriptor, setFlags, closeOnExec);
+        }
+    }
+
     /// <summary>From here on, what is written to standard output and error goes to a file, and nothing comes from standard input.</summary>
     public static void RedirectStandardStreams(string path)
     {
@@ -138,6 +205,21 @@ internal static class LinuxProcess
     }
 
     /// <summary>
+    /// Lays down the calling thread's CAP_SYS_ADMIN, or takes it up again. False where it has, or may have, none.
+    /// </summary>
+    public static unsafe bool TrySetSystemAdministrator(bool isOne)
+    {
+        const uint systemAdministrator = 1 << 21;
+        var header = CapabilitySets.OfThisThread;
+        CapabilitySets sets = default;
+        if (Libc.capget(&header, &sets) != 0 || (sets.Permitted & systemAdministrator) == 0)
+            return false;
+        sets.Effective = isOne ? sets.Effective | systemAdministrator : sets.Effective & ~systemAdministrator;
+        header = CapabilitySets.OfThisThread;
+        return Libc.capset(&header, &sets) == 0;
+    }
+
+    /// <summary>
     /// Lets the kernel end anybody else first when memory runs out: with this process the device would go, and what is dirty on it. For
     /// root; false without.
     /// </summary>
@@ -146,6 +228,25 @@ internal static class LinuxProcess
         try
         {
             File.WriteAllText("/proc/self/oom_score_adj", "-1000");
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// Marks this process as one that the root file system lies on, as systemd asks for ("Storage Daemons for the Root File System"): what
+    /// it shows as its command line begins with '@', and systemd's shutdown spares it when it ends everybody else. False without /proc.
+    /// </summary>
+    public static unsafe bool TryMarkAsRootStorage()
+    {
+        try
+        {
+            var stat = File.ReadAllText("/proc/self/stat");
+            // Field 48 is where the arguments lie; those after the name count from 3.
+            *(byte*)nint.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[45], CultureInfo.InvariantCulture) = (byte)'@';
             return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

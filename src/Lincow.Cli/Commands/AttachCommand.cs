@@ -29,13 +29,23 @@ internal static class AttachCommand
             HelpName = "NAME"
         };
         var partitions = new Option<bool>("--partitions") { Description = "Make devices of the partitions in it too: DEVICEp1 and so on" };
+        var survive = new Option<bool>("--survive-shutdown")
+        {
+            Description =
+            "The root file system lies on this device: systemd's shutdown leaves the server alone (its command line begins with '@')"
+        };
+        var allowRoot = new Option<bool>("--allow-root")
+        {
+            Description =
+            "Without root: let root use the file, too (needs user_allow_other in /etc/fuse.conf)"
+        };
         var foreground = new Option<bool>("--foreground") { Description = "Stay in the foreground until SIGTERM or SIGINT, for systemd" };
         var detached = new Option<bool>(Detached) { Hidden = true };
         var command = new Command("attach",
             "Make a block device of an overlay (for root; a file for others), served by a process in the background. Prints its path, "
                 + "alone on the last line.")
         {
-            overlay, via, name, partitions, foreground, detached,
+            overlay, via, name, partitions, survive, allowRoot, foreground, detached,
         };
         common.AddTo(command);
         command.SetAction(result =>
@@ -48,8 +58,11 @@ internal static class AttachCommand
                     + "control characters");
             if (!result.GetValue(foreground) && !result.GetValue(detached))
                 return StartInBackground(arguments);
-            Serve(session, result.GetValue(via)!, result.GetValue(name), result.GetValue(partitions), result.GetValue(detached),
-                common.StopPatience(result));
+            // The initial RAM disk's daemons are those of the root file system.
+            if (result.GetValue(survive) || File.Exists("/etc/initrd-release"))
+                LinuxProcess.TryMarkAsRootStorage();
+            Serve(session, result.GetValue(via)!, new AttachedShape(result.GetValue(name), result.GetValue(partitions),
+                result.GetValue(allowRoot)), result.GetValue(detached), common.StopPatience(result));
             return 0;
         });
         return command.WithExamples("""
@@ -70,6 +83,8 @@ internal static class AttachCommand
             RedirectStandardInput = true,
             RedirectStandardOutput = true
         };
+        // mutation: callers-descriptors-kept
+        LinuxProcess.KeepDescriptorsToItself();
         using var server = Process.Start(start)!;
         while (server.StandardOutput.ReadLine() is { } line)
         {
@@ -84,12 +99,14 @@ internal static class AttachCommand
         return server.ExitCode == 0 ? CommandRunner.Failed : server.ExitCode;
     }
 
-    private static void Serve(OverlayOptions session, string via, string? name, bool scanPartitions, bool isDetached, TimeSpan stopPatience)
+    private static void Serve(OverlayOptions session, string via, AttachedShape shape, bool isDetached, TimeSpan stopPatience)
     {
+        WaitingDevice.CleanUnmade(session.Overlay);
         var waiting = WaitingDevice.Of(session.Overlay, session.Map);
         if (waiting is not null && via != AttachWays.Automatic && via != waiting.Export.Via)
             WaitingDevice.Refuse(session.Overlay, session.Map);
-        var way = AttachWays.Choose(waiting?.Export.Via ?? via, out var remark);
+        var reasons = new List<string>();
+        var ways = AttachWays.Choose(waiting?.Export.Via ?? via, reasons);
         // The threads that are made from here on get it from this one: the loop's, its ring's workers.
         LinuxProcess.TryBecomeIoFlusher();
         LinuxProcess.TryOutliveOthers();
@@ -108,7 +125,7 @@ internal static class AttachCommand
         {
             var export = host.AddRange([new ExportOptions { Overlay = session }])[0];
             host.Register();
-            device = AttachedDevice.Attach(host, export, way, name, scanPartitions, waiting?.Export);
+            device = AttachedDevice.Attach(host, export, ways, reasons, shape, waiting?.Export);
             if (waiting is not null)
                 WaitingDevice.Forget(waiting);
         }
@@ -119,9 +136,11 @@ internal static class AttachCommand
         }
         using var signals = Signals.Take(device.End, hangUpEnds: !isDetached);
         if (waiting is not null)
-            remark = $"goes on with {device.Path} by {way.Name}, where its server died";
-        if (remark is not null)
-            CommandRunner.Warn(remark);
+            CommandRunner.Warn($"goes on with {device.Path} by {device.Way.Name}, where its server died");
+        else if (via == AttachWays.Automatic)
+            CommandRunner.Warn($"attached via {device.Way.Name}{(reasons.Count > 0 ? ", because " + string.Join("; ", reasons) : "")}");
+        if (device.Device is null && !shape.AllowRoot && !Environment.IsPrivilegedProcess)
+            CommandRunner.Warn($"{device.Path}: only you can use this file, and not even root; with --allow-root root can, too");
         // Whoever started us reads up to the path.
         Log.Drain();
         Console.Out.WriteLine(device.Path);

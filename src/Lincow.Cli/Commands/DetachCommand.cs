@@ -18,6 +18,9 @@ internal static class DetachCommand
 
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
 
+    /// <summary>A look at all processes, a flush of what the page cache holds of a device, and the kernel's own time.</summary>
+    private static readonly TimeSpan CleanPatience = TimeSpan.FromSeconds(20);
+
     public static Command Build()
     {
         var target = new Argument<string?>("DEVICE|OVERLAY")
@@ -82,30 +85,41 @@ internal static class DetachCommand
 
     private static string? Detach(ServingRecord server, double waitSeconds)
     {
-        var name = Describe(server.Exports[0]);
+        var (name, process) = (Describe(server.Exports[0]), server.Process);
         if (server.Exports.All(export => export.Via is null))
-            return $"{name}: is served, not attached, by {LinuxProcess.Describe(server.Pid)}. To serve it no more, end that process: kill "
-                + string.Create(CultureInfo.InvariantCulture, $"{server.Pid}");
-        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds), Patience);
+            return $"{name}: is served without being attached, by {process}. To serve it no more, end that process"
+                + (server.IsOfThisNamespace ? string.Create(CultureInfo.InvariantCulture, $": kill {server.Pid}") : "");
+        // One that stands still answers nothing, and would be waited for as if it flushed.
+        var reply = ControlClient.Ask(server, new ControlRequest(ControlRequest.Status), Servers.Patience) is null ? null
+            : ControlClient.Ask(server, new ControlRequest(ControlRequest.Detach, WaitSeconds: waitSeconds),
+                TimeSpan.FromSeconds(waitSeconds) + Patience);
         if (reply is null)
-            return $"{name}: {LinuxProcess.Describe(server.Pid)} serves it and doesn't answer";
+            return $"{name}: {process} serves it and doesn't answer";
         if (reply.Error is not null)
             return ReplyText.Of(reply);
         var end = DateTime.UtcNow + ExitPatience;
-        while (LinuxProcess.StartTime(server.Pid) == server.StartTime)
+        while (RunDirectory.IsAlive(server))
         {
             if (DateTime.UtcNow > end)
-                return $"{name}: is detached, but {LinuxProcess.Describe(server.Pid)} doesn't end";
+                return $"{name}: is detached, but {process} doesn't end";
             Thread.Sleep(1);
         }
         return null;
     }
 
+    // On a thread of its own: what the kernel does with a device that nobody serves may wait for what nobody answers.
     private static string? Clean(ServingRecord server)
     {
         foreach (var export in server.Exports)
         {
-            if (!WaitingDevice.IsServed(export) && AttachWays.Find(export.Via)?.Clean(export) is { Count: > 0 } holders)
+            if (WaitingDevice.IsServed(export) || AttachWays.Find(export.Via) is not { } way)
+                continue;
+            var clean = Task.Factory.StartNew(() => way.Clean(export), CancellationToken.None, TaskCreationOptions.LongRunning,
+                TaskScheduler.Default);
+            if (!clean.Wait(CleanPatience))
+                return $"{Describe(export)}: the kernel doesn't let go of it. Attach the overlay again, so that what waits there is "
+                    + "answered, and detach it then";
+            if (clean.Result is { Count: > 0 } holders)
                 return AttachedDevice.Describe(Describe(export), holders);
         }
         RunDirectory.Remove(server);

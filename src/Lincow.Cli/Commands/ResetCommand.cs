@@ -26,6 +26,8 @@ internal static class ResetCommand
                 quiet, json };
         command.SetAction(result =>
         {
+            // It is short, and before or after at any moment; so it goes on to its end, and says so, unless it is told twice.
+            using var interruption = Signals.Interruptible();
             var path = result.GetValue(overlay)!;
             var isReturned = Reset(path, result.GetValue(map), result.GetValue(acceptMap), result.GetValue(force));
             if (result.GetValue(json))

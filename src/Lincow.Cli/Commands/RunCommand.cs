@@ -119,7 +119,8 @@ internal static class RunCommand
             return null;
         try
         {
-            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, out _), name: null, scanPartitions: false);
+            var reasons = new List<string>();
+            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, reasons), reasons, new AttachedShape(ScanPartitions: true));
         }
         catch (LincowException) when (via == AttachWays.Automatic)
         {

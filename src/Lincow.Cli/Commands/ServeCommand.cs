@@ -47,6 +47,11 @@ internal static class ServeCommand
                 + "(dm's snapshot-origin)",
             HelpName = "ORIGIN"
         };
+        var surviveKill = new Option<bool>("--survive-kill")
+        {
+            Description =
+            "Answer writes only when they would be there after a kill -9 of this server: for clients that connect again and go on"
+        };
         var common = new SessionArguments();
         var tls = new TlsArguments();
         var sockets = new SocketArguments();
@@ -54,7 +59,7 @@ internal static class ServeCommand
             "Serve overlays over NBD or vhost-user until SIGTERM, SIGINT or SIGHUP. Prints 'ready URI' for each export once clients "
                 + "can connect.")
         {
-            overlays, nbd, vhost, name, liveOrigin,
+            overlays, nbd, vhost, name, liveOrigin, surviveKill,
         };
         common.AddTo(command);
         sockets.AddTo(command);
@@ -62,6 +67,8 @@ internal static class ServeCommand
         command.SetAction(result =>
         {
             var sessions = common.Read(result, result.GetValue(overlays) ?? []);
+            if (result.GetValue(surviveKill))
+                sessions = [.. sessions.Select(Surviving)];
             var live = result.GetValue(liveOrigin);
             if (live is not null)
                 sessions = OverLive(sessions, live);
@@ -161,6 +168,12 @@ internal static class ServeCommand
     private static ListenAddress ParseAddress(string text) => ListenAddress.TryParse(text, out var address) ? address
         : throw new UsageException($"--nbd '{text}': write unix:PATH or tcp:HOST:PORT");
 
+    private static OverlayOptions Surviving(OverlayOptions session) =>
+        session.Overlay is null || session.ReadOnly
+            ? throw new UsageException("--survive-kill: a transient overlay is gone with its server, and with --read-only nothing is "
+                + "written")
+            : session with { OutliveServer = true };
+
     private static List<OverlayOptions> OverLive(List<OverlayOptions> sessions, string origin)
     {
         if (sessions.Any(session => session.Overlay is null || session.Origin is not null || session.ReadOnly || session.Direct))
@@ -224,6 +237,12 @@ internal sealed class SessionArguments
         DefaultValueFactory = _ => "writeback",
         HelpName = "writeback|none"
     };
+    private readonly Option<string> _onFull = new("--on-full")
+    {
+        Description = "When the file system below has no room: error: writes fail with ENOSPC; wait: they wait until there is",
+        DefaultValueFactory = _ => "error",
+        HelpName = "error|wait"
+    };
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
     private readonly Option<bool> _acceptInUse = Options.AcceptInUse();
     private readonly Option<bool> _ignoreHoles = Options.IgnoreHoles();
@@ -252,7 +271,8 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         _cache.AcceptOnlyFromAmong("writeback", "none");
-        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache,
+        _onFull.AcceptOnlyFromAmong("error", "wait");
+        foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache, _onFull,
             _acceptOrigin, _acceptInUse, _ignoreHoles, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
@@ -270,6 +290,7 @@ internal sealed class SessionArguments
             Map = result.GetValue(_map),
             ReadOnly = result.GetValue(_readOnly),
             Direct = result.GetValue(_cache) == "none",
+            WaitForRoom = result.GetValue(_onFull) == "wait",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
             AcceptInUse = result.GetValue(_acceptInUse),

@@ -58,7 +58,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
         {
             var reply = ControlClient.Ask(found.Server.Record,
                 new ControlRequest(ControlRequest.Reset, found.Export.Id ?? found.Index, Force: force), Patience)
-                ?? throw new CommandException($"{found.Export.Overlay}: {LinuxProcess.Describe(found.Server.Record.Pid)} serves it and "
+                ?? throw new CommandException($"{found.Export.Overlay}: {found.Server.Record.Process} serves it and "
                     + "doesn't answer. Look at it with 'lincow status'");
             if (reply.Error is null)
                 return reply;

@@ -59,7 +59,8 @@ internal static class StatusCommand
                 found.Export.Overlay,
             found.Export.Origin, found.Export.SizeBytes, found.Export.ReadOnly, found.Export.Uris, found.Export.Via, found.Export.Device,
                 found.Export.File, found.Export.Link,
-            reply is null ? null : CountersOf(found, reply), found.Export.LiveOrigin));
+            reply is null ? null : CountersOf(found, reply), found.Export.LiveOrigin,
+                server.Record.IsOfThisNamespace ? null : server.Record.PidNamespace));
     }
 
     // Exports may have come and gone since the record was read.
@@ -102,7 +103,8 @@ internal static class StatusCommand
             Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left behind");
         else
             Line(string.Create(CultureInfo.InvariantCulture,
-                $"  by process {report.Pid} (lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
+                $"  by process {report.Pid}{(report.PidNamespace is { } other ? $" of another pid namespace, {other}" : "")} "
+                    + $"(lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
         if (report.Device is not null || report.File is not null)
             Line($"  attached via {report.Via} as {string.Join(", ", new[] { report.Device, report.Link, report.File }.OfType<string>())}");
         foreach (var uri in report.Uris)
@@ -113,6 +115,7 @@ internal static class StatusCommand
                 + $"({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
                 + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in "
                     + $"{counters.Rounds} rounds");
+            PrintTrouble(counters);
             if (counters.DmStatus is { } dm)
                 Line($"  dm status {dm}{(counters.AreaCache is { } cache ? "; " + Describe(cache) : "")}");
             if (counters.FailedBecause is { } reason)
@@ -124,6 +127,16 @@ internal static class StatusCommand
         }
     }
 
+    private static void PrintTrouble(ExportCounters counters)
+    {
+        if (counters.ReadErrors + counters.WriteErrors + counters.FlushErrors > 0)
+            Line($"  ERRORS: {counters.ReadErrors} reads, {counters.WriteErrors} writes and {counters.FlushErrors} flushes failed"
+                + (counters.RefusedForRoom > 0 ? $", {counters.RefusedForRoom} of them for want of room" : ""));
+        if (counters.FullSince is { } since)
+            Line(string.Create(CultureInfo.InvariantCulture, $"  FULL: the file system below has had no room since "
+                + $"{since:yyyy-MM-dd HH:mm:ss}; {counters.WaitingForRoom} writes wait for some"));
+    }
+
     private static string Describe(AreaCacheCounters cache) => string.Create(CultureInfo.InvariantCulture,
         $"area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses "
             + $"({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)");
@@ -131,7 +144,11 @@ internal static class StatusCommand
     private static void Line(string text) => Console.Out.WriteLine(Printable.Text(text));
 }
 
-/// <summary>What <c>status</c> says of one device. Without counters the server doesn't answer.</summary>
+/// <summary>
+/// What <c>status</c> says of one device. Without counters the server doesn't answer. The process's number is that of its pid namespace,
+/// where that is another one.
+/// </summary>
 internal sealed record StatusReport(int Pid, string Command, DateTimeOffset Since, bool Stale, string Name, string? Overlay,
     string? Origin, long Size, bool ReadOnly,
-    IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters, string? LiveOrigin);
+    IReadOnlyList<string> Uris, string? Via, string? Device, string? File, string? Link, ExportCounters? Counters, string? LiveOrigin,
+    string? PidNamespace);

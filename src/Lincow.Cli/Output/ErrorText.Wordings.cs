@@ -29,7 +29,12 @@ internal static partial class ErrorText
             [Code.StoreTooSmall] = "{message}. Give a larger --store-size or a smaller --chunk",
             [Code.CannotReserve] = "{message}. Leave out --preallocate",
             [Code.CreateNoSpace] = "{message}. Make room, or leave out --preallocate",
-            [Code.CreateTooLong] = "{message}. The file system allows no file of this length; use xfs, a larger --chunk or a block device",
+            [Code.CreateTooLong] = "{message}. The file system, or 'ulimit -f', allows no file of this length. Use a block device or "
+                + "another file system (xfs, btrfs), or a store that is no longer than what is to be written: --store snapshot "
+                + "--store-size SIZE",
+            [Code.TransientTooLong] = "{message}. Use --store snapshot, which takes no more than what is written, or give another place "
+                + "with --overlay",
+            [Code.NoDirectIO] = "{message}. Leave out --cache none",
 
             // What is there already.
             [Code.FileExists] = "{message}. Give another path, or --force to replace it and lose what it holds",
@@ -111,7 +116,8 @@ internal static partial class ErrorText
         Code.FormatCannotHold, Code.SocketPathTooLong, Code.AddressNotSocket, Code.CertificateMissing, Code.RequestUnknown,
         Code.NotAFile, Code.NotASnapshotStore, Code.FormatUnrecognised, Code.NotServed, Code.TransientWouldOverwrite, Code.MapBeside,
         Code.OverlayInUse, Code.FileInUse, Code.BlockDeviceInUse, Code.OriginInUse, Code.OriginBeingWritten, Code.OriginIsLive,
-        Code.OriginChanged, Code.DestinationInUse, Code.AddressInUse, Code.DeviceHeld, Code.ExportAttached, Code.MapWrong,
+        Code.OriginChanged, Code.DestinationInUse, Code.AddressInUse, Code.DeviceHeld, Code.DeviceStandsStill,
+        Code.ExportAttached, Code.MapWrong,
         Code.SuperblocksDamaged, Code.Truncated, Code.HeaderDamaged, Code.ResetRefused, Code.ServedNoMore, Code.NothingToReset,
         Code.LiveOriginsSnapshot, Code.NotAttached, Code.VersionUnknown, Code.FeatureUnknown, Code.OriginKindUnsupported,
         Code.NothingAttaches, Code.ProgramMissing, Code.ProgramTooOld, Code.NoRunDirectory, Code.SystemRefused, Code.Several,
@@ -120,8 +126,8 @@ internal static partial class ErrorText
         Code.StoreFull, Code.DeviceFailed, Code.OriginFailed, Code.UserReadFailed, Code.FlushFailed, Code.CloseFailed,
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
-        Code.CommitNotBegun, Code.OriginNotRaw, Code.OriginOpenForWriting, Code.OriginContainsOverlay, Code.OriginChangedMeanwhile,
-        Code.SampleUnreadable,
-        Code.OriginTimeless, Code.OriginUnlockable, Code.OverlayUnlockable, Code.LincowFault, Code.ReadBackSizeDiffers,
+        Code.CommitNotBegun, Code.OriginNotRaw, Code.LincowFault, Code.ReadBackSizeDiffers, Code.RequestFailed,
+        Code.OriginOpenForWriting, Code.OriginContainsOverlay, Code.OriginChangedMeanwhile, Code.SampleUnreadable,
+        Code.OriginTimeless, Code.OriginUnlockable, Code.OverlayUnlockable,
     ];
 }

@@ -16,6 +16,9 @@ internal interface IReadableBlob : IDisposable
     /// <summary>Told of what the blob's owner should know, a sentence each.</summary>
     Action<LincowError>? Report { get; set; }
 
+    /// <summary>It tells of operations that failed by itself.</summary>
+    bool TellsErrors => false;
+
     /// <summary>Reads exactly <paramref name="byteCount"/> bytes; the end of the file within them is EIO.</summary>
     void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation);
 
@@ -57,6 +60,9 @@ internal interface IBlob : IReadableBlob
     /// Completes with 0 in the loop's next turn, so that others are served before: for work that would take too long in one go.
     /// </summary>
     void NextTurn(BlobOperation operation);
+
+    /// <summary>Completes with 0 after a time.</summary>
+    void Delay(int milliseconds, BlobOperation operation);
 
     /// <summary>Gives a range's space back; 0 also where that isn't supported, for the range's content no longer matters.</summary>
     void PunchHole(long byteOffset, long byteLength, BlobOperation operation);

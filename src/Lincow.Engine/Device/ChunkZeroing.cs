@@ -1,3 +1,4 @@
+using Lincow.Blobs;
 using Lincow.Layers;
 using Lincow.Linux;
 using Lincow.Requests;
@@ -58,9 +59,8 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
         }
         if ((request.Flags & BlockFlags.NoHole) != 0)
         {
-            request.Outstanding++;
-            stack.Data.Reserve(stack.PlaceFor(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor,
-                transfers.TakeOperation(request, changesData: true));
+            var (place, length) = (stack.PlaceFor(request, request.Cursor, byteEnd).DataOffset, byteEnd - request.Cursor);
+            stack.Data.Reserve(place, length, transfers.TakeOperation(request, FileCall.Reserve, stack.Data, place, length));
         }
         else
         {
@@ -76,10 +76,10 @@ internal sealed class ChunkZeroing(RunTransfers transfers, LayerStack stack, Edg
 
     private void StartPunch(BlockRequest request, ChunkIndex first, ChunkIndex end)
     {
-        request.Outstanding++;
-        var start = _geometry.StartOf(first);
-        stack.Data.PunchHole(stack.PlaceFor(request, start, _geometry.EndOf(end + -1)).DataOffset, _geometry.EndOf(end + -1) - start,
-            transfers.TakeOperation(request, changesData: true));
+        var (start, byteEnd) = (_geometry.StartOf(first), _geometry.EndOf(end + -1));
+        var place = stack.PlaceFor(request, start, byteEnd).DataOffset;
+        stack.Data.PunchHole(place, byteEnd - start,
+            transfers.TakeOperation(request, FileCall.PunchHole, stack.Data, place, byteEnd - start));
     }
 
     /// <summary>Gives back the space of chunks in the range that the overlay doesn't hold: what an earlier generation left there.</summary>

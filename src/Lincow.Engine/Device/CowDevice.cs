@@ -47,6 +47,7 @@ internal sealed class CowDevice : BlockDevice
     private readonly Lookups _lookups;
     private readonly TurnWork _turns;
     private readonly Stack<ZeroFill> _idleFills = new();
+    private readonly RequestErrors _errors;
     private RequestQueue _held;
     private bool _isWaking, _isHolding;
     private long _requestCount;
@@ -60,9 +61,11 @@ internal sealed class CowDevice : BlockDevice
         stack.Serve(Resume, _turns);
         _rounds = new FlushRounds(stack, buffers, Complete);
         _transfers = new RunTransfers(this, stack, _rounds, _turns);
+        _rounds.WaitsForRoom = WaitsForRoomNow;
         _edges = new EdgeWriter(_transfers, stack, buffers);
         _zeroing = new ChunkZeroing(_transfers, stack, _edges, _turns);
         _lookups = new Lookups(stack, _turns);
+        _errors = new RequestErrors(Counters, stack.Data.Name, stack.Report);
         IsReadOnly = isReadOnly;
         // The first of them takes what they share, where that may still fail.
         if (!stack.KnowsZeroes)
@@ -90,6 +93,18 @@ internal sealed class CowDevice : BlockDevice
     public override bool IsPersistent => _stack.IsPersistent;
 
     public override bool HasUncommitted => !_rounds.IsIdle || _stack.HasUncommitted;
+
+    /// <summary>
+    /// Whether what finds no room in the file system below waits for it, instead of ENOSPC. Turned off, those that wait end with ENOSPC.
+    /// </summary>
+    public bool WaitsForRoom
+    {
+        get => _transfers.Room.IsOn;
+        set => _transfers.Room.Turn(value);
+    }
+
+    /// <summary>Operations that wait for room.</summary>
+    public int WaitingForRoom => _transfers.Room.Count;
 
     /// <summary>Requests that were submitted and have not completed.</summary>
     public int InFlight { get; private set; }
@@ -158,6 +173,14 @@ internal sealed class CowDevice : BlockDevice
     {
         _isHolding = false;
         LetInHeld();
+    }
+
+    // For a flush.
+    private bool WaitsForRoomNow()
+    {
+        if (WaitsForRoom)
+            Counters.NoteFull();
+        return WaitsForRoom;
     }
 
     private void LetInHeld()
@@ -290,7 +313,7 @@ internal sealed class CowDevice : BlockDevice
         Debug.Assert(request.IsLocked && !request.IsQueued, "a request works on a range that it holds, and waits for nothing");
         if (request.Outstanding > 0)
             return;
-        if (request.Error < 0)
+        if (request.Error < 0 && !TryReadLess(request))
         {
             // mutation: place-of-a-failed-write-recorded
             Finish(request, request.Error);
@@ -307,6 +330,22 @@ internal sealed class CowDevice : BlockDevice
             Finish(request, request.Error);
     }
 
+    // What was read besides, because units are larger than what was asked for, may be all that can't be read.
+    private bool TryReadLess(BlockRequest request)
+    {
+        if (request.FailedBlob is null || !request.FailedToRead || request.Error != -Errno.IO)
+            return false;
+        if (request.Operation != BlockOperation.Read)
+            // mutation: bad-sector-takes-its-chunk
+            return EdgeWriter.TryReadLess(request);
+        // mutation: bad-sector-takes-its-block
+        if (request.Scratch.IsEmpty)
+            return false;
+        _buffers.Return(request.Scratch);
+        (request.Scratch, request.FailedBlob, request.Error, request.Cursor) = (default, null, 0, request.ByteOffset);
+        return true;
+    }
+
     private void BeginRead(BlockRequest request)
     {
         // Direct I/O: an unaligned read goes through a buffer that covers whole blocks (the locked range is rounded to them).
@@ -317,10 +356,10 @@ internal sealed class CowDevice : BlockDevice
     private bool StepRead(BlockRequest request)
     {
         var bounced = !request.Scratch.IsEmpty;
-        var target = (bounced ? request.Scratch.Address : request.Buffer) - (nint)request.LockStart;
+        var target = bounced ? request.Scratch.Address - (nint)request.LockStart : request.Buffer - (nint)request.ByteOffset;
         if (request.Stage == RequestStage.Next)
         {
-            if (!_transfers.TryRead(request, target, request.LockEnd, mayReportZeroes: !bounced))
+            if (!_transfers.TryRead(request, target, bounced ? request.LockEnd : request.End, mayReportZeroes: !bounced))
                 return false;
             if (!bounced || request.Error < 0)
                 return true;
@@ -378,6 +417,8 @@ internal sealed class CowDevice : BlockDevice
                 return false;
             var first = Geometry.ChunkAt(request.Cursor);
             var next = _stack.EndOfRecord(first, end);
+            if (Counters.FullSince != 0 && !_stack.IsHeld(request.Cursor))
+                Counters.NoteRoom();
             if (request.Operation == BlockOperation.Write)
                 _stack.Record(request, first, next);
             else
@@ -436,6 +477,9 @@ internal sealed class CowDevice : BlockDevice
         Debug.Assert(InFlight >= 0, "a request ends once");
         // Also what was on its way when the device failed: a disk that has lost its cache may have shown a read what was there before.
         // mutation: failed-device-answers
-        request.OnCompleted(_stack.FailedBecause is null ? result : -Errno.IO);
+        result = _stack.FailedBecause is null ? result : -Errno.IO;
+        if (result < 0)
+            _errors.Note(request, result, counts: request is not ZeroFill);
+        request.OnCompleted(result);
     }
 }

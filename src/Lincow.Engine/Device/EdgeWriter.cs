@@ -14,7 +14,8 @@ namespace Lincow.Device;
 ///     locked    [ head ][    body       ][ tail ]
 ///
 /// Head and tail are read as they are now, merged with the request's bytes in a scratch buffer and written whole, piece by piece; the body
-/// goes straight from the request's buffer, or, for zeroes, to the map.
+/// goes straight from the request's buffer, or, for zeroes, to the map. Where a unit can't be read, what the request is about to cover
+/// isn't needed: so a write of just the bad sectors of a disk heals them, as it does on the disk itself.
 /// </summary>
 internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack, BufferPool buffers)
 {
@@ -68,8 +69,7 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
                 BeginPiece(request);
                 break;
             case RequestStage.Fill:
-                if (transfers.TryRead(request, request.Scratch.Address - (nint)request.PieceStart, request.PieceEnd,
-                    mayReportZeroes: false))
+                if (TryFill(request))
                     request.Stage = RequestStage.Merge;
                 break;
             case RequestStage.Merge:
@@ -82,6 +82,34 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
                     request.Stage = RequestStage.Next;
                 break;
         }
+    }
+
+    /// <summary>What the request has come to can't be read as a whole: has it read only what it won't cover, if that is less.</summary>
+    public static bool TryReadLess(BlockRequest request)
+    {
+        if (request.Stage != RequestStage.Fill || request.ReadsOnlyNeeded || !TryFindCovered(request, out _, out _))
+            return false;
+        (request.ReadsOnlyNeeded, request.FailedBlob, request.Error, request.Cursor) = (true, null, 0, request.PieceStart);
+        return true;
+    }
+
+    private bool TryFill(BlockRequest request)
+    {
+        var target = request.Scratch.Address - (nint)request.PieceStart;
+        if (request.ReadsOnlyNeeded && TryFindCovered(request, out var from, out var to) && request.Cursor < to)
+        {
+            if (request.Cursor < from && !transfers.TryRead(request, target, from, mayReportZeroes: false))
+                return false;
+            request.Cursor = to;
+        }
+        return request.Error == 0 && transfers.TryRead(request, target, request.PieceEnd, mayReportZeroes: false);
+    }
+
+    // What of the piece at the cursor the request is going to write over.
+    private static bool TryFindCovered(BlockRequest request, out long from, out long to)
+    {
+        (from, to) = (Math.Max(request.PieceStart, request.ByteOffset), Math.Min(request.PieceEnd, request.End));
+        return request.IsWrite && from < to;
     }
 
     // Zeroing works on whole chunks; of a chunk in part, only the part is touched where the overlay holds it, and nothing where it reads as
@@ -176,10 +204,9 @@ internal sealed unsafe class EdgeWriter(RunTransfers transfers, LayerStack stack
 
     private static void Merge(BlockRequest request)
     {
-        var from = Math.Max(request.PieceStart, request.ByteOffset);
-        var count = Math.Min(request.PieceEnd, request.End) - from;
-        if (count <= 0 || request.Operation == BlockOperation.CopyUp)
+        if (!TryFindCovered(request, out var from, out var to))
             return;
+        var count = to - from;
         var target = request.Scratch.Address + (nint)(from - request.PieceStart);
         if (request.Operation == BlockOperation.Write)
             GuardedMemory.Copy(request.Buffer + (nint)(from - request.ByteOffset), target, (nuint)count);

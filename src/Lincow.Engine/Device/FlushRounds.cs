@@ -36,7 +36,7 @@ internal sealed class FlushRounds
     private readonly LayerStack _stack;
     private readonly IBlob _data;
     private readonly BufferPool _buffers;
-    private readonly SyncOperation _gather, _moreImages, _moreWrites, _dataSync, _mapSync;
+    private readonly SyncOperation _gather, _moreImages, _moreWrites, _dataSync, _mapSync, _roomPause;
     private readonly Stack<ImageWrite> _idleWrites = new(64);
     private readonly List<MetadataImage> _batch = new(64);
     private readonly Action<BlockRequest, int> _complete;
@@ -55,7 +55,11 @@ internal sealed class FlushRounds
         _moreWrites = new SyncOperation(_ => StartWrites());
         _dataSync = new SyncOperation(DataSynced);
         _mapSync = new SyncOperation(MapSynced);
+        _roomPause = new SyncOperation(_ => StartRound());
     }
+
+    /// <summary>Asked where a round found no room: whether its flushes wait for it, with all that it had to do.</summary>
+    public Func<bool>? WaitsForRoom { get; set; }
 
     public bool IsIdle => !_isRunning;
 
@@ -254,6 +258,14 @@ internal sealed class FlushRounds
 
     private void EndRound(int result)
     {
+        // mutation: full-map-not-waited-for
+        if (Errno.IsLackOfSpace(result) && WaitsForRoom?.Invoke() == true)
+        {
+            _current.TakeAll(ref _next);
+            (_next, _current) = (_current, default);
+            _data.Delay(RoomWait.PauseMilliseconds, _roomPause);
+            return;
+        }
         var served = _current;
         _current = default;
         _isRunning = false;

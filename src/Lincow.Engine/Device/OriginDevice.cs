@@ -33,6 +33,7 @@ internal sealed class OriginDevice : BlockDevice
     private readonly IBlob _blob;
     private readonly IReadOnlyList<CowDevice> _snapshots;
     private readonly Stack<OriginWork> _idle = new(64);
+    private readonly RequestErrors _errors;
     private string? _failedBecause;
     private long _requestCount;
     private int _inFlight;
@@ -41,8 +42,11 @@ internal sealed class OriginDevice : BlockDevice
     /// <param name="blob">The origin, open for writing.</param>
     /// <param name="snapshots">Devices over this origin, on the same loop.</param>
     public OriginDevice(Geometry geometry, IBlob blob, IReadOnlyList<CowDevice> snapshots)
-        : base(blob) =>
+        : base(blob)
+    {
         (Geometry, _blob, _snapshots) = (geometry, blob, snapshots);
+        _errors = new RequestErrors(Counters, blob.Name, error => Report?.Invoke(error));
+    }
 
     public override Geometry Geometry { get; }
 
@@ -120,6 +124,8 @@ internal sealed class OriginDevice : BlockDevice
     private protected override void Tell(BlockRequest request, int result)
     {
         _inFlight--;
+        if (result < 0)
+            _errors.Note(request, result, counts: true);
         request.OnCompleted(result);
     }
 
@@ -176,6 +182,7 @@ internal sealed class OriginDevice : BlockDevice
             var request = _request!;
             if (result < 0)
             {
+                NoteFailure(request);
                 if (request.Operation == BlockOperation.Flush || _isSyncing)
                     _device.Fail($"syncing failed ({Errno.Describe(-result)})");
                 Finish(result);
@@ -198,6 +205,14 @@ internal sealed class OriginDevice : BlockDevice
             {
                 Finish(0);
             }
+        }
+
+        private void NoteFailure(BlockRequest request)
+        {
+            if (request.Operation == BlockOperation.Flush || _isSyncing)
+                return;
+            (request.FailedBlob, request.FailedOffset, request.FailedLength) = (_device._blob, request.ByteOffset, request.ByteLength);
+            request.FailedToRead = request.Operation == BlockOperation.Read;
         }
 
         private void CopyEnded()

@@ -154,10 +154,15 @@ internal sealed class OverlaySession
 
     /// <summary>
     /// Nobody waits any longer for what is being read from an origin that may take its time (<see cref="UserOrigin"/>): such reads are
-    /// cancelled, and in about a second at the latest they have ended, with EIO. For whoever is about to close, and waits for requests to
-    /// end.
+    /// cancelled, and in about a second at the latest they have ended, with EIO; nor for room in a full file system: what waits for it ends
+    /// with ENOSPC. For whoever is about to close, and waits for requests to end.
     /// </summary>
-    public void CancelReads() => _origin.CancelReads();
+    public void CancelWaits()
+    {
+        _origin.CancelReads();
+        // mutation: room-waited-for-at-the-end
+        Device.WaitsForRoom = false;
+    }
 
     /// <summary>
     /// Ends the session when the front ends have let go of the device: flushes, makes the overlay clean and closes the files. Throws
@@ -180,7 +185,7 @@ internal sealed class OverlaySession
         try
         {
             _reclaimer?.Stop();
-            CancelReads();
+            CancelWaits();
             while (!Device.IsIdle || _reclaimer is { IsIdle: false })
                 _loop.RunOnce();
             // A store that was given up has said so, and owes nothing.
@@ -322,6 +327,8 @@ internal sealed class OverlaySession
         {
             var session = new OverlaySession(loop, store, origin.OnLoop(loop, options.IgnoreHoles), options.ReadOnly, name,
                 options.OriginIsLive);
+            session.Device.WaitsForRoom = options.WaitForRoom;
+            session.Device.OutlivesServer = options.OutliveServer;
             session.Device.SectorBytes = sectorBytes;
             return session;
         }

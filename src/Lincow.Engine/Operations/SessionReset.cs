@@ -13,6 +13,7 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore stor
     private const int LookAgainMilliseconds = 1;
 
     private Action<LincowException?>? _done;
+    private bool _waitsForRoom;
 
     public bool IsRunning => _done is not null;
 
@@ -20,6 +21,10 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore stor
     {
         _done = done;
         device.Hold();
+        // What waits for room would have it wait for ever, and it is what makes room.
+        // mutation: reset-waits-for-room (2 lines)
+        _waitsForRoom = device.WaitsForRoom;
+        device.WaitsForRoom = false;
         // Posted, because blobs are waited for with turns of the loop, and those may not be nested in a completion.
         loop.Post(Advance);
     }
@@ -45,6 +50,7 @@ internal sealed class SessionReset(IoLoop loop, CowDevice device, OpenStore stor
         }
         var done = _done!;
         _done = null;
+        device.WaitsForRoom = _waitsForRoom;
         device.Release();
         done(failure);
     }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Lincow.Blobs;
 using Lincow.Linux;
 
 namespace Lincow.Requests;
@@ -123,6 +124,14 @@ internal abstract class BlockRequest
     internal bool HeadBecomesData, TailBecomesData;
     internal NativeBuffer Scratch;
 
+    /// <summary>A read inside failed, and now only what the request can't do without is read.</summary>
+    internal bool ReadsOnlyNeeded;
+
+    // The last operation on a blob that failed.
+    internal IReadableBlob? FailedBlob;
+    internal long FailedOffset, FailedLength;
+    internal bool FailedToRead;
+
     // What the exception store has reserved: from which data chunk on, how many, and how many of them lie before PlaceChunk.
     internal long ReservedFrom, ReservedCount, ReservedBefore, PlaceChunk;
 
@@ -158,7 +167,8 @@ internal abstract class BlockRequest
 
     internal void ResetState()
     {
-        Started = IsLocked = IsWaiting = HeadBecomesData = TailBecomesData = false;
+        Started = IsLocked = IsWaiting = HeadBecomesData = TailBecomesData = ReadsOnlyNeeded = false;
+        FailedBlob = null;
         Outstanding = Error = 0;
         ReservedCount = 0;
         FilledExtents = 0;

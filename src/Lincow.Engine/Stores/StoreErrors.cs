@@ -69,6 +69,14 @@ internal static class StoreErrors
         $"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room",
         new("reason", e.Reason), LincowFact.Errno(e));
 
+    /// <param name="path">Where its data was to be.</param>
+    public static LincowError TransientTooLong(string path) => new(Code.TransientTooLong, path,
+        $"{path}: can't hold a transient overlay as long as its device: the file system, or a limit of this process, allows no file of "
+        + "that length");
+
+    public static LincowError NoDirectIO(string path) => new(Code.NoDirectIO, path,
+        $"{path}: lies on a file system without direct I/O (O_DIRECT), so the page cache can't be left out");
+
     public static LincowError TransientWouldOverwrite(string path) => new(Code.TransientWouldOverwrite, path,
         $"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block device or a path where nothing is");
 

@@ -90,6 +90,10 @@ internal static class StorePath
         {
             return look.Reopen(writable, direct, exclusive && look.Facts.Kind == FileKind.BlockDevice);
         }
+        catch (LinuxException e) when (direct && e.Errno == Errno.Invalid)
+        {
+            throw new LincowException(StoreErrors.NoDirectIO(look.Path), e);
+        }
         catch (LinuxException e)
         {
             throw new LincowException(StoreErrors.Unopenable(look.Path, writable, e), e);

@@ -15,8 +15,8 @@ internal sealed unsafe class FuseConnection
     private const uint Major = 10, Minor = 229;
     private const nuint ReadOnlyMount = 1, NoSetUserId = 2, NoDevices = 4;
 
-    /// <summary>MNT_DETACH, UMOUNT_NOFOLLOW.</summary>
-    private const int Lazily = 2, NoFollow = 8;
+    /// <summary>MNT_FORCE, which of FUSE ends the connection; MNT_DETACH, UMOUNT_NOFOLLOW.</summary>
+    private const int Forcibly = 1, Lazily = 2, NoFollow = 8;
 
     private const string MountType = "fuse.lincow";
 
@@ -46,20 +46,28 @@ internal sealed unsafe class FuseConnection
 
     /// <summary>Mounts over a regular file that is there. Throws <see cref="LinuxException"/>.</summary>
     /// <param name="source">What /proc/mounts names as the source.</param>
-    public static FuseConnection Mount(string source, string path, bool readOnly)
+    /// <param name="path">The file.</param>
+    /// <param name="readOnly">As of any mount.</param>
+    /// <param name="allowRoot">
+    /// Whether a user's file is there for root, too; the kernel keeps it from everybody else otherwise. Other users have no right to a file
+    /// that is its owner's alone, so all may come near it.
+    /// </param>
+    public static FuseConnection Mount(string source, string path, bool readOnly, bool allowRoot = false)
     {
-        var descriptor = Environment.IsPrivilegedProcess ? MountDirectly(source, path, readOnly) : MountByHelper(source, path, readOnly);
+        var descriptor = Environment.IsPrivilegedProcess ? MountDirectly(source, path, readOnly)
+            : MountByHelper(source, path, readOnly, allowRoot);
         return new FuseConnection(descriptor, path);
     }
 
     /// <summary>
-    /// Takes the mount away. False while somebody has the file open; lazily, it goes in any case and whoever has it open keeps it.
+    /// Takes the mount of a file away that nobody has open. Copies of it in other mount namespaces end as well, for root: without that, the
+    /// connection would last as long as they do. False where it is still there.
     /// </summary>
-    public static bool TryUnmount(string path, bool lazily)
+    public static bool TryUnmount(string path)
     {
         if (Environment.IsPrivilegedProcess)
-            return Libc.umount2(path, NoFollow | (lazily ? Lazily : 0)) == 0 || Libc.LastError is Errno.Invalid or Errno.NoEntry;
-        using var helper = StartHelper([lazily ? "-uz" : "-u", "--", path], null);
+            return Libc.umount2(path, NoFollow | Lazily | Forcibly) == 0 || Libc.LastError is Errno.Invalid or Errno.NoEntry;
+        using var helper = StartHelper(["-uz", "--", path], null);
         helper.WaitForExit();
         return helper.ExitCode == 0 || !IsMounted(path);
     }
@@ -104,14 +112,15 @@ internal sealed unsafe class FuseConnection
     }
 
     // The helper sends the descriptor of /dev/fuse over a socket whose number is in its environment.
-    private static int MountByHelper(string source, string path, bool readOnly)
+    private static int MountByHelper(string source, string path, bool readOnly, bool allowRoot)
     {
         var (ours, theirs) = LinuxSocket.Pair();
         try
         {
             _ = Libc.fcntl(theirs, Libc.FcntlSetDescriptorFlags, 0);
             var name = source.Replace("\\", "\\\\", StringComparison.Ordinal).Replace(",", "\\,", StringComparison.Ordinal);
-            var options = $"subtype=lincow,fsname={name},default_permissions{(readOnly ? ",ro" : "")}";
+            var options = $"subtype=lincow,fsname={name},default_permissions{(readOnly ? ",ro" : "")}"
+                + (allowRoot ? ",allow_other" : "");
             using var helper = StartHelper(["-o", options, "--", path], theirs);
             _ = Libc.close(theirs);
             theirs = -1;

@@ -8,8 +8,8 @@ namespace Lincow.Linux;
 internal static unsafe class LoopBlockDevice
 {
     private const string Control = "/dev/loop-control";
-    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, GetStatus = 0x4c05, Configure = 0x4c0a;
-    private const uint ReadOnlyFlag = 1, PartitionScan = 8, DirectIo = 16;
+    private const nuint GetFree = 0x4c82, ClearDescriptor = 0x4c01, SetStatus = 0x4c04, GetStatus = 0x4c05, Configure = 0x4c0a;
+    private const uint ReadOnlyFlag = 1, AutoClear = 4, PartitionScan = 8, DirectIo = 16;
     private const int NoSuchDevice = 6;
 
     /// <summary>Others may take the free device before us, again and again.</summary>
@@ -38,6 +38,9 @@ internal static unsafe class LoopBlockDevice
             if (number < 0)
                 throw new LinuxException("ioctl(LOOP_CTL_GET_FREE)", Control, Libc.LastError);
             var device = string.Create(CultureInfo.InvariantCulture, $"/dev/loop{number}");
+            DeviceNode.Need(device);
+            if (!readOnly)
+                LinuxBlockDevice.AllowWrites(device);
             using var block = LinuxFile.Open(device, writable: !readOnly);
             var config = new LoopConfiguration
             {
@@ -57,24 +60,39 @@ internal static unsafe class LoopBlockDevice
     }
 
     /// <summary>
-    /// Takes the file away from a device. The kernel does so when nobody has the device open any more; false when that isn't so yet.
+    /// Takes the file away from a device, if nobody else has the device open; false when somebody has. Throws
+    /// <see cref="LinuxException"/>, with EBUSY when it is mounted, or part of another device.
     /// </summary>
-    public static bool TryDetach(string device)
+    public static bool TryDetach(string device, string file)
     {
-        using (var block = LinuxFile.Open(device, writable: false))
+        using (var claim = LinuxFile.Open(device, writable: false, exclusiveDevice: true))
         {
+            // Somebody may have the number for a file of their own by now.
+            if (!IsBehind(file, device))
+                return true;
             // What the page cache holds of the device goes to the file first.
-            LinuxBlockDevice.DropCache(block);
-            _ = Libc.ioctl(block.Descriptor, ClearDescriptor, 0);
+            LinuxBlockDevice.DropCache(claim);
+            _ = Libc.ioctl(claim.Descriptor, ClearDescriptor, 0);
         }
-        return !IsAttached(device);
+        using var block = LinuxFile.Open(device, writable: false);
+        return !IsBehind(file, device) || !IsKept(block);
     }
 
-    private static bool IsAttached(string device)
+    // By its path; or in another mount namespace, where that reads differently, by its numbers.
+    private static bool IsBehind(string file, string device) => Over(file).Contains(device)
+        || FileOf("/sys/block/" + Path.GetFileName(device)) is { } behind && LinuxPath.Look(file) is { } named
+            && (behind.Device, behind.Inode) == (named.FileSystem, named.Inode);
+
+    // Where somebody else has it open the driver has noted that it is to go with the last of them: whoever asked for it is told that it is
+    // in use, and it mustn't go behind their back.
+    private static bool IsKept(LinuxFile block)
     {
-        using var block = LinuxFile.Open(device, writable: false);
         var status = stackalloc byte[LoopConfiguration.InfoBytes];
-        return Libc.ioctl(block.Descriptor, GetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
+        if (Libc.ioctl(block.Descriptor, GetStatus, (nint)status) != 0)
+            return Libc.LastError != NoSuchDevice;
+        // mutation: real-loop-goes-with-its-holder
+        *(uint*)(status + LoopConfiguration.InfoFlagsAt) &= ~AutoClear;
+        return Libc.ioctl(block.Descriptor, SetStatus, (nint)status) == 0 || Libc.LastError != NoSuchDevice;
     }
 
     /// <summary>
@@ -150,14 +168,19 @@ internal static unsafe class LoopBlockDevice
     }
 
     /// <summary>The devices that a file of this path is behind, also when its server is dead.</summary>
-    public static List<string> Over(string path)
+    public static List<string> Over(string path) => Over(file => file == path || file == path + " (deleted)");
+
+    /// <summary>The devices that a block device of these numbers is behind, by whatever node.</summary>
+    public static List<string> OverDevice((uint Major, uint Minor) device) => Over(file => LinuxPath.Look(file)?.BlockDevice == device);
+
+    private static List<string> Over(Func<string, bool> isSought)
     {
         var devices = new List<string>();
         foreach (var directory in Directory.EnumerateDirectories("/sys/block", "loop*"))
         {
             try
             {
-                if (BackingFile(directory) is var file && (file == path || file == path + " (deleted)"))
+                if (isSought(BackingFile(directory)))
                     devices.Add("/dev/" + Path.GetFileName(directory));
             }
             catch (IOException)
@@ -188,6 +211,9 @@ internal readonly record struct LoopFile(string Path, string LoopDevice, (uint M
 internal unsafe struct LoopConfiguration
 {
     public const int NameBytes = 64, InfoBytes = 232;
+
+    /// <summary>Of <c>lo_flags</c> in <c>struct loop_info64</c>.</summary>
+    public const int InfoFlagsAt = 52;
 
     [FieldOffset(0)] public int Descriptor;
     [FieldOffset(4)] public uint BlockBytes;

@@ -11,8 +11,9 @@ internal static class NbdBlockDevice
 {
     private const string Family = "nbd";
     private const byte Version = 1, CommandConnect = 1, CommandDisconnect = 2, CommandReconfigure = 3;
-    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, Sockets = 7,
-        DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ushort Index = 1, SizeBytes = 2, BlockSizeBytes = 3, RequestTimeout = 4, ServerFlags = 5, ClientFlags = 6,
+        Sockets = 7, DeadConnectionTimeout = 8, BackendIdentifier = 10;
+    private const ulong DisconnectOnClose = 2;
     private const ushort SocketItem = 1, SocketDescriptor = 1;
 
     /// <summary>
@@ -64,6 +65,16 @@ internal static class NbdBlockDevice
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));
         var name = string.Create(CultureInfo.InvariantCulture, $"nbd{BinaryPrimitives.ReadUInt32LittleEndian(answer[Index])}");
+        // Without a node it is of no use, and goes again.
+        try
+        {
+            DeviceNode.Need("/dev/" + name);
+        }
+        catch
+        {
+            Disconnect(name);
+            throw;
+        }
         // Without these it is slower, or slower to recover.
         if (canResume)
             TrySetQueue(name, "io_timeout", LookAfterMilliseconds);
@@ -84,6 +95,41 @@ internal static class NbdBlockDevice
             .Add(SizeBytes, (ulong)sizeBytes)
             .Add(BackendIdentifier, identifier)
             .Nest(Sockets, list => AddSockets(list, sockets)));
+    }
+
+    /// <summary>
+    /// Ends a device unless somebody has it open, by whatever node: the kernel ends it when the one descriptor that is here is closed, if
+    /// that was the last. False when it wasn't. Throws <see cref="LinuxException"/>.
+    /// </summary>
+    /// <param name="claim">Is closed.</param>
+    /// <param name="identifier">What it was made with.</param>
+    public static bool TryDisconnect(LinuxFile claim, string identifier)
+    {
+        // mutation: real-nbd-taken-from-its-holder
+        Ask(claim.Path, identifier, DisconnectOnClose);
+        claim.Dispose();
+        if (Find(identifier) is not { } kept)
+            return true;
+        try
+        {
+            // Nor may it go when they close it.
+            Ask(kept, identifier, 0);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.Invalid && Find(identifier) is null)
+        {
+            // They have, meanwhile.
+            return true;
+        }
+        return false;
+
+        static void Ask(string device, string identifier, ulong flags)
+        {
+            using var netlink = GenericNetlink.Open(Family, Version);
+            netlink.Ask(CommandReconfigure, message => message
+                .Add(Index, IndexOf(device))
+                .Add(ClientFlags, flags)
+                .Add(BackendIdentifier, identifier));
+        }
     }
 
     /// <summary>Ends a device; requests that wait fail. It lasts until nobody has it open. Throws <see cref="LinuxException"/>.</summary>

@@ -71,6 +71,7 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     private UblkBlockDevice(uint number)
     {
         _number = number;
+        DeviceNode.Need(string.Create(CultureInfo.InvariantCulture, $"/dev/ublkc{number}"));
         _file = LinuxFile.Open(string.Create(CultureInfo.InvariantCulture, $"/dev/ublkc{number}"), writable: true);
         _descriptors = Libc.mmap(0, DescriptorsBytes, Libc.ProtRead, Libc.MapShared | Libc.MapPopulate, _file.Descriptor, 0);
         if (_descriptors != -1)
@@ -186,7 +187,11 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
     /// Makes the block device, and returns when its partitions have been looked for: the queue must be served. Throws
     /// <see cref="LinuxException"/>.
     /// </summary>
-    public void Start() => Ask(UblkAbi.StartDevice, _number, data: (ulong)Environment.ProcessId);
+    public void Start()
+    {
+        Ask(UblkAbi.StartDevice, _number, data: (ulong)Environment.ProcessId);
+        DeviceNode.Need(Path);
+    }
 
     /// <summary>Ends what <see cref="Recover"/> began: requests flow again. The queue must be served.</summary>
     public void EndRecovery() => Ask(UblkAbi.EndRecovery, _number, data: (ulong)Environment.ProcessId);
@@ -221,6 +226,7 @@ internal sealed unsafe class UblkBlockDevice : IUblkQueue
         _isDisposed = true;
         _ = Libc.munmap(_descriptors, DescriptorsBytes);
         _file.Dispose();
+        DeviceNode.RemoveMade(_file.Path);
     }
 
     internal static UblkParameters Parameters(UblkShape shape)

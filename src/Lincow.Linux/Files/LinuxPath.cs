@@ -6,7 +6,7 @@ namespace Lincow.Linux;
 /// <summary>Questions about paths that .NET doesn't answer.</summary>
 internal static unsafe class LinuxPath
 {
-    private const int CurrentDirectory = -100, NoFollow = 0x100, WriteAndSearch = 3;
+    private const int CurrentDirectory = -100, NoFollow = 0x100, NoAutomount = 0x800, DontSync = 0x4000, WriteAndSearch = 3;
 
     /// <summary>
     /// A path made absolute. Throws <see cref="LinuxException"/> (EILSEQ) where the current directory's name isn't UTF-8: what would come
@@ -71,6 +71,9 @@ internal static unsafe class LinuxPath
 
     public static bool IsBlockDevice(string path) => TryStat(path, 0, out var stat) && IsBlockDevice(stat);
 
+    public static bool IsCharacterDevice(string path, uint major, uint minor) => TryStat(path, 0, out var stat)
+        && (stat.Mode & 0xf000) == 0x2000 && (stat.RdevMajor, stat.RdevMinor) == (major, minor);
+
     /// <summary>The numbers of the block device that a path leads to; null when it leads to none.</summary>
     public static (uint Major, uint Minor)? BlockDeviceAt(string path) =>
         TryStat(path, 0, out var stat) && IsBlockDevice(stat) ? (stat.RdevMajor, stat.RdevMinor) : null;
@@ -78,9 +81,6 @@ internal static unsafe class LinuxPath
     /// <summary>File system and number of the regular file that a path leads to; null when it leads to none.</summary>
     public static ((uint Major, uint Minor) FileSystem, ulong Inode)? FileAt(string path) =>
         TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0x8000 ? ((stat.DevMajor, stat.DevMinor), stat.Inode) : null;
-
-    public static bool IsCharacterDevice(string path, uint major, uint minor) => TryStat(path, 0, out var stat)
-        && (stat.Mode & 0xf000) == 0x2000 && (stat.RdevMajor, stat.RdevMinor) == (major, minor);
 
     public static bool IsSocket(string path) => TryStat(path, 0, out var stat) && (stat.Mode & 0xf000) == 0xc000;
 
@@ -90,6 +90,13 @@ internal static unsafe class LinuxPath
     internal static FileIdentity? Identity(string path) =>
         TryStat(path, NoFollow, out var stat)
             ? new FileIdentity((stat.DevMajor, stat.DevMinor), stat.Inode, (stat.BornSeconds, stat.BornNanoseconds)) : null;
+
+    /// <summary>
+    /// The numbers of what a path leads to, as they are known here: a file system whose server is somewhere else, or stands still, isn't
+    /// asked (AT_STATX_DONT_SYNC). Null when it leads nowhere.
+    /// </summary>
+    internal static PathNumbers? Look(string path) => TryStat(path, DontSync | NoAutomount, out var stat)
+        ? new PathNumbers((stat.DevMajor, stat.DevMinor), stat.Inode, IsBlockDevice(stat) ? (stat.RdevMajor, stat.RdevMinor) : null) : null;
 
     private static bool IsBlockDevice(StatxBuffer stat) => (stat.Mode & 0xf000) == 0x6000;
 
@@ -107,3 +114,9 @@ internal static unsafe class LinuxPath
 /// part of it.
 /// </summary>
 internal sealed record FileIdentity((uint Major, uint Minor) Device, ulong Inode, (long Seconds, uint Nanoseconds) Born);
+
+/// <summary>Numbers of what lies at a path.</summary>
+/// <param name="FileSystem">Where it lies.</param>
+/// <param name="Inode">Its number there.</param>
+/// <param name="BlockDevice">Those of the device that a node stands for; null for anything but a block device.</param>
+internal readonly record struct PathNumbers((uint Major, uint Minor) FileSystem, ulong Inode, (uint Major, uint Minor)? BlockDevice);

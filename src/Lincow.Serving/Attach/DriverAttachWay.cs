@@ -20,12 +20,14 @@ internal abstract class DriverAttachWay : IAttachWay
         return attachment;
     }
 
-    public bool IsWaiting(ExportRecord export) => export is { Device: { } device, Identity: { } identity } && IsWaiting(device, identity);
+    // A server that was killed while it made its device has written down no more than the identity.
+    public bool IsWaiting(ExportRecord export) => export.Identity is { } identity && Find(identity) is { } device
+        && IsWaiting(device, identity);
 
     public IAttachment Resume(AttachTarget target, ExportRecord export)
     {
         var attachment = On(target);
-        attachment.Begin(this, export.Identity!, export);
+        attachment.Begin(this, export.Identity!, export with { Device = Find(export.Identity!) ?? export.Device });
         return attachment;
     }
 
@@ -35,7 +37,8 @@ internal abstract class DriverAttachWay : IAttachWay
         {
             if (DeviceHolders.Of(device) is { Count: > 0 } holders)
                 return holders;
-            Remove(device);
+            if (!TryRemove(device, identity))
+                return DeviceHolders.OfHeld(device);
         }
         DeviceLink.Remove(export.Link, export.Device);
         return [];
@@ -51,6 +54,6 @@ internal abstract class DriverAttachWay : IAttachWay
     /// <summary>The device of an identity, if there is one.</summary>
     protected abstract string? Find(string identity);
 
-    /// <summary>Takes away a device without a server.</summary>
-    protected abstract void Remove(string device);
+    /// <summary>Takes away a device without a server; false when somebody has it open.</summary>
+    protected abstract bool TryRemove(string device, string identity);
 }

@@ -10,6 +10,7 @@ namespace Lincow.Serving.Attach;
 internal abstract class DriverAttachment(AttachTarget target) : IAttachment
 {
     private string? _link;
+    private string _identity = "";
 
     public string? Device { get; private set; }
 
@@ -29,7 +30,8 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
         if (left is not null && (left.SizeBytes != target.Device.SizeBytes || left.ReadOnly != target.Device.IsReadOnly
             || (left.SectorBytes ?? target.Device.SectorBytes) != target.Device.SectorBytes))
             throw new LincowException(AttachErrors.WaitingDeviceDiffers(left.Device, left.ReadOnly));
-        target.Device.OutlivesServer = target.CanResume;
+        target.Device.OutlivesServer |= target.CanResume;
+        _identity = identity;
         // Before anything is made: who cleans up finds it by its identity.
         target.Note(export => export with { Via = way.Name, Identity = identity, Device = left?.Device, Link = left?.Link });
         try
@@ -44,7 +46,11 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             {
                 (Device, _link) = (left.Device, left.Link);
                 TakeOver(left.Device!, left);
+                _link ??= DeviceLink.Make(target.Name, Device!);
+                target.Note(export => export with { Link = _link });
             }
+            if (target.ScanPartitions || !LooksForPartitions)
+                Partitions.Complete(Device!, target);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -70,7 +76,12 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
                 return false;
             LinuxBlockDevice.DropCache(claim);
             Server.IsExpected = true;
-            Stop(device);
+            if (!TryStop(claim, _identity))
+            {
+                Server.IsExpected = false;
+                holders = DeviceHolders.OfHeld(device);
+                return false;
+            }
         }
         catch (LinuxException e) when (File.Exists(device))
         {
@@ -91,6 +102,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             // As above.
         }
         DeviceLink.Remove(_link, device);
+        DeviceNode.RemoveMade(device);
         Device = null;
         return true;
     }
@@ -98,13 +110,21 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
     /// <summary>Makes a device; returns its path. Leaves nothing behind when it throws.</summary>
     protected abstract string Make(string identity);
 
+    /// <summary>Whether the kernel makes devices of the partitions by itself.</summary>
+    protected virtual bool LooksForPartitions => true;
+
     /// <summary>Serves a device whose server has died.</summary>
     /// <param name="device">Its path.</param>
     /// <param name="left">What that server wrote down of it.</param>
     protected abstract void TakeOver(string device, ExportRecord left);
 
-    /// <summary>Ends the device: no request comes any more.</summary>
+    /// <summary>Ends the device: no request comes any more. For one that nobody can have found yet.</summary>
     protected abstract void Stop(string device);
+
+    /// <summary>Ends the device unless somebody else has it open; false when somebody has.</summary>
+    /// <param name="claim">The device, so that nobody mounts it meanwhile. May be closed.</param>
+    /// <param name="identity">What it is known by.</param>
+    protected abstract bool TryStop(LinuxFile claim, string identity);
 
     /// <summary>What is left to do when the server has let go of it.</summary>
     protected virtual void Finish(string device)
@@ -121,6 +141,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
             Server.Wait();
             Finish(device);
             DeviceLink.Remove(_link, device);
+            DeviceNode.RemoveMade(device);
         }
     }
 }

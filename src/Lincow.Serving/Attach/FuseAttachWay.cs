@@ -48,15 +48,42 @@ internal sealed class FuseAttachWay : IAttachWay
         var holders = devices.SelectMany(DeviceHolders.Of).Concat(DeviceHolders.Of(file).Except(devices)).Distinct().ToList();
         if (holders.Count > 0)
             return holders;
-        if (devices.Any(device => !LoopBlockDevice.TryDetach(device)))
-            return [DeviceHolders.Unseen];
+        foreach (var device in devices)
+        {
+            if (!TryDetachLoop(device, file, out holders))
+                return holders;
+        }
         DeviceLink.Remove(export.Link, export.Device);
-        if (FuseConnection.IsMounted(file) && !FuseConnection.TryUnmount(file, lazily: true))
+        if (FuseConnection.IsMounted(file) && !FuseConnection.TryUnmount(file))
             return [$"the mount on {file}"];
         // The empty file that was mounted over.
         if (new FileInfo(file) is { Exists: true, LinkTarget: null, Length: 0 } && LinuxPath.IsOwnedByThisUser(file))
             File.Delete(file);
         return [];
+    }
+
+    /// <summary>Takes a loop device away from over a file, unless somebody has it open.</summary>
+    public static bool TryDetachLoop(string device, string file, out List<string> holders)
+    {
+        holders = DeviceHolders.Of(device);
+        if (holders.Count > 0)
+            return false;
+        try
+        {
+            if (LoopBlockDevice.TryDetach(device, file))
+                return true;
+        }
+        catch (LinuxException e) when (e.Errno != Errno.Busy)
+        {
+            holders = [e.Message];
+            return false;
+        }
+        catch (LinuxException)
+        {
+            // Somebody has claimed it.
+        }
+        holders = DeviceHolders.OfHeld(device);
+        return false;
     }
 }
 
@@ -65,6 +92,9 @@ internal sealed class FuseAttachWay : IAttachWay
 /// </summary>
 internal sealed class FuseAttachment(AttachTarget target) : IAttachment
 {
+    /// <summary>The kernel tells of an unmount at once.</summary>
+    private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(2);
+
     private readonly ServerEnd _server = new(target);
     private string? _file, _link;
     private FuseServer? _fuse;
@@ -81,7 +111,7 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
     {
         var name = MakeFile();
         target.Note(export => export with { Via = "fuse", File = _file });
-        var connection = FuseConnection.Mount(target.Source, _file!, target.Device.IsReadOnly);
+        var connection = FuseConnection.Mount(target.Source, _file!, target.Device.IsReadOnly, target.AllowRoot);
         _isMounted = true;
         var owner = new FuseOwner(LinuxPath.ThisUser, LinuxPath.ThisGroup);
         var server = _fuse = new FuseServer(target.Loop, target.Device, connection.Descriptor, owner, target.Log);
@@ -92,28 +122,43 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         Device = LoopBlockDevice.Attach(_file!, target.Device.SectorBytes, target.Device.IsReadOnly, target.ScanPartitions);
         _link = DeviceLink.Make(name, Device);
         target.Note(export => export with { Device = Device, Link = _link });
+        if (target.ScanPartitions)
+            Partitions.Complete(Device, target);
     }
 
     public bool TryDetach(out List<string> holders)
     {
-        holders = [];
-        if (Device is { } device)
+        // The server itself knows how often the file is open, whoever has it; from this moment on nobody opens it any more.
+        if (!target.Loop.Invoke(() => OpenCount <= 0 && RefuseOpens(true)))
         {
-            holders = DeviceHolders.Of(device);
-            if (holders.Count > 0 || !LoopBlockDevice.TryDetach(device))
-                return false;
-            DeviceLink.Remove(_link, device);
-            Device = null;
+            holders = DeviceHolders.OfHeld(_file!).Except([Device]).OfType<string>().DefaultIfEmpty(DeviceHolders.Unseen).ToList();
+            return false;
         }
-        _server.IsExpected = true;
-        if (_isMounted && !FuseConnection.TryUnmount(_file!, lazily: false))
+        if (Device is { } device && !FuseAttachWay.TryDetachLoop(device, _file!, out holders))
         {
-            holders = DeviceHolders.Of(_file!);
+            target.Loop.Invoke(() => RefuseOpens(false));
+            return false;
+        }
+        DeviceLink.Remove(_link, Device);
+        DeviceNode.RemoveMade(Device ?? "");
+        Device = null;
+        _server.IsExpected = true;
+        if (_isMounted && !FuseConnection.TryUnmount(_file!))
+        {
+            holders = [$"the mount on {_file}"];
             return false;
         }
         _isMounted = false;
-        _server.Wait();
+        // Without root, a copy of the mount in another namespace may keep the connection; it ends with this process.
+        _server.TryWait(EndPatience);
         File.Delete(_file!);
+        holders = [];
+        return true;
+    }
+
+    private bool RefuseOpens(bool refuse)
+    {
+        _fuse!.RefuseOpens(refuse);
         return true;
     }
 
@@ -122,12 +167,13 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
     {
         _server.IsExpected = true;
         if (Device is { } device)
-            LoopBlockDevice.TryDetach(device);
+            FuseAttachWay.TryDetachLoop(device, _file!, out _);
         DeviceLink.Remove(_link, Device);
+        DeviceNode.RemoveMade(Device ?? "");
         if (_isMounted)
         {
-            FuseConnection.TryUnmount(_file!, lazily: true);
-            _server.Wait();
+            FuseConnection.TryUnmount(_file!);
+            _server.TryWait(EndPatience);
         }
         if (_file is not null)
             File.Delete(_file);

@@ -11,12 +11,13 @@ namespace Lincow.Serving.Attach;
 /// <param name="Source">What it is made of, for mount tables: a path.</param>
 /// <param name="CanResume">Whether another server can go on with it, should this one die: not if its content dies too.</param>
 /// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
+/// <param name="AllowRoot">Whether a user's file is there for root, too.</param>
 /// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a
 /// crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
 internal sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions,
-    Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
+    bool AllowRoot, Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>
 internal interface IAttachWay
@@ -71,29 +72,51 @@ internal static class AttachWays
 
     public const string Automatic = "auto";
 
-    /// <summary>The way of a name, or the best one that works here. Throws <see cref="LincowException"/> where it doesn't.</summary>
+    /// <summary>
+    /// The way of a name; or for <see cref="Automatic"/> those that work here, the best one first, for what works may fail all the same.
+    /// Throws <see cref="LincowException"/> where there is none.
+    /// </summary>
     /// <param name="name">As in --via.</param>
-    /// <param name="remark">For the best one: which it is, and why it isn't a better one.</param>
-    public static IAttachWay Choose(string name, out string? remark)
+    /// <param name="reasons">Why it isn't a better one: gets a part of a sentence for each.</param>
+    public static IReadOnlyList<IAttachWay> Choose(string name, List<string> reasons)
     {
-        remark = null;
         if (name != Automatic)
         {
             var way = Find(name)
                 ?? throw new LincowException(AttachErrors.WayUnknown(name, string.Join(", ", All.Select(way => way.Name))));
-            return way.WhyNot() is { } reason ? throw new LincowException(AttachErrors.WayImpossible(name, reason)) : way;
+            return way.WhyNot() is { } reason ? throw new LincowException(AttachErrors.WayImpossible(name, reason)) : [way];
         }
-        var reasons = new List<string>();
+        var ways = new List<IAttachWay>();
         foreach (var way in All)
         {
-            if (way.WhyNot() is not { } reason)
-            {
-                remark = reasons.Count > 0 ? $"attached via {way.Name}, because {string.Join("; ", reasons)}" : $"attached via {way.Name}";
-                return way;
-            }
-            reasons.Add($"{way.Name}: {reason}");
+            if (way.WhyNot() is { } reason)
+                reasons.Add($"{way.Name}: {reason}");
+            else
+                ways.Add(way);
         }
-        throw new LincowException(AttachErrors.NothingAttaches(string.Join("; ", reasons)));
+        return ways.Count > 0 ? ways : throw new LincowException(AttachErrors.NothingAttaches(string.Join("; ", reasons)));
+    }
+
+    /// <summary>Attaches by the first way that does. Throws <see cref="LincowException"/>; nothing is left behind then.</summary>
+    /// <param name="ways">Those to try.</param>
+    /// <param name="target">What to attach.</param>
+    /// <param name="reasons">As for <see cref="Choose"/>.</param>
+    public static (IAttachWay Way, IAttachment Attachment) Attach(IReadOnlyList<IAttachWay> ways, AttachTarget target, List<string> reasons)
+    {
+        foreach (var way in ways.SkipLast(1))
+        {
+            try
+            {
+                return (way, way.Attach(target));
+            }
+            catch (LincowException e) when (e.Error.Code == LincowErrorCode.AttachFailed)
+            {
+                reasons.Add($"{way.Name}: {e.Error.Facts.First(fact => fact.Name == "reason").Text}");
+                target.Device.OutlivesServer = false;
+                target.Note(export => export with { Via = null, Identity = null, Device = null, File = null, Link = null });
+            }
+        }
+        return (ways[^1], ways[^1].Attach(target));
     }
 
     public static IAttachWay? Find(string? name) => All.FirstOrDefault(way => way.Name == name);

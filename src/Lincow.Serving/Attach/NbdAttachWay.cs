@@ -9,6 +9,9 @@ namespace Lincow.Serving.Attach;
 /// <summary>Attaches by the kernel's NBD client, over connected sockets, without a handshake: both ends are made here.</summary>
 internal sealed class NbdAttachWay : DriverAttachWay
 {
+    /// <summary>To open a device takes no time, unless the kernel waits for an answer that doesn't come.</summary>
+    private static readonly TimeSpan OpenPatience = TimeSpan.FromSeconds(3);
+
     public override string Name => "nbd";
 
     public override string? WhyNot() => NbdBlockDevice.WhyNot();
@@ -21,7 +24,29 @@ internal sealed class NbdAttachWay : DriverAttachWay
 
     protected override string? Find(string identity) => NbdBlockDevice.Find(identity);
 
-    protected override void Remove(string device) => NbdBlockDevice.Disconnect(device);
+    // While the kernel looks for partitions in a new device, whoever opens it waits with it: nobody has it open yet.
+    protected override bool TryRemove(string device, string identity)
+    {
+        var claim = Task.Factory.StartNew(() => TryClaim(device), CancellationToken.None, TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+        if (claim.Wait(OpenPatience))
+            return claim.Result is { } held && NbdBlockDevice.TryDisconnect(held, identity);
+        NbdBlockDevice.Disconnect(device);
+        claim.Result?.Dispose();
+        return true;
+    }
+
+    private static LinuxFile? TryClaim(string device)
+    {
+        try
+        {
+            return LinuxFile.Open(device, writable: false, exclusiveDevice: true);
+        }
+        catch (LinuxException)
+        {
+            return null;
+        }
+    }
 }
 
 /// <summary>
@@ -68,8 +93,12 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
                 Close(pairs);
             }
             // Partitions are looked for when it is opened first: not by somebody who looks at it after a crash, and would wait for a
-            // server.
-            LinuxFile.Open(device, writable: false).Dispose();
+            // server. Nor by this process: if it was killed meanwhile, it would wait for itself.
+            // mutation: real-server-waits-for-itself
+            if (!LinuxBlockDevice.TryOpenElsewhere(device))
+                LinuxFile.Open(device, writable: false).Dispose();
+            if (!Target.Device.IsReadOnly)
+                LinuxBlockDevice.AllowWrites(device);
             return device;
         }
         catch
@@ -115,6 +144,8 @@ internal sealed class NbdAttachment(AttachTarget target) : DriverAttachment(targ
     }
 
     protected override void Stop(string device) => NbdBlockDevice.Disconnect(device);
+
+    protected override bool TryStop(LinuxFile claim, string identity) => NbdBlockDevice.TryDisconnect(claim, identity);
 
     private void Serve(int socket)
     {

@@ -20,9 +20,12 @@ internal sealed class ServerEnd(AttachTarget target)
             target.Ended();
     }
 
-    public void Wait()
+    public void Wait() => TryWait(Timeout.InfiniteTimeSpan);
+
+    /// <summary>False when it has not ended in time.</summary>
+    public bool TryWait(TimeSpan patience)
     {
         IsExpected = true;
-        _ended.Wait();
+        return _ended.Wait(patience);
     }
 }

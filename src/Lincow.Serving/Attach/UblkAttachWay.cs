@@ -22,10 +22,14 @@ internal sealed class UblkAttachWay : DriverAttachWay
 
     protected override string? Find(string identity) => UblkBlockDevice.Find(UblkAttachment.Number(identity))?.Device;
 
-    protected override void Remove(string device)
+    protected override bool TryRemove(string device, string identity)
     {
+        if (DeviceHolders.PerhapsOf().Count > 0)
+            return false;
         UblkBlockDevice.Stop(device);
         UblkBlockDevice.Delete(device);
+        DeviceMark.Remove(device);
+        return true;
     }
 }
 
@@ -34,6 +38,8 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
 {
     /// <summary>A record's identity as the driver keeps it.</summary>
     public static ulong Number(string identity) => ulong.Parse(identity, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+
+    protected override bool LooksForPartitions => false;
 
     protected override string Make(string identity)
     {
@@ -47,6 +53,7 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
         Serve(block);
         try
         {
+            DeviceMark.Make(block.Path);
             block.Start();
             return block.Path;
         }
@@ -55,6 +62,7 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
             UblkBlockDevice.Stop(block.Path);
             Server.Wait();
             UblkBlockDevice.Delete(block.Path);
+            DeviceMark.Remove(block.Path);
             throw;
         }
     }
@@ -68,7 +76,20 @@ internal sealed class UblkAttachment(AttachTarget target) : DriverAttachment(tar
 
     protected override void Stop(string device) => UblkBlockDevice.Stop(device);
 
-    protected override void Finish(string device) => UblkBlockDevice.Delete(device);
+    // The driver takes it away under whoever has it open, and doesn't say whether anybody has: what can't be looked at may be one of them.
+    protected override bool TryStop(LinuxFile claim, string identity)
+    {
+        if (DeviceHolders.PerhapsOf().Count > 0)
+            return false;
+        UblkBlockDevice.Stop(claim.Path);
+        return true;
+    }
+
+    protected override void Finish(string device)
+    {
+        UblkBlockDevice.Delete(device);
+        DeviceMark.Remove(device);
+    }
 
     private void Serve(UblkBlockDevice block)
     {

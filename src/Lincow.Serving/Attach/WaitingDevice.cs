@@ -29,6 +29,21 @@ internal static class WaitingDevice
             .Any(path => named.Any(other => other == path || LinuxPath.AreSame(other, path))));
     }
 
+    /// <summary>
+    /// Takes away what servers of an overlay that were killed while they made a device left behind: devices that were never there for
+    /// others. What somebody holds all the same stays.
+    /// </summary>
+    public static void CleanUnmade(string? overlay)
+    {
+        if (string.IsNullOrEmpty(overlay) || !Environment.IsPrivilegedProcess || !RunDirectory.IsThere)
+            return;
+        foreach (var left in Servers.FindAt(overlay).Where(found => !found.Server.IsAlive && found.Export is { Device: null, File: null }))
+        {
+            if (AttachWays.Find(left.Export.Via) is { } way && !way.IsWaiting(left.Export) && way.Clean(left.Export).Count == 0)
+                RunDirectory.Remove(left.Server.Record);
+        }
+    }
+
     /// <summary>Throws <see cref="LincowException"/> when a device of the overlay waits.</summary>
     public static void Refuse(string? overlay, string? map = null)
     {

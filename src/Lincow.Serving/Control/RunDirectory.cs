@@ -10,9 +10,10 @@ namespace Lincow.Serving.Control;
 internal sealed record KnownServer(ServingRecord Record, bool IsAlive);
 
 /// <summary>
-/// The directory in which every process that serves overlays leaves a record (ID.json) and its control socket (ID.sock): $LINCOW_RUN_DIR,
-/// else /run/lincow for root, else $XDG_RUNTIME_DIR/lincow; root of a user namespace has /run/lincow if that is its own, and without
-/// $XDG_RUNTIME_DIR /tmp/lincow-UID. It belongs to one user alone (mode 0700), because who may write there may steer servers.
+/// The directory in which every process that serves overlays leaves a record (ID.json), its control socket (ID.sock) and a file that it has
+/// locked as long as it lives (ID.lock): $LINCOW_RUN_DIR, else /run/lincow for root, else $XDG_RUNTIME_DIR/lincow; root of a user namespace
+/// has /run/lincow if that is its own, and without $XDG_RUNTIME_DIR /tmp/lincow-UID. It belongs to one user alone (mode 0700), because who
+/// may write there may steer servers.
 /// </summary>
 internal sealed class RunDirectory
 {
@@ -67,8 +68,8 @@ internal sealed class RunDirectory
     public static bool IsThere => DefaultPath is { } path && Directory.Exists(path) && LinuxPath.IsTrusted(path);
 
     /// <summary>
-    /// Every server that has a record, by age. Nothing when there is no directory. Throws <see cref="LincowException"/> where others may
-    /// write: what a record names is stopped, unmounted and deleted.
+    /// Every server that has a record, by age. Nothing when there is no directory. The record of one that died and left nothing else behind
+    /// goes. Throws <see cref="LincowException"/> where others may write: what a record names is stopped, unmounted and deleted.
     /// </summary>
     public static List<KnownServer> List()
     {
@@ -86,7 +87,13 @@ internal sealed class RunDirectory
                 if (LinuxFile.ReadTrusted(file, MaxRecordBytes) is { } text
                     && JsonSerializer.Deserialize(text, ControlJson.Default.ServingRecord) is { Exports: not null } record
                     && System.IO.Path.GetFileName(file) == record.Id + ".json")
-                    servers.Add(new KnownServer(record, LinuxProcess.StartTime(record.Pid) == record.StartTime));
+                {
+                    var server = new KnownServer(record, IsAlive(record));
+                    if (server.IsAlive || record.Exports.Any(export => export.Via is not null))
+                        servers.Add(server);
+                    else
+                        Remove(record);
+                }
             }
             catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
             {
@@ -96,6 +103,45 @@ internal sealed class RunDirectory
         servers.Sort((left, right) => left.Record.Since.CompareTo(right.Record.Since));
         return servers;
     }
+
+    /// <summary>
+    /// Whether a server lives. Its lock says so to everybody, in whatever pid namespace. Where there is none (an older server's record; a
+    /// file system that has no locks) its number does, in its own namespace; what can't be judged lives.
+    /// </summary>
+    public static bool IsAlive(ServingRecord record)
+    {
+        try
+        {
+            using var file = LinuxFile.Open(LockPath(record), writable: false);
+            // mutation: real-container-is-stale
+            return file.IsLockedElsewhere(0);
+        }
+        catch (LinuxException)
+        {
+            return record.IsOfThisNamespace ? LinuxProcess.StartTime(record.Pid) == record.StartTime
+                : File.Exists(System.IO.Path.Combine(DefaultPath!, record.Id + ".json"));
+        }
+    }
+
+    /// <summary>What says that a server lives, until it is disposed of or the process ends. Null where there are no locks.</summary>
+    public static IDisposable? TryLock(ServingRecord record)
+    {
+        var file = LinuxFile.CreateNew(LockPath(record));
+        try
+        {
+            if (file.TryLock(0, exclusive: true))
+                return file;
+        }
+        catch (LinuxException)
+        {
+            // As below.
+        }
+        file.Dispose();
+        File.Delete(LockPath(record));
+        return null;
+    }
+
+    private static string LockPath(ServingRecord record) => System.IO.Path.Combine(DefaultPath!, record.Id + ".lock");
 
     public static string SocketPath(ServingRecord record) => System.IO.Path.Combine(DefaultPath!, record.Id + ".sock");
 
@@ -121,7 +167,7 @@ internal sealed class RunDirectory
     /// <summary>Takes away everything that a server has in the directory.</summary>
     public static void Remove(ServingRecord record)
     {
-        foreach (var ending in (string[])[".sock", ".log", ".new", ".json"])
+        foreach (var ending in (string[])[".sock", ".log", ".new", ".json", ".lock"])
             File.Delete(System.IO.Path.Combine(DefaultPath!, record.Id + ending));
     }
 

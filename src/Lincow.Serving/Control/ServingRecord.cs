@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Lincow.Linux;
 using Lincow.Serving.Exports;
 
 namespace Lincow.Serving.Control;
@@ -11,9 +12,20 @@ namespace Lincow.Serving.Control;
 /// <param name="Since">When it began to serve.</param>
 /// <param name="Exports">What it serves.</param>
 /// <param name="Host">Which of the process's hosts it is; 0 the first.</param>
+/// <param name="PidNamespace">Where the process has that number, as the kernel names it; null in records of older servers.</param>
 internal sealed record ServingRecord(int Pid, long StartTime, string Command, DateTimeOffset Since, IReadOnlyList<ExportRecord> Exports,
-    int Host = 0)
+    int Host = 0, string? PidNamespace = null)
 {
+    /// <summary>Whether its number means something here.</summary>
+    [JsonIgnore]
+    public bool IsOfThisNamespace => PidNamespace is null || PidNamespace == LinuxProcess.Namespace;
+
+    /// <summary>"process 12 (lincow)"; of a process of another pid namespace, a container's for example, also which one.</summary>
+    [JsonIgnore]
+    public string Process => IsOfThisNamespace ? LinuxProcess.Describe(Pid)
+        : LinuxProcess.FindInNamespace(PidNamespace!, Pid) is { } here ? $"{LinuxProcess.Describe(here)}, which is {Pid} in {PidNamespace}"
+        : $"process {Pid} of another pid namespace, {PidNamespace}";
+
     /// <summary>The name of its files in the run directory, without an ending.</summary>
     [JsonIgnore]
     public string Id => Host == 0 ? $"{Pid}-{StartTime}" : $"{Pid}-{StartTime}-{Host}";

@@ -64,7 +64,10 @@ public sealed class Export
             };
             return new ExportCounters(RequestCount, counters.Reads, counters.Writes, counters.Discards, counters.Flushes, rounds,
                 counters.BytesRead, counters.BytesWritten, counters.BytesDiscarded, inFlight, IsLost ? Fault : failedBecause,
-                Session?.DmStatus, Session?.AreaCache is { } cache ? new AreaCacheCounters(cache.Areas, cache.Hits, cache.Misses) : null);
+                Session?.DmStatus, Session?.AreaCache is { } cache ? new AreaCacheCounters(cache.Areas, cache.Hits, cache.Misses) : null,
+                counters.ReadErrors, counters.WriteErrors, counters.FlushErrors, counters.RoomErrors,
+                counters.FullSince is > 0 and var since ? new DateTimeOffset(since, TimeSpan.Zero).ToLocalTime() : null,
+                (Device as CowDevice)?.WaitingForRoom ?? 0);
         }
     }
 

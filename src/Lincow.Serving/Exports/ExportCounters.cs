@@ -14,9 +14,17 @@ namespace Lincow.Serving.Exports;
 /// <param name="FailedBecause">Why every request is answered with an error, a sentence; null while it is well.</param>
 /// <param name="DmStatus">For a dm-snapshot store: what dmsetup status shows after the target's name.</param>
 /// <param name="AreaCache">For a dm-snapshot store: its cache.</param>
+/// <param name="ReadErrors">Reads that ended with an error.</param>
+/// <param name="WriteErrors">Writes, zeroings and discards that ended with an error.</param>
+/// <param name="FlushErrors">Flushes that ended with an error.</param>
+/// <param name="RefusedForRoom">Requests among these that ended with an error because there was no room.</param>
+/// <param name="FullSince">Since when there has been no room, as far as is known; null while there is.</param>
+/// <param name="WaitingForRoom">Requests that wait until there is room.</param>
 public sealed record ExportCounters(
     long Requests, long Reads, long Writes, long Discards, long Flushes, long Rounds, long BytesRead, long BytesWritten,
-    long BytesDiscarded, int InFlight, string? FailedBecause, string? DmStatus = null, AreaCacheCounters? AreaCache = null);
+    long BytesDiscarded, int InFlight, string? FailedBecause, string? DmStatus = null, AreaCacheCounters? AreaCache = null,
+    long ReadErrors = 0, long WriteErrors = 0, long FlushErrors = 0, long RefusedForRoom = 0, DateTimeOffset? FullSince = null,
+    int WaitingForRoom = 0);
 
 /// <summary>For a dm-snapshot store: the areas of its list in memory.</summary>
 /// <param name="Areas">Areas at most.</param>

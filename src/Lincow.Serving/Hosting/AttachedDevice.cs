@@ -26,14 +26,25 @@ internal sealed class AttachedDevice
     /// <summary>Forever: a signal. TimeSpan has no infinity.</summary>
     private const double NoLimit = 1e9;
 
+    /// <summary>
+    /// A request of a device that lasts so long stands still, as far as somebody who waits is concerned: disks try a bad sector for some
+    /// seconds.
+    /// </summary>
+    private static readonly TimeSpan Standstill = TimeSpan.FromSeconds(10);
+
     /// <summary>After this time somebody who waits for holders hears so.</summary>
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(1);
 
-    private readonly BlockingCollection<EndRequest> _requests = [];
+    /// <summary>What comes: an <see cref="EndRequest"/>, or an <see cref="Attempt"/> that has ended.</summary>
+    private readonly BlockingCollection<object> _events = [];
     private readonly Host _host;
+    private readonly Export _export;
     private IAttachment? _attachment;
 
-    private AttachedDevice(Host host) => _host = host;
+    private AttachedDevice(Host host, Export export) => (_host, _export) = (host, export);
+
+    /// <summary>How it was attached.</summary>
+    public IAttachWay Way { get; private set; } = AttachWays.All[0];
 
     /// <summary>The block device; null where it is a file.</summary>
     public string? Device => _attachment!.Device;
@@ -45,24 +56,26 @@ internal sealed class AttachedDevice
     /// <param name="host">The host; its loops should have been started by a thread that is fit for it
     /// (<see cref="LinuxProcess.TryBecomeIoFlusher"/>).</param>
     /// <param name="export">An overlay of the host's.</param>
-    /// <param name="way">How.</param>
-    /// <param name="name">The name of the link or file; null for the export's.</param>
-    /// <param name="scanPartitions">Whether partitions in it become devices too.</param>
+    /// <param name="ways">How: by the first of these that does.</param>
+    /// <param name="reasons">Gets why it wasn't an earlier one.</param>
+    /// <param name="shape">What it shall be like.</param>
     /// <param name="waiting">A device of the same overlay that waits for a server: it is taken over, in its own way.</param>
-    public static AttachedDevice Attach(Host host, Export export, IAttachWay way, string? name, bool scanPartitions,
-        ExportRecord? waiting = null)
+    public static AttachedDevice Attach(Host host, Export export, IReadOnlyList<IAttachWay> ways, List<string> reasons,
+        AttachedShape shape, ExportRecord? waiting = null)
     {
-        var attached = new AttachedDevice(host);
+        var attached = new AttachedDevice(host, export);
         // Memory that the device's own thread needs must not wait for the device.
         export.Loop.Post(() => LinuxProcess.TryBecomeIoFlusher());
         export.OpenCount = () => attached._attachment?.OpenCount ?? 0;
-        host.OnDetach = (waitSeconds, reply) => attached._requests.Add(new EndRequest(waitSeconds, reply));
+        host.OnDetach = (waitSeconds, reply) => attached._events.Add(new EndRequest(waitSeconds, reply));
         var source = export.Overlay is { } overlay ? LinuxPath.Full(overlay) : OriginReference.Parse(export.Origin!).Place;
-        var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(name ?? export.Name), source, export.Overlay is not null,
-            scanPartitions, change => host.NoteAttachment(export, change), host.Options.Log, attached.End);
+        var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(shape.Name ?? export.Name), source,
+            export.Overlay is not null, shape.ScanPartitions, shape.AllowRoot, change => host.NoteAttachment(export, change),
+            host.Options.Log, attached.End);
         try
         {
-            attached._attachment = waiting is null ? way.Attach(target) : way.Resume(target, waiting);
+            (attached.Way, attached._attachment) = waiting is null ? AttachWays.Attach(ways, target, reasons)
+                : (ways[0], ways[0].Resume(target, waiting));
         }
         catch
         {
@@ -76,7 +89,7 @@ internal sealed class AttachedDevice
     }
 
     /// <summary>Asks it to go as soon as nobody holds it any more. From any thread.</summary>
-    public void End() => _requests.Add(new EndRequest(NoLimit, null));
+    public void End() => _events.Add(new EndRequest(NoLimit, null));
 
     /// <summary>
     /// Waits until somebody asks it to go and nobody holds it; then stops its host, and tells them how that went. Throws as
@@ -93,50 +106,135 @@ internal sealed class AttachedDevice
     {
         var waiting = new List<EndRequest>();
         var hasComplained = false;
-        long retry = 0, look = 0;
+        Attempt? running = null;
+        long retry = 0, next = 0;
         while (true)
         {
-            if (_requests.TryTake(out var request, waiting.Count > 0 ? Pause(waiting, Math.Max(retry, look * LookShare))
-                : Timeout.Infinite))
+            _events.TryTake(out var come, waiting.Count == 0 && running is null ? Timeout.Infinite : Pause(waiting, running, next));
+            if (come is EndRequest asked)
             {
-                waiting.Add(request);
-                retry = 0;
+                waiting.Add(asked);
+                (retry, next) = (0, 0);
             }
-            retry = Math.Clamp(retry * 2, FirstRetryMilliseconds, LastRetryMilliseconds);
-            var started = Environment.TickCount64;
-            var isDetached = _attachment!.TryDetach(out var holders);
-            look = Environment.TickCount64 - started;
-            if (isDetached)
+            else if (come is Attempt { IsDetached: true })
                 return error => waiting.ForEach(each => each.Reply?.Invoke(error));
-            if (holders.Count == 0)
-                continue;
-            // Who asked over the control socket has a limit, and hears who holds it; a signal has none.
-            waiting.RemoveAll(each =>
+            else if (come is Attempt ended)
             {
-                if (each.Age < TimeSpan.FromSeconds(each.WaitSeconds))
-                    return false;
-                each.Reply?.Invoke(HostErrors.DeviceHeld(Path, string.Join(", ", holders)));
-                return true;
-            });
-            if (!hasComplained && waiting.Exists(each => each.Age > Silence))
-            {
-                hasComplained = true;
-                _host.Options.Log($"{Describe(Path, holders)}; waiting until that has ended");
+                running = null;
+                TellThoseWhoWaitedLongEnough(waiting, ended);
+                retry = Math.Clamp(retry * 2, FirstRetryMilliseconds, LastRetryMilliseconds);
+                next = Environment.TickCount64 + Math.Max(retry, ended.LastedMilliseconds * LookShare);
+                if (!hasComplained && waiting.Exists(each => each.Age > Silence))
+                {
+                    hasComplained = true;
+                    _host.Options.Log($"{Describe(Path, ended.Holders)}; waiting until that has ended");
+                }
             }
+            if (running is not null)
+                TellThoseWhoWaitForWhatStandsStill(waiting, running);
+            else if (waiting.Count > 0 && (Environment.TickCount64 >= next || waiting.Exists(each => each.IsOver)))
+                running = Begin([.. waiting]);
         }
     }
 
-    /// <summary>Not beyond the moment at which somebody is to hear how it stands.</summary>
-    private static int Pause(List<EndRequest> waiting, long milliseconds) =>
-        (int)Math.Clamp(waiting.Min(each => (TimeSpan.FromSeconds(each.WaitSeconds) - each.Age).TotalMilliseconds), 1, milliseconds);
+    // On a thread of its own: it may wait for the kernel, and for a disk, for as long as these like.
+    private Attempt Begin(List<EndRequest> askers)
+    {
+        var attempt = new Attempt(askers, _export.RequestCount);
+        _ = Task.Factory.StartNew(() =>
+        {
+            try
+            {
+                attempt.IsDetached = _attachment!.TryDetach(out attempt.Holders);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                attempt.Holders = [e.Message];
+            }
+            attempt.LastedMilliseconds = attempt.Age;
+            _events.Add(attempt);
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        return attempt;
+    }
+
+    // Who asked over the control socket has a limit, and hears who holds it, once that was looked at for them; a signal has none. What
+    // keeps the device without a name holds it, too.
+    private void TellThoseWhoWaitedLongEnough(List<EndRequest> waiting, Attempt ended) => waiting.RemoveAll(each =>
+    {
+        if (!each.IsOver || !ended.Askers.Contains(each))
+            return false;
+        each.Reply?.Invoke(HostErrors.DeviceHeld(Path, string.Join(", ", ended.Holders.DefaultIfEmpty(DeviceHolders.Unseen))));
+        return true;
+    });
+
+    // As long as requests of the device are answered, the kernel is writing what it had of it in memory, and that may take its time.
+    private void TellThoseWhoWaitForWhatStandsStill(List<EndRequest> waiting, Attempt running)
+    {
+        running.Note(_export.RequestCount);
+        if (running.StillFor < Standstill)
+            return;
+        waiting.RemoveAll(each =>
+        {
+            if (each.IsOver)
+                each.Reply?.Invoke(HostErrors.DeviceStandsStill(Path, (long)running.StillFor.TotalSeconds));
+            return each.IsOver;
+        });
+    }
+
+    /// <summary>Until the next attempt, or the moment at which somebody is to hear how it stands.</summary>
+    private static int Pause(List<EndRequest> waiting, Attempt? running, long next)
+    {
+        var milliseconds = running is null ? next - Environment.TickCount64 : LastRetryMilliseconds;
+        foreach (var each in waiting.Where(each => !each.IsOver))
+            milliseconds = Math.Min(milliseconds, (long)Math.Min(each.Left.TotalMilliseconds + 1, int.MaxValue));
+        return (int)Math.Clamp(milliseconds, 1, LastRetryMilliseconds * LookShare);
+    }
 
     /// <summary>A sentence that names holders.</summary>
     public static string Describe(string path, List<string> holders) => HostErrors.DeviceHeld(path, string.Join(", ", holders)).Message;
 
-    private sealed record EndRequest(double WaitSeconds, Action<LincowError?>? Reply)
+    private sealed class EndRequest(double waitSeconds, Action<LincowError?>? reply)
     {
         private readonly long _start = Environment.TickCount64;
 
+        public Action<LincowError?>? Reply { get; } = reply;
+
         public TimeSpan Age => TimeSpan.FromMilliseconds(Environment.TickCount64 - _start);
+
+        public TimeSpan Left => TimeSpan.FromSeconds(waitSeconds) - Age;
+
+        public bool IsOver => Left <= TimeSpan.Zero;
+    }
+
+    /// <summary>One try to take the device away.</summary>
+    private sealed class Attempt(List<EndRequest> askers, long requestCount)
+    {
+        private readonly long _start = Environment.TickCount64;
+        private long _moved = Environment.TickCount64, _requestCount = requestCount;
+
+        /// <summary>Those it was begun for.</summary>
+        public List<EndRequest> Askers { get; } = askers;
+
+        public bool IsDetached { get; set; }
+
+        public List<string> Holders = [];
+
+        public long LastedMilliseconds { get; set; }
+
+        public long Age => Environment.TickCount64 - _start;
+
+        public TimeSpan StillFor => TimeSpan.FromMilliseconds(Environment.TickCount64 - _moved);
+
+        public void Note(long requestCount)
+        {
+            if (requestCount != _requestCount)
+                (_requestCount, _moved) = (requestCount, Environment.TickCount64);
+        }
     }
 }
+
+/// <summary>What an attached device shall be like.</summary>
+/// <param name="Name">The name of the link or file; null for the export's.</param>
+/// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
+/// <param name="AllowRoot">Whether a user's file is there for root, too.</param>
+internal sealed record AttachedShape(string? Name = null, bool ScanPartitions = false, bool AllowRoot = false);

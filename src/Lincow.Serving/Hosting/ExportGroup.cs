@@ -36,11 +36,13 @@ internal sealed class ExportGroup(LoopThread thread, IReadOnlyList<Export> expor
         }
     }
 
-    /// <summary>Nobody waits any longer for origins that take their time: see <see cref="OverlaySession.CancelReads"/>.</summary>
-    public void CancelReads()
+    /// <summary>
+    /// Nobody waits any longer for origins that take their time, or for room: see <see cref="OverlaySession.CancelWaits"/>.
+    /// </summary>
+    public void CancelWaits()
     {
         foreach (var export in Overlays)
-            thread.Loop.Post(export.Session!.CancelReads);
+            thread.Loop.Post(export.Session!.CancelWaits);
     }
 
     /// <summary>

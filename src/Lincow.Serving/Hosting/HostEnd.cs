@@ -51,7 +51,7 @@ internal sealed class HostEnd(TimeSpan limit)
         if (await InTime(intakeEnded, Left / 2 is var half && half < OriginPatience ? half : OriginPatience))
             return true;
         // mutation: dead-origin-keeps-its-export
-        group.CancelReads();
+        group.CancelWaits();
         return await InTime(intakeEnded, Left);
     }
 

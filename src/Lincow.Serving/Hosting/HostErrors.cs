@@ -35,6 +35,12 @@ internal static class HostErrors
     public static LincowError HeldAtReset(string name, string holder) => new(Code.DeviceHeld, null,
         $"{name}: is still in use: {holder}. End that first, then reset", new("name", name), new("holder", holder));
 
+    /// <param name="name">The device or file.</param>
+    /// <param name="seconds">How long nothing has moved.</param>
+    public static LincowError DeviceStandsStill(string name, long seconds) => new(Code.DeviceStandsStill, null,
+        $"{name}: can't be taken away yet: what is on its way to it or its disk has stood still for {seconds} s. It goes when that is done",
+        new("name", name), new("seconds", seconds));
+
     /// <summary>Its loop ended with an exception, long ago.</summary>
     public static LincowError ExportLost() => new(Code.ExportLost, null, Export.Fault);
 

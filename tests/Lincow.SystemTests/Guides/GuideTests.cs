@@ -60,27 +60,9 @@ public class GuideTests
     public void Raid_recovery_gets_the_files_back_and_leaves_the_members_alone()
     {
         using var scratch = new Scratch();
-        Tool.Find("mdadm");
-        string[] members = [scratch.Sparse("a.img", 32 << 20), scratch.Sparse("b.img", 32 << 20), scratch.Sparse("c.img", 32 << 20)];
-        // One member falls out, then the power fails while the array is being written.
-        UserModeLinux.Run(scratch, """
-            modprobe -a raid456 ext4
-            mdadm --create /dev/md0 --run --level=5 --raid-devices=3 --assume-clean --bitmap=none /dev/ubda /dev/ubdb /dev/ubdc
-            echo 0 > /sys/block/md0/md/safe_mode_delay
-            mkfs.ext4 -q /dev/md0
-            mkdir /tmp/mnt
-            mount /dev/md0 /tmp/mnt
-            mdadm /dev/md0 --fail /dev/ubdc
-            echo written last > /tmp/mnt/last
-            sync -f /tmp/mnt
-            echo 0 > /run/share/status
-            sync -f /run/share
-            echo c > /proc/sysrq-trigger
-            """, members);
+        var members = MakeDegradedArray(scratch);
         var before = members.Select(Scratch.Sha256).ToList();
-        var blocks = new Guide("raid-recovery.md").Blocks;
-        // The one block that a reader has to fill in.
-        Assert.StartsWith("members=", blocks[0]);
+        var blocks = RaidBlocks();
 
         var output = UserModeLinux.Run(scratch, $"""
             modprobe -a raid456 ext4 fuse loop
@@ -96,6 +78,81 @@ public class GuideTests
 
         Assert.Contains("written last", output);
         Assert.Equal(before, members.Select(Scratch.Sha256));
+    }
+
+    /// <summary>
+    /// With udevd, whose rules hand every member of an array to mdadm. Without lincow's rule they take the overlays, which shows that the
+    /// machine is one.
+    /// </summary>
+    [Theory]
+    [InlineData("fuse")]
+    [InlineData("nbd")]
+    public void Raid_recovery_works_where_udev_takes_every_member_of_an_array(string way)
+    {
+        using var scratch = new Scratch();
+        Tool.Find("udevadm");
+        var members = MakeDegradedArray(scratch);
+        var before = members.Select(Scratch.Sha256).ToList();
+        var blocks = RaidBlocks();
+        File.Copy(Cli.InRepository("packaging/59-lincow.rules"), UserModeLinux.Share(scratch) + "/59-lincow.rules");
+
+        var output = UserModeLinux.Run(scratch, $"""
+            modprobe -a raid456 ext4 fuse loop {(way == "nbd" ? "nbd" : "")}
+            mkdir -p /run/udev/rules.d
+            /lib/systemd/systemd-udevd --daemon
+            udevadm trigger; udevadm settle
+            stop() {"{"} for md in $(grep -o '^md[0-9]*' /proc/mdstat); do mdadm -q --stop /dev/$md; done; {"}"}
+            stop
+            members="/dev/ubda /dev/ubdb /dev/ubdc"
+            overlays=/tmp/raid
+            {blocks[1]}
+            udevadm settle
+            grep -q '^md' /proc/mdstat || {"{"} echo "udev takes nothing here, so this shows nothing"; exit 1; {"}"}
+            stop
+            for device in $devices; do lincow detach $device --wait 10; done
+            rm -r $overlays
+            cp /run/share/59-lincow.rules /run/udev/rules.d/ && udevadm control --reload
+            {blocks[1]}
+            udevadm settle
+            if grep '^md' /proc/mdstat; then echo "an array was made of overlays"; exit 1; fi
+            for device in $devices; do udevadm info -q property $device | grep -x UDISKS_IGNORE=1; done
+            {blocks[2]}
+            cat $overlays/mnt/last
+            {string.Concat(blocks.Skip(3))}
+            """, members);
+
+        Assert.Contains("written last", output);
+        Assert.Equal(before, members.Select(Scratch.Sha256));
+    }
+
+    // One member falls out, then the power fails while the array is being written.
+    private static string[] MakeDegradedArray(Scratch scratch)
+    {
+        Tool.Find("mdadm");
+        string[] members = [scratch.Sparse("a.img", 32 << 20), scratch.Sparse("b.img", 32 << 20), scratch.Sparse("c.img", 32 << 20)];
+        UserModeLinux.Run(scratch, """
+            modprobe -a raid456 ext4
+            mdadm --create /dev/md0 --run --level=5 --raid-devices=3 --assume-clean --bitmap=none /dev/ubda /dev/ubdb /dev/ubdc
+            echo 0 > /sys/block/md0/md/safe_mode_delay
+            mkfs.ext4 -q /dev/md0
+            mkdir /tmp/mnt
+            mount /dev/md0 /tmp/mnt
+            mdadm /dev/md0 --fail /dev/ubdc
+            echo written last > /tmp/mnt/last
+            sync -f /tmp/mnt
+            echo 0 > /run/share/status
+            sync -f /run/share
+            echo c > /proc/sysrq-trigger
+            """, members);
+        return members;
+    }
+
+    private static List<string> RaidBlocks()
+    {
+        var blocks = new Guide("raid-recovery.md").Blocks;
+        // The one block that a reader has to fill in.
+        Assert.StartsWith("members=", blocks[0]);
+        return [.. blocks];
     }
 
     private static string Bash(Attachments attachments, string script)

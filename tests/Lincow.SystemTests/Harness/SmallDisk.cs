@@ -32,9 +32,15 @@ internal sealed class SmallDisk : IDisposable
             return;
         }
         Tool.Run("dd", "if=/dev/zero", "of=" + Filler, "bs=1M");
+        FillMore();
+        Assert.True(FreeBytes == 0, $"{FreeBytes} bytes are still free");
+    }
+
+    /// <summary>Takes what has become free since, to the last block.</summary>
+    public void FillMore()
+    {
         Tool.Run("dd", "if=/dev/zero", "of=" + Filler, "bs=4k", "oflag=append", "conv=notrunc");
         Tool.Ok("sync");
-        Assert.True(FreeBytes == 0, $"{FreeBytes} bytes are still free");
     }
 
     public void MakeRoom()

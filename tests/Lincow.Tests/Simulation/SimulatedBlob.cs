@@ -61,6 +61,9 @@ internal sealed unsafe class SimulatedBlob : IBlob
     /// <summary>Decides whether an operation fails: 0, or a negative errno.</summary>
     public Func<FileCall, long, int> Fault { get; set; } = (_, _) => 0;
 
+    /// <summary>A read that touches one of these bytes is EIO.</summary>
+    public (long Start, long End) Bad { get; set; }
+
     public int Writes { get; private set; }
 
     public int Flushes { get; private set; }
@@ -71,7 +74,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void Read(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {
         Looks++;
-        _world.Add(() => CopyOut(byteOffset, new Span<byte>((void*)buffer, byteCount)), operation, () => Fault(FileCall.Read, byteOffset));
+        _world.Add(() => CopyOut(byteOffset, new Span<byte>((void*)buffer, byteCount)), operation,
+            () => byteOffset < Bad.End && byteOffset + byteCount > Bad.Start ? -Errno.IO : Fault(FileCall.Read, byteOffset));
     }
 
     public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
@@ -105,6 +109,8 @@ internal sealed unsafe class SimulatedBlob : IBlob
     public void Yield(BlobOperation operation) => _world.Add(() => { }, operation, () => 0);
 
     public void NextTurn(BlobOperation operation) => _world.Add(() => { }, operation, () => 0);
+
+    public void Delay(int milliseconds, BlobOperation operation) => _world.Add(() => { }, operation, () => 0);
 
     public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) =>
         _world.Add(() => _disk.Punch(byteOffset, byteLength), operation, () => Fault(FileCall.PunchHole, byteOffset));

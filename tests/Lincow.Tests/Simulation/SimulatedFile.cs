@@ -24,6 +24,11 @@ internal sealed unsafe class SimulatedFile : LinuxFile
 
     public override int LogicalBlockBytes => _blockBytes;
 
+    public override int SmallestBlockBytes => _blockBytes > 0 ? _blockBytes : SimulatedDisk.SectorBytes;
+
+    public override LinuxFile Reopen(bool writable, bool direct = false, bool exclusiveDevice = false) =>
+        new SimulatedFile(_machine, Disk, direct ? SimulatedDisk.SectorBytes : 0);
+
     public override FileFacts ReadFacts() => Facts with { SizeBytes = Disk.Length };
 
     /// <summary>Direct I/O keeps to the block, or the kernel refuses it.</summary>

@@ -7,7 +7,7 @@ namespace Lincow.Blobs;
 /// A file or block device on an <see cref="IoLoop"/>. Finishes short transfers and tries again what only asks for that, so that the engine
 /// sees whole operations and final errors only. How writes, syncs and searches are made, and on which thread, is said next door:
 /// <see cref="FileWrites"/>,
-/// <see cref="FileSyncs"/>, <see cref="FileSearches"/>, <see cref="WorkerShare"/>.
+/// <see cref="FileSyncs"/>, <see cref="FileSearches"/>, <see cref="FileRereads"/>, <see cref="WorkerShare"/>.
 /// </summary>
 internal sealed class FileBlob : IBlob
 {
@@ -25,6 +25,7 @@ internal sealed class FileBlob : IBlob
     private readonly FileWrites _writes;
     private readonly FileSyncs _syncs;
     private readonly FileSearches _searches;
+    private readonly FileRereads _rereads;
     private readonly WorkerShare _workers = new();
     private readonly bool _isBlockDevice;
     private bool? _readsWithoutWorker;
@@ -35,6 +36,7 @@ internal sealed class FileBlob : IBlob
         _file = file;
         _loop = loop;
         (_writes, _syncs, _searches) = (new FileWrites(this, file), new FileSyncs(file, loop), new FileSearches(file, loop));
+        _rereads = new FileRereads(this, file, loop);
         AlignmentBytes = file.IsDirect ? file.LogicalBlockBytes : 1;
         _isBlockDevice = file.Facts.Kind == FileKind.BlockDevice;
         // Direct reads wait for the device, not in a thread.
@@ -59,6 +61,10 @@ internal sealed class FileBlob : IBlob
         Start(FileCall.Read, byteOffset, byteCount, operation);
     }
 
+    // Direct I/O needs aligned offsets, lengths and addresses.
+    private bool IsUnaligned(BlobOperation operation) =>
+        _file.IsDirect && ((operation.ByteOffset | operation.Buffer | (uint)operation.ByteCount) & (AlignmentBytes - 1)) != 0;
+
     public void Write(long byteOffset, nint buffer, int byteCount, BlobOperation operation)
     {
         if (!_file.IsDirect)
@@ -76,6 +82,12 @@ internal sealed class FileBlob : IBlob
     {
         operation.Blob = null;
         _loop.CompleteNextTurn(operation);
+    }
+
+    public void Delay(int milliseconds, BlobOperation operation)
+    {
+        operation.Blob = null;
+        _loop.Delay(milliseconds, operation);
     }
 
     public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) =>
@@ -104,7 +116,13 @@ internal sealed class FileBlob : IBlob
     {
         _isDisposed = true;
         if (_searches.Count == 0)
-            _file.Dispose();
+            CloseFile();
+    }
+
+    private void CloseFile()
+    {
+        _rereads.Dispose();
+        _file.Dispose();
     }
 
     internal void Start(FileCall call, long byteOffset, long byteLength, BlobOperation operation)
@@ -118,7 +136,7 @@ internal sealed class FileBlob : IBlob
     /// <summary>Hands the operation, or what is left of it, to the loop, as soon as it may take a worker if it needs one.</summary>
     private void Submit(BlobOperation operation)
     {
-        if (operation.Call == FileCall.Read && TryReadCached(operation))
+        if (operation.Call == FileCall.Read && (IsUnaligned(operation) ? _rereads.TryStart(operation) : TryReadCached(operation)))
             return;
         if (TakesWorker(operation.Call) && !_workers.TryTake(operation))
             return;
@@ -216,11 +234,15 @@ internal sealed class FileBlob : IBlob
                     Submit(operation);
                     return;
                 }
-                // 0 bytes: a read met the end of a file that has become shorter, a write made no progress. Both mean broken storage.
-                End(operation, result == operation.ByteCount ? 0 : result == 0 ? -Errno.IO : result);
+                // mutation: bad-sector-takes-its-page
+                if (operation.Call == FileCall.Read && result == -Errno.IO && !_file.IsDirect && _rereads.TryStart(operation))
+                    return;
+                // 0 bytes: a read met the end of a file that has become shorter, a write made no progress. Both mean broken storage, as
+                // does what a disk says by its own names when nothing lies between.
+                End(operation, result == operation.ByteCount ? 0 : result is 0 or -Errno.NoData ? -Errno.IO : result);
                 return;
             case FileCall.PunchHole or FileCall.Reserve
-                when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter:
+                when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter or -Errno.Perm:
                 End(operation, 0);
                 return;
             case FileCall.Flush when result >= 0:
@@ -230,7 +252,7 @@ internal sealed class FileBlob : IBlob
             case FileCall.FindRuns:
                 _searches.NoteEnd(operation);
                 if (_isDisposed && _searches.Count == 0)
-                    _file.Dispose();
+                    CloseFile();
                 End(operation, result);
                 return;
             case FileCall.Flush or FileCall.PunchHole or FileCall.Reserve when result == -Errno.Interrupted:

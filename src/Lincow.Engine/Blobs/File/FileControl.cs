@@ -101,8 +101,17 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
         await BlobControlWait.LeaveLoop();
         if (file.Facts.SizeBytes % file.LogicalBlockBytes != 0)
             return this;
-        using var buffered = file;
-        return new FileControl(file.Reopen(writable: false, direct: true));
+        try
+        {
+            var direct = file.Reopen(writable: false, direct: true);
+            file.Dispose();
+            return new FileControl(direct);
+        }
+        // A file system without it: what can't be left out for an origin isn't.
+        catch (LinuxException e) when (e.Errno == Errno.Invalid)
+        {
+            return this;
+        }
     }
 
     public IReadableBlob OnLoop(IoLoop loop) => new FileBlob(file, loop);

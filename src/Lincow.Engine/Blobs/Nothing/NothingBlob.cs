@@ -29,6 +29,8 @@ internal sealed class NothingBlob : IBlob
 
     public void NextTurn(BlobOperation operation) => _pending.Enqueue(operation);
 
+    public void Delay(int milliseconds, BlobOperation operation) => _pending.Enqueue(operation);
+
     public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) => _pending.Enqueue(operation);
 
     public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => _pending.Enqueue(operation);

@@ -29,6 +29,8 @@ internal sealed class UserBlob(UserOrigin origin, IoLoop loop) : IReadableBlob
 
     public Action<LincowError>? Report { get; set; }
 
+    public bool TellsErrors => true;
+
     internal UserOrigin Origin => origin;
 
     internal IoLoop Loop => loop;

@@ -41,20 +41,20 @@ internal sealed class LinearPlan : IStorePlan
     /// <param name="originUri">What it is to remember of the origin's place; null for the origin's own name.</param>
     internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData,
         int? sectorBytes = null, string? originUri = null) => new()
-    {
-        // Those of most disks need not be remembered.
-        SectorBytes = sectorBytes ?? (SectorSize.Of(null, null, origin, size) is not SectorSize.Usual and var bytes ? bytes : null),
-        Uuid = Guid.NewGuid(),
-        Generation = 1,
-        DeviceBytes = size,
-        MaxDeviceBytes = maxSize,
-        ChunkShift = chunkShift,
-        Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
-        DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
-        Origin = origin.Identity,
-        OriginUri = originUri ?? origin.Uri,
-        DataPath = separateData ?? "",
-    };
+        {
+            // Those of most disks need not be remembered.
+            SectorBytes = sectorBytes ?? (SectorSize.Of(null, null, origin, size) is not SectorSize.Usual and var bytes ? bytes : null),
+            Uuid = Guid.NewGuid(),
+            Generation = 1,
+            DeviceBytes = size,
+            MaxDeviceBytes = maxSize,
+            ChunkShift = chunkShift,
+            Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
+            DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
+            Origin = origin.Identity,
+            OriginUri = originUri ?? origin.Uri,
+            DataPath = separateData ?? "",
+        };
 
     /// <summary>Lays a new overlay into its files, which are empty or to be overwritten.</summary>
     internal static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)

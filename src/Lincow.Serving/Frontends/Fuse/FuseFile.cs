@@ -31,6 +31,9 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
     /// <summary>How often the file is open: a loop device over it has it open once, and one process may have it open more often.</summary>
     public int OpenCount { get; private set; }
 
+    /// <summary>Nobody can open it any more.</summary>
+    public bool IsClosing { get; set; }
+
     private readonly long _openedSeconds = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
 
     private uint BlockBytes => (uint)Math.Clamp(device.Geometry.ChunkBytes, 4096, 1 << 20);
@@ -247,6 +250,8 @@ internal sealed unsafe class FuseFile(IoLoop loop, BlockDevice device, FuseOwner
             case FuseOpcode.Statx:
                 FillStatx(request);
                 return 0;
+            case FuseOpcode.Open when IsClosing:
+                return -Errno.NoSuchDevice;
             case FuseOpcode.Open:
                 // The device is the one cache; writes beside each other are its business too, and a close has nothing to say.
                 OpenCount++;

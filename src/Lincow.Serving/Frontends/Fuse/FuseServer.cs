@@ -54,6 +54,9 @@ internal sealed class FuseServer : IoCompletion
     /// <summary>How often the file is open now. On the loop's thread.</summary>
     public int OpenCount => _file.OpenCount;
 
+    /// <summary>From here on nobody can open the file: it is about to go. On the loop's thread.</summary>
+    public void RefuseOpens(bool refuse) => _file.IsClosing = refuse;
+
     /// <summary>
     /// Begins; calls back when the connection is over, which the kernel decides: it was unmounted, or aborted. On the loop's thread.
     /// </summary>

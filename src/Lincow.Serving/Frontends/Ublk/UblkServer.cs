@@ -25,10 +25,19 @@ internal sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue blo
     internal IUblkQueue Block => block;
 
     /// <summary>Begins; calls back when the kernel has ended the queue and the device is let go. On the loop's thread.</summary>
+    /// <remarks>
+    /// The kernel looks for partitions while it makes a device, with the device's lock held, and reads them from the server. If that is
+    /// killed at this moment, the read waits for the next server, which waits for the lock: for good, with everybody who has to do with the
+    /// device (seen with Linux 6.12). It doesn't look where the server, as its first commands arrive, is no administrator's; so this one
+    /// isn't for the moment. Who wants partitions reads the table and tells the kernel.
+    /// </remarks>
     public void Start(Action ended)
     {
         _ended = ended;
         _live = UblkBlockDevice.Depth;
+        // mutation: real-kernel-reads-a-new-device (2 lines)
+        if (LinuxProcess.TrySetSystemAdministrator(false))
+            loop.CompleteNextTurn(new Fetching(loop));
         for (var tag = 0; tag < UblkBlockDevice.Depth; tag++)
             new UblkRequest(this, tag).Fetch();
     }
@@ -46,5 +55,20 @@ internal sealed class UblkServer(IoLoop loop, BlockDevice device, IUblkQueue blo
             return;
         block.Dispose();
         _ended?.Invoke();
+    }
+
+    /// <summary>The turn after the next one has submitted the commands.</summary>
+    private sealed class Fetching(IoLoop loop) : IoCompletion
+    {
+        private bool _areSubmitted;
+
+        public override void Complete(int result)
+        {
+            if (_areSubmitted)
+                LinuxProcess.TrySetSystemAdministrator(true);
+            else
+                loop.CompleteNextTurn(this);
+            _areSubmitted = true;
+        }
     }
 }

@@ -13,7 +13,7 @@ public class AttachMistakeTests
         Cli.Ok("create", scratch["w.cow"], "--origin", scratch.Random("o.img", 1 << 20));
         using var server = LincowServer.Start(scratch, scratch["w.cow"]);
         var error = Cli.Fails("detach", scratch["w.cow"]);
-        Assert.Contains("not attached", error);
+        Assert.Contains("without being attached", error);
         Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"kill {server.Id}"), error);
         Assert.True(server.IsRunning);
         server.Stop();

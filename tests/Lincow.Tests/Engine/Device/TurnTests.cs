@@ -406,6 +406,8 @@ public class TurnTests
 
         public void NextTurn(BlobOperation operation) => throw new NotSupportedException();
 
+        public void Delay(int milliseconds, BlobOperation operation) => throw new NotSupportedException();
+
         public void PunchHole(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();
 
         public void Reserve(long byteOffset, long byteLength, BlobOperation operation) => throw new NotSupportedException();

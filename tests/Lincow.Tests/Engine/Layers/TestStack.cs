@@ -47,9 +47,7 @@ internal sealed class TestStack : IDisposable
     /// <summary>The disks of a layer, counted from the deepest.</summary>
     public SimulatedBlob MapOf(int layer) => _frozen[layer].Map;
 
-    /// <summary>
-    /// Writes one more layer and freezes it. It may be of another size than those below, and have chunks of another size.
-    /// </summary>
+    /// <summary>Writes one more layer and freezes it. Its size and that of its chunks may be others than those below it have.</summary>
     public void Grow(long? deviceBytes = null, int? chunkShift = null, int operations = 12, bool? isSeparate = null)
     {
         // Now and then a smaller one: what it cuts off doesn't come back when the next is larger again.

@@ -36,6 +36,7 @@ internal static class Background
             RedirectStandardOutput = true,
             RedirectStandardError = true
         };
+        // mutation: callers-descriptors-kept
         LinuxProcess.KeepToItself(FirstDescriptor + keptDescriptors);
         using var server = Process.Start(start)!;
         using var signals = Signals.Take(() => LinuxProcess.Terminate(server.Id));

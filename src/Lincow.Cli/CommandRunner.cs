@@ -63,6 +63,8 @@ internal static class CommandRunner
 
     public static void Error(string message) => Log.Say("lincow: error: " + Printable.Text(message));
 
+    public static void Warn(LincowError error) => Warn(ErrorText.Of(error));
+
     public static void Warn(string message) => Log.Say("lincow: " + Printable.Text(message));
 }
 

@@ -71,6 +71,16 @@ internal static class Options
     public static Option<bool> AcceptOrigin() =>
         new("--accept-origin") { Description = "Go on with an origin that isn't as the overlay remembers it" };
 
+    public static Option<bool> IgnoreHoles() => new("--ignore-holes")
+    {
+        Description = "Read the origin's holes as well: for a file system that calls data a hole",
+    };
+
+    public static Option<bool> AcceptInUse() => new("--accept-in-use")
+    {
+        Description = "Go on with an origin that is mounted for writing, although it changes under the overlay",
+    };
+
     public static Option<bool> AcceptMap() => new("--accept-map") { Description = "Use a map that names another data file" };
 
     // What is none of them is refused by the library, which knows the ways.

@@ -26,5 +26,6 @@ internal sealed class OverlayArguments
         Origin = result.GetValue(_origin),
         AcceptOrigin = result.GetValue(_acceptOrigin),
         AcceptMap = result.GetValue(_acceptMap),
+        Warn = CommandRunner.Warn,
     };
 }

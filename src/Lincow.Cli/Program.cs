@@ -6,6 +6,8 @@ using Lincow.Linux;
 
 Terminal.Begin();
 
+using var longFiles = Signals.HaveLongFilesFail();
+
 // Everything behind "--" belongs to the command that `lincow run` runs, options included.
 var separator = Array.IndexOf(args, "--");
 var (own, behind) = separator < 0 ? (args, Array.Empty<string>()) : (args[..separator], args[(separator + 1)..]);

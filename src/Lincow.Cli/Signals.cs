@@ -9,10 +9,22 @@ namespace Lincow.Cli;
 internal static class Signals
 {
     /// <summary>
-    /// Signals whose default is death and that nobody sends to end a process: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU, SIGXFSZ (the
-    /// write fails with EFBIG instead), SIGVTALRM, SIGPROF, SIGIO, SIGPWR (signal(7), the numbers of x86 and arm). .NET ignores SIGPIPE.
+    /// Signals whose default is death and that nobody sends to end a process: SIGUSR1, SIGUSR2, SIGALRM, SIGSTKFLT, SIGXCPU, SIGVTALRM,
+    /// SIGPROF, SIGIO, SIGPWR (signal(7), the numbers of x86 and arm), and those of real time. .NET ignores SIGPIPE, and takes the first
+    /// of real time for itself.
     /// </summary>
-    private static readonly int[] Meaningless = [10, 12, 14, 16, 24, 25, 26, 27, 29, 30];
+    private static readonly int[] Meaningless = [10, 12, 14, 16, 24, 26, 27, 29, 30, .. Enumerable.Range(35, 30)];
+
+    /// <summary>SIGXFSZ: a write would make a file longer than <c>ulimit -f</c> allows.</summary>
+    private const int FileTooLong = 25;
+
+    /// <summary>
+    /// Such a write fails with EFBIG, and whoever made it says so, instead of the end of the process without a word. For every command,
+    /// for all of its life.
+    /// </summary>
+    public static IDisposable HaveLongFilesFail() =>
+        // mutation: long-file-kills
+        PosixSignalRegistration.Create((PosixSignal)FileTooLong, context => context.Cancel = true);
 
     /// <summary>
     /// From here to Dispose: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is gone) call back, on a thread of the runtime's.

@@ -21,6 +21,9 @@ public sealed record ConvertOptions
     /// <summary>Go on with an origin that isn't as the source remembers it.</summary>
     public bool AcceptOrigin { get; init; }
 
+    /// <summary>Read the origin's holes as well, as if they were data.</summary>
+    public bool IgnoreHoles { get; init; }
+
     /// <summary>Replace what is at the destination.</summary>
     public bool Force { get; init; }
 }

@@ -40,6 +40,15 @@ public sealed record CreateOptions
     /// <summary>Reserve all of the data's space now.</summary>
     public bool Preallocate { get; init; }
 
+    /// <summary>Remember the origin by its place relative to the overlay's, so that a directory with both can be moved.</summary>
+    public bool RelativeOrigin { get; init; }
+
+    /// <summary>Take an origin that is mounted for writing.</summary>
+    public bool AcceptInUse { get; init; }
+
+    /// <summary>Told of what a person should know and what keeps nothing from being made.</summary>
+    public Action<LincowError>? Warn { get; init; }
+
     /// <summary>Replace what is there.</summary>
     public bool Force { get; init; }
 }

@@ -175,6 +175,12 @@ public enum LincowErrorCode
 
     /// <summary>A device that is to go doesn't, because its requests, or the kernel's, stand still.</summary>
     DeviceStandsStill = 412,
+    /// <summary>An origin is mounted for writing, so it changes.</summary>
+    OriginMounted = 413,
+    /// <summary>Somebody has an origin open for writing.</summary>
+    OriginOpenForWriting = 414,
+    /// <summary>An overlay lies on a file system in its own origin.</summary>
+    OriginContainsOverlay = 415,
 
     // Unconfirmed. A person has to say that it is right.
     /// <summary>The origin isn't what the overlay remembers of it.</summary>
@@ -197,6 +203,9 @@ public enum LincowErrorCode
     MapOfUntagged = 508,
     /// <summary>A map belongs to another data file.</summary>
     MapWrong = 509,
+
+    /// <summary>The way to an origin that an overlay names relative to itself leads over a symbolic link.</summary>
+    OriginRelativeLink = 510,
 
     // Damaged. Bytes are damaged or lost: exit status 3 of the command line's check.
     /// <summary>Both superblocks of an overlay are damaged.</summary>
@@ -345,8 +354,24 @@ public enum LincowErrorCode
     /// <summary>A program that is needed failed.</summary>
     ProgramFailed = 933,
 
+    /// <summary>No key can be kept that shows whose overlays are, so their paths won't be followed.</summary>
+    KeyUnkept = 934,
+    /// <summary>A part of an origin by which it is recognised can't be read.</summary>
+    SampleUnreadable = 935,
+    /// <summary>An origin has no modification time by which it could be recognised.</summary>
+    OriginTimeless = 936,
+    /// <summary>An origin can't be locked, and is used without.</summary>
+    OriginUnlockable = 937,
+    /// <summary>The file system allows no file as long as a transient overlay's device.</summary>
+    TransientTooLong = 938,
+    /// <summary>The file system has no direct I/O.</summary>
+    NoDirectIO = 939,
     /// <summary>A request ended with an error of what the device lies on: bytes that can't be read or written, or no room.</summary>
     RequestFailed = 940,
+    /// <summary>An overlay can't be locked, so nothing would keep it from having two writers.</summary>
+    OverlayUnlockable = 941,
+    /// <summary>An origin was changed by others while it was served.</summary>
+    OriginChangedMeanwhile = 942,
 
     // Interrupted. It was told to stop.
     /// <summary>A commit was interrupted, and can be completed.</summary>

@@ -84,7 +84,8 @@ public sealed record OverlayInfo
 /// <param name="Uri">An absolute path, zero:SIZE, or user:NAME.</param>
 /// <param name="Size">Its size in bytes when it was last seen.</param>
 /// <param name="Present">It is there now.</param>
-public sealed record OriginInfo(string Uri, long Size, bool Present);
+/// <param name="Relative">Its place relative to the overlay's, if it is remembered by that; else null.</param>
+public sealed record OriginInfo(string Uri, long Size, bool Present, string? Relative = null);
 
 /// <summary>Chunks of the device by state.</summary>
 /// <param name="Total">All of them.</param>

@@ -39,6 +39,9 @@ public sealed record OverlayOptions
     /// <summary>With ReadOnly: look at the state on disk without a lock, also while somebody serves the overlay.</summary>
     internal bool Peek { get; init; }
 
+    /// <summary>Who changes the origin meanwhile is of no interest: nothing is served.</summary>
+    internal bool IsLook { get; init; }
+
     /// <summary>Bypass the page cache (O_DIRECT).</summary>
     public bool Direct { get; init; }
 
@@ -56,6 +59,17 @@ public sealed record OverlayOptions
 
     /// <summary>Go on with an origin that isn't as the overlay remembers it, and remember it as it is now.</summary>
     public bool AcceptOrigin { get; init; }
+
+    /// <summary>
+    /// Read the origin's holes as well, as if they were data: for a file system that calls data a hole, which nothing can tell.
+    /// </summary>
+    public bool IgnoreHoles { get; init; }
+
+    /// <summary>Take an origin that is mounted for writing.</summary>
+    public bool AcceptInUse { get; init; }
+
+    /// <summary>Told of what a person should know and what keeps nothing from being opened.</summary>
+    public Action<LincowError>? Warn { get; init; }
 
     /// <summary>Use a map that names another data file.</summary>
     public bool AcceptMap { get; init; }

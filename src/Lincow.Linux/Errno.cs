@@ -19,6 +19,7 @@ internal static class Errno
     public const int Exists = 17;
     public const int NoSuchDevice = 19;
     public const int NotDirectory = 20;
+    public const int IsDirectory = 21;
     public const int Invalid = 22;
     public const int TooManyFilesOfSystem = 23;
     public const int TooManyFiles = 24;
@@ -55,12 +56,15 @@ internal static class Errno
 /// <summary>A system call that failed: the call, the file it was about and the error number.</summary>
 internal sealed class LinuxException : IOException
 {
+    private readonly string _call;
+
     public LinuxException(string call, string subject, int errno)
         : base($"{subject}: {call}: {Linux.Errno.Describe(errno)}")
     {
         Call = call;
         Errno = errno;
         Subject = subject;
+        _call = call;
     }
 
     /// <summary>The system call, or what it was to do.</summary>
@@ -72,6 +76,10 @@ internal sealed class LinuxException : IOException
     /// <summary>The file, device or address that the call was about.</summary>
     public string Subject { get; }
 
-    /// <summary>The system's sentence for <see cref="Errno"/>.</summary>
-    public string Reason => Linux.Errno.Describe(Errno);
+    /// <summary>
+    /// The system's sentence for <see cref="Errno"/>; with the call, where nothing but a filter of system calls (seccomp) says so.
+    /// </summary>
+    public string Reason => Errno == Linux.Errno.NoSystemCall || (Errno == Linux.Errno.Perm && _call == "statx")
+        ? $"{Linux.Errno.Describe(Errno)} (the system call {_call} is refused, by a seccomp profile for example)"
+        : Linux.Errno.Describe(Errno);
 }

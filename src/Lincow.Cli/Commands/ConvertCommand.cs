@@ -24,6 +24,7 @@ internal static class ConvertCommand
             "Format of DESTINATION [default: what its name ends with, else linear]");
         var chunk = Options.Size("--chunk", "Chunk size of DESTINATION, clusters for qcow2 [default: the source's, at least 4K]");
         var acceptOrigin = Options.AcceptOrigin();
+        var ignoreHoles = Options.IgnoreHoles();
         var force = new Option<bool>("--force") { Description = "Replace what is at DESTINATION" };
         var quiet = Options.Quiet();
         var json = Options.Json();
@@ -31,7 +32,7 @@ internal static class ConvertCommand
             "Convert between linear overlays, dm-snapshot stores, COW files of User-mode Linux and qcow2 overlays. Only changes are "
                 + "copied, and all are read back.")
         {
-            source, destination, origin, to, chunk, acceptOrigin, force, quiet, json,
+            source, destination, origin, to, chunk, acceptOrigin, ignoreHoles, force, quiet, json,
         };
         command.SetAction(result =>
         {
@@ -43,6 +44,7 @@ internal static class ConvertCommand
                 To = result.GetValue(to),
                 ChunkBytes = result.GetValue(chunk),
                 AcceptOrigin = result.GetValue(acceptOrigin),
+                IgnoreHoles = result.GetValue(ignoreHoles),
                 Force = result.GetValue(force),
             };
             // What is asked of the one meanwhile isn't in it yet; of the other it would be written over what is made.

@@ -6,6 +6,9 @@ namespace Lincow.Cli.Commands;
 
 internal static class CreateCommand
 {
+    /// <summary>Less than this is nobody's concern.</summary>
+    private const long MuchBytes = 16 << 20;
+
     public static Command Build()
     {
         var overlay = new Argument<string?>("OVERLAY")
@@ -28,11 +31,16 @@ internal static class CreateCommand
         var storeSize = Options.Size("--store-size", "Size of a snapshot store's file [default: room for every chunk, sparse]");
         var preallocate = new Option<bool>("--preallocate") { Description = "Reserve the space of all data now, laid out in order" };
         var force = new Option<bool>("--force") { Description = "Replace what is at OVERLAY" };
+        var relative = new Option<bool>("--relative")
+        {
+            Description = "Remember the origin by its place relative to the overlay's, so that a directory with both can be moved"
+        };
+        var acceptInUse = Options.AcceptInUse();
         var table = Options.Table();
         var quiet = Options.Quiet();
         var json = Options.Json();
         var command = new Command("create", "Make an overlay over an origin.") { overlay, origin, map, chunk, size, maxSize,
-            sectorSize, store, storeSize, preallocate, force, table, quiet, json };
+            sectorSize, store, storeSize, preallocate, force, relative, acceptInUse, table, quiet, json };
         command.SetAction(result =>
         {
             var options = result.GetValue(table) is { } line
@@ -56,11 +64,16 @@ internal static class CreateCommand
             if (!traits.CanBeFull && options.StoreBytes is not null)
                 throw new UsageException($"--store-size goes with --store snapshot; a {traits.Name} overlay has its device's size");
             WaitingDevice.Refuse(options.Overlay, options.Map);
-            var info = OverlayCreator.Create(options with { Preallocate = result.GetValue(preallocate), Force = result.GetValue(force) });
-            if (!info.RemembersOrigin)
-                CommandRunner.Warn($"{info.Overlay}: a snapshot store has no place for its origin, and there are no extended attributes "
-                    + $"here to keep it in. Give it each time: --origin {info.Origin.Uri}"
-                    + (info.Size == info.Origin.Size ? "" : $" --size {info.Size}"));
+            options = options with
+            {
+                Preallocate = result.GetValue(preallocate),
+                Force = result.GetValue(force),
+                RelativeOrigin = result.GetValue(relative),
+                AcceptInUse = result.GetValue(acceptInUse),
+                Warn = result.GetValue(quiet) ? null : CommandRunner.Warn,
+            };
+            var info = Create(options);
+            WarnOf(info, options);
             if (result.GetValue(json))
                 Json.Write(info, Json.Default.OverlayInfo);
             else if (!result.GetValue(quiet))
@@ -88,6 +101,47 @@ internal static class CreateCommand
             SizeBytes = table.SizeBytes,
             Store = table.Store.Name,
         };
+
+    private static OverlayInfo Create(CreateOptions options)
+    {
+        using var interruption = Signals.Interruptible();
+        try
+        {
+            return OverlayCreator.CreateAsync(options, interruption.Token).GetAwaiter().GetResult();
+        }
+        catch (OperationCanceledException e)
+        {
+            throw new CommandException($"{options.Overlay}: interrupted before anything was made there. Start it again", e);
+        }
+    }
+
+    // What the file system can't do, and what that will mean.
+    private static void WarnOf(OverlayInfo info, CreateOptions options)
+    {
+        if (!options.Preallocate && info.AllocatedBytes is { } taken && taken >= info.Size / 2 && info.Size >= MuchBytes)
+            CommandRunner.Warn($"{info.Overlay}: its file system has no holes in files, so the overlay takes all of its space, "
+                + $"{SizeText.Format(taken)}, from now on. A store that takes no more than what is to be written: --store snapshot "
+                + "--store-size SIZE");
+        if (!info.RemembersOrigin)
+            CommandRunner.Warn($"{info.Overlay}: a snapshot store has no place for its origin, and there are no extended attributes "
+                + $"here to keep it in. Give it each time: --origin {info.Origin.Uri}"
+                + (info.Size == info.Origin.Size ? "" : $" --size {info.Size}"));
+        if (options.Map is not null && !FindsItsMap(options))
+            CommandRunner.Warn($"{info.Overlay}: there are no extended attributes here to keep the place of its map in. Give it each time: "
+                + $"--map {info.MapPath}");
+    }
+
+    private static bool FindsItsMap(CreateOptions options)
+    {
+        try
+        {
+            return OverlayDescription.Read(options.Overlay, null) is not null;
+        }
+        catch (LincowException)
+        {
+            return false;
+        }
+    }
 
     private static void Report(OverlayInfo info)
     {

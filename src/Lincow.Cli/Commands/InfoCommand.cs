@@ -50,7 +50,8 @@ internal static class InfoCommand
         Row("overlay", info.Overlay);
         Row("uuid", info.Uuid);
         Row("origin", info.Origin.Uri.Length == 0 ? "not known; give it with --origin"
-            : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")})");
+            : $"{info.Origin.Uri} ({SizeText.Format(info.Origin.Size)}{(info.Origin.Present ? "" : ", missing")}"
+                + $"{(info.Origin.Relative is { } relative ? $", remembered as {relative}, from the overlay's place" : "")})");
         Row("size", $"{SizeText.Format(info.Size)} ({info.Size} "
             + $"bytes){(info.MaxSize > info.Size ? $", room to grow to {SizeText.Format(info.MaxSize)}" : "")}");
         if (info.SectorSize is { } sectorSize)

@@ -26,6 +26,8 @@ internal static class ResetCommand
                 force, quiet, json };
         command.SetAction(result =>
         {
+            // It is short, and before or after at any moment; so it goes on to its end, and says so, unless it is told twice.
+            using var interruption = Signals.Interruptible();
             var paths = Several.Of(result.GetValue(overlays)!, result.GetValue(map));
             var reports = new List<ResetReport>();
             var several = Several.Run(paths, path =>

@@ -233,6 +233,8 @@ internal sealed class SessionArguments
     private readonly Option<string?> _onFull = Options.OneOf("--on-full", ["error", "wait"],
         "When the file system below has no room: error: writes fail with ENOSPC; wait: they wait until there is", otherwise: "error");
     private readonly Option<bool> _acceptOrigin = Options.AcceptOrigin();
+    private readonly Option<bool> _acceptInUse = Options.AcceptInUse();
+    private readonly Option<bool> _ignoreHoles = Options.IgnoreHoles();
     private readonly Option<bool> _acceptMap = Options.AcceptMap();
     private readonly Option<string?> _table = Options.Table();
     private readonly Option<string?> _store = Options.Store("How a transient overlay keeps its chunks [default: linear]");
@@ -258,7 +260,7 @@ internal sealed class SessionArguments
     public void AddTo(Command command)
     {
         foreach (var option in new Option[] { _origin, _overlayData, _map, _chunk, _size, _sectorSize, _readOnly, _cache, _onFull,
-            _acceptOrigin, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
+            _acceptOrigin, _acceptInUse, _ignoreHoles, _acceptMap, _table, _store, _areaCache, _giveUp, _rescue, _stopTimeout })
             command.Add(option);
     }
 
@@ -278,6 +280,9 @@ internal sealed class SessionArguments
             WaitForRoom = result.GetValue(_onFull) == "wait",
             AcceptOrigin = result.GetValue(_acceptOrigin),
             AcceptMap = result.GetValue(_acceptMap),
+            AcceptInUse = result.GetValue(_acceptInUse),
+            IgnoreHoles = result.GetValue(_ignoreHoles),
+            Warn = CommandRunner.Warn,
             ChunkBytes = result.GetValue(_chunk) ?? 4096,
             SizeBytes = result.GetValue(_size),
             SectorBytes = (int?)result.GetValue(_sectorSize),
@@ -315,7 +320,13 @@ internal sealed class SessionArguments
         {
             // An empty file of a given size is a store of that size.
             var room = table.Store.CanBeFull && File.Exists(table.Overlay) ? new FileInfo(table.Overlay).Length : 0;
-            OverlayCreator.Create(CreateCommand.FromTable(table) with { StoreBytes = room > 0 ? room : null, Force = room > 0 });
+            OverlayCreator.Create(CreateCommand.FromTable(table) with
+            {
+                StoreBytes = room > 0 ? room : null,
+                Force = room > 0,
+                AcceptInUse = common.AcceptInUse,
+                Warn = CommandRunner.Warn,
+            });
         }
         var info = OverlayDescription.Read(table.Overlay, table.Map, origin: table.Origin);
         if (table.Store.CanBeFull)

@@ -29,7 +29,12 @@ internal static partial class ErrorText
             [Code.StoreTooSmall] = "{message}. Give a larger --store-size or a smaller --chunk",
             [Code.CannotReserve] = "{message}. Leave out --preallocate",
             [Code.CreateNoSpace] = "{message}. Make room, or leave out --preallocate",
-            [Code.CreateTooLong] = "{message}. The file system allows no file of this length; use xfs, a larger --chunk or a block device",
+            [Code.CreateTooLong] = "{message}. The file system, or 'ulimit -f', allows no file of this length. Use a block device or "
+                + "another file system (xfs, btrfs), or a store that is no longer than what is to be written: --store snapshot "
+                + "--store-size SIZE",
+            [Code.TransientTooLong] = "{message}. Use --store snapshot, which takes no more than what is written, or give another place "
+                + "with --overlay",
+            [Code.NoDirectIO] = "{message}. Leave out --cache none",
 
             // What is there already.
             [Code.FileExists] = "{message}. Give another path, or --force to replace it and lose what it holds",
@@ -59,10 +64,13 @@ internal static partial class ErrorText
             // Origins.
             [Code.OriginMissing] = "{message}. If it was moved, give its new place with --origin",
             [Code.OriginUnknown] = GiveOrigin,
+            [Code.OriginRelativeLink] = GiveOrigin,
             [Code.OriginNamedMissing] = "{message}. Give the origin's place with --origin PATH",
             [Code.OriginDiffers] = "{message}. If you know that this is right, add --accept-origin; if the origin was moved, give "
                 + "its place with --origin",
             [Code.OriginForeign] = "{message}. If you know that this is its origin, or where its origin is, say so with --origin PATH",
+            [Code.KeyUnkept] = "{message}, with --origin; or have XDG_STATE_HOME name a directory where a key can be kept",
+            [Code.OriginMounted] = "{message}; if it can't be otherwise, add --accept-in-use",
             [Code.OriginElsewhere] = "{message}; or if it was moved here, add --accept-origin",
             [Code.OriginIsOverlay] = "{message}: lincow run {file} -- sh -c 'nbdcopy \"$LINCOW_URI\" image'. If it is its bytes as they "
                 + "are that you mean, give raw:{file}",
@@ -119,5 +127,7 @@ internal static partial class ErrorText
         Code.CommitFailed, Code.OriginCannotGrow, Code.ReadBackDiffers, Code.ExportLost, Code.AddressUnusable,
         Code.RunDirectoryUnusable, Code.AttachFailed, Code.PeerFailed, Code.CertificateUnusable, Code.ProgramFailed,
         Code.CommitNotBegun, Code.OriginNotRaw, Code.LincowFault, Code.ReadBackSizeDiffers, Code.RequestFailed,
+        Code.OriginOpenForWriting, Code.OriginContainsOverlay, Code.OriginChangedMeanwhile, Code.SampleUnreadable,
+        Code.OriginTimeless, Code.OriginUnlockable, Code.OverlayUnlockable,
     ];
 }

@@ -57,6 +57,9 @@ internal sealed record ChangeSourceOptions
 
     /// <summary>Go on with an origin that isn't as the file remembers it.</summary>
     public bool AcceptOrigin { get; init; }
+
+    /// <inheritdoc cref="ConvertOptions.IgnoreHoles"/>
+    public bool IgnoreHoles { get; init; }
 }
 
 /// <summary>The device that a file and its origin make, and which ranges of it the file decides.</summary>

@@ -43,7 +43,13 @@ internal sealed class OverlayConverter(IReadOnlyList<IChangeFormat> formats, IPr
         var path = StorePath.FullPath(options.Source, "source");
         var (from, facts) = Detect(path);
         var to = Choose(options, from);
-        using var source = from.Open(new ChangeSourceOptions { Path = path, Origin = options.Origin, AcceptOrigin = options.AcceptOrigin });
+        using var source = from.Open(new ChangeSourceOptions
+        {
+            Path = path,
+            Origin = options.Origin,
+            AcceptOrigin = options.AcceptOrigin,
+            IgnoreHoles = options.IgnoreHoles,
+        });
         DeviceSize.Require(source.DeviceBytes, path);
         var chunk = to.ChunkFor(options.ChunkBytes, source.GranularityBytes, source.DeviceBytes);
         using var origin = StoreOrigin.Open(source.OriginUri);

@@ -15,6 +15,7 @@ internal sealed class OverlaySource : IChangeSource
         {
             Overlay = options.Path,
             Origin = options.Origin,
+            IgnoreHoles = options.IgnoreHoles,
             AcceptOrigin = options.AcceptOrigin
         });
         if (!_reader.Session.IsCommitUnfinished)

@@ -479,7 +479,7 @@ internal sealed class CowDevice : BlockDevice
         // mutation: failed-device-answers
         result = _stack.FailedBecause is null ? result : -Errno.IO;
         if (result < 0)
-            _errors.Note(request, result);
+            _errors.Note(request, result, counts: request is not ZeroFill);
         request.OnCompleted(result);
     }
 }

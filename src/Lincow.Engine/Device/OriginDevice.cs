@@ -125,7 +125,7 @@ internal sealed class OriginDevice : BlockDevice
     {
         _inFlight--;
         if (result < 0)
-            _errors.Note(request, result);
+            _errors.Note(request, result, counts: true);
         request.OnCompleted(result);
     }
 

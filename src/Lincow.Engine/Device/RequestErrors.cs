@@ -19,9 +19,11 @@ internal sealed class RequestErrors(DeviceCounters counters, string name, Action
     private long _leftOut, _told, _windowStart = long.MinValue / 2;
 
     /// <summary>A request has ended with an error.</summary>
-    public void Note(BlockRequest request, int result)
+    /// <param name="counts">It isn't a part of another one that will end so, too.</param>
+    public void Note(BlockRequest request, int result, bool counts)
     {
-        counters.NoteError(request, result);
+        if (counts)
+            counters.NoteError(request, result);
         // Space that isn't given back is no concern of anybody who waits.
         if (request.FailedBlob is null or { TellsErrors: true } || request.Operation == BlockOperation.Reclaim)
             return;

@@ -63,7 +63,7 @@ internal static class OverlayCommit
         OriginClaim? origin = null;
         try
         {
-            var seen = StoreOrigin.Open(files, options);
+            var seen = StoreOrigin.Open(files, options with { IsLook = true });
             claim = origin = Claim(seen);
             var target = new CommitTarget(seen.Uri, seen.Identity, origin.File.Facts.Kind == FileKind.Regular,
                 files.DeviceBytesOver(seen, options.SizeBytes));

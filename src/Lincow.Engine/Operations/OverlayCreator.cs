@@ -11,7 +11,18 @@ namespace Lincow.Operations;
 internal static class OverlayCreator
 {
     /// <summary>Makes the overlay, and says what it is. Throws <see cref="LincowException"/>; files that it made are gone then.</summary>
-    public static OverlayInfo Create(CreateOptions options)
+    public static OverlayInfo Create(CreateOptions options) => CreateHere(options, CancellationToken.None);
+
+    /// <inheritdoc cref="Create"/>
+    /// <param name="options">What it is to be.</param>
+    /// <param name="stop">
+    /// Has it make nothing. From where it begins to write it goes on to its end, which takes as long as to sync a few pages; with
+    /// <see cref="CreateOptions.Preallocate"/>, and where files have no holes, as the file system takes.
+    /// </param>
+    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) =>
+        Operation.Start(() => CreateHere(options, stop), stop);
+
+    private static OverlayInfo CreateHere(CreateOptions options, CancellationToken stop)
     {
         var format = StoreFormats.Named(options.Store);
         if (options.Map is not null && !format.Traits.TakesMap)
@@ -19,7 +30,10 @@ internal static class OverlayCreator
         var chunkShift = DeviceSize.ChunkShift(options.ChunkBytes);
         StorePath.FullPath(options.Overlay, "overlay");
         StorePath.FullPath(options.Map ?? options.Overlay, "map");
-        using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin).Now();
+        using var origin = StoreOrigin.OpenAsync(options.UserOrigin, options.Origin, warn: options.Warn, stop: stop).Now();
+        OriginUse.Require(origin, options.AcceptInUse, options.Warn);
+        if (origin.Identity.IsTimeless)
+            options.Warn?.Invoke(OriginErrors.Timeless(origin.Reference.Place));
         var size = SizeOf(options, origin);
         var maxSize = Math.Max(size, options.MaxSizeBytes ?? size);
         if (options.MaxSizeBytes < size)
@@ -32,13 +46,18 @@ internal static class OverlayCreator
         {
             // mutation: create-clears-before-the-checks
             using var data = OpenTarget(options.Overlay, options.Force, origin, made);
+            OriginUse.RequireElsewhere(origin, data.Facts, data.Path);
             RequireApart(options.Map, data);
             using var separate = options.Map is null ? null : OpenTarget(options.Map, options.Force, origin, made);
             plan.RequireRoom(separate ?? data, data);
+            stop.ThrowIfCancellationRequested();
             Clear(data);
             if (separate is not null)
                 Clear(separate);
             plan.Lay(separate ?? data, data, options.Preallocate);
+            // mutation: key-lost-without-a-word
+            if ((origin.Reference.FilePath is not null || separate is not null) && HostMark.WhyUnkept() is { } why)
+                options.Warn?.Invoke(StoreErrors.KeyUnkept(data.Path, why));
             return Describe(plan.Take(separate ?? data, data), origin, size);
         });
     }
@@ -47,13 +66,6 @@ internal static class OverlayCreator
     private static OverlayInfo Describe(StoreFiles files, OriginFile origin, long size) =>
         files.Origin is not null || !origin.IsFile && !origin.Reference.IsNothing ? files.Describe(null)
             : files.Describe(origin.Uri) with { Size = size, MaxSize = size };
-
-    /// <inheritdoc cref="Create"/>
-    /// <param name="options">What it is to be.</param>
-    /// <param name="stop">Has it not begin. To make an overlay takes as long as to sync a few pages; with
-    /// <see cref="CreateOptions.Preallocate"/> as the file system takes.</param>
-    public static Task<OverlayInfo> CreateAsync(CreateOptions options, CancellationToken stop = default) =>
-        Operation.Start(() => Create(options), stop);
 
     /// <summary>
     /// Throws <see cref="LincowException"/> when a file beside a path would be taken for a part of an overlay that is made there.
@@ -116,7 +128,7 @@ internal static class OverlayCreator
         {
             file = LinuxFile.CreateNew(path);
             made.Add(path);
-            new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now();
+            StorePath.Lock(file, isWriter: true);
             return file;
         }
         catch (LinuxException e) when (e.Errno == Errno.Exists)
@@ -131,13 +143,10 @@ internal static class OverlayCreator
             RequireFree(look, origin, force);
             file = StorePath.ReopenSeen(look, writable: true, direct: false, exclusive: true);
         }
-        if (new FileControl(file).LockAsync(BlobLock.Content, exclusive: true).Now() is { } holder)
-        {
-            file.Dispose();
-            throw new LincowException(OperationErrors.FileInUse(path, holder));
-        }
         try
         {
+            if (StorePath.Lock(file, isWriter: true) is { } holder)
+                throw new LincowException(OperationErrors.FileInUse(path, holder));
             // Before it was locked, somebody may have put something there.
             RequireFree(file, origin, force);
             return file;

@@ -26,7 +26,7 @@ internal sealed unsafe class OverlayReader : IStoreDevice
         _loop = new PosixLoop();
         try
         {
-            Session = OverlaySession.Open(options with { ReadOnly = true }, _loop);
+            Session = OverlaySession.Open(options with { ReadOnly = true, IsLook = true }, _loop);
             _buffer = _loop.Buffers.Rent(BufferBytes);
         }
         catch

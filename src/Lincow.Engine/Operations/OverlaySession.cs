@@ -18,11 +18,12 @@ internal sealed class OverlaySession
     private readonly OpenStore _store;
     private readonly OriginLayer _origin;
     private readonly SessionReset _reset;
+    private readonly bool _isOriginLive;
     private Reclaimer? _reclaimer;
 
-    internal OverlaySession(IoLoop loop, OpenStore store, OriginLayer origin, bool isReadOnly, string name)
+    internal OverlaySession(IoLoop loop, OpenStore store, OriginLayer origin, bool isReadOnly, string name, bool isOriginLive = false)
     {
-        (_loop, _store, _origin, Name) = (loop, store, origin, name);
+        (_loop, _store, _origin, Name, _isOriginLive) = (loop, store, origin, name, isOriginLive);
         Device = new CowDevice(new LayerStack(store.Exceptions, store.Data, origin), loop.Buffers, isReadOnly);
         if (!isReadOnly && store.IsReclaimPending)
             _reclaimer = new Reclaimer(Device, store.Data, store.ReclaimShift);
@@ -171,6 +172,18 @@ internal sealed class OverlaySession
     {
         try
         {
+            CloseStore();
+        }
+        finally
+        {
+            _origin.Dispose();
+        }
+    }
+
+    private void CloseStore()
+    {
+        try
+        {
             _reclaimer?.Stop();
             CancelWaits();
             while (!Device.IsIdle || _reclaimer is { IsIdle: false })
@@ -191,11 +204,13 @@ internal sealed class OverlaySession
         finally
         {
             _store.Dispose();
-            _origin.Dispose();
         }
     }
 
-    /// <summary>As <see cref="Close"/>, after a reset that may be under way. Calls back with null, or with what went wrong.</summary>
+    /// <summary>
+    /// As <see cref="Close"/>, after a reset that may be under way, and looks whether somebody has changed the origin meanwhile. Calls back
+    /// with null, or with what went wrong.
+    /// </summary>
     public void CloseWhenPossible(Action<LincowException?> closed)
     {
         // A reset may be further down on this very stack, waiting for its disk: it can't be waited for here.
@@ -207,12 +222,33 @@ internal sealed class OverlaySession
         LincowException? failure = null;
         try
         {
-            Close();
+            CloseStore();
         }
         catch (LincowException e)
         {
             failure = e;
         }
+        _ = CloseOriginAsync(failure, closed);
+    }
+
+    // The overlay is safe by now. The origin may stand still, and is looked at on no loop's thread.
+    private async Task CloseOriginAsync(LincowException? failure, Action<LincowException?> closed)
+    {
+        // mutation: changed-origin-unnoticed
+        var change = _isOriginLive ? null : await _origin.FindChangeAsync().ConfigureAwait(false);
+        if (change is not null)
+            failure ??= new LincowException(OriginErrors.ChangedMeanwhile(OriginReference.Parse(_origin.Uri).Place, change));
+        if (!LoopThread.IsCurrent)
+        {
+            _loop.Post(() => End(failure, closed));
+            return;
+        }
+        End(failure, closed);
+    }
+
+    private void End(LincowException? failure, Action<LincowException?> closed)
+    {
+        _origin.Dispose();
         closed(failure);
     }
 
@@ -289,7 +325,8 @@ internal sealed class OverlaySession
     {
         try
         {
-            var session = new OverlaySession(loop, store, origin.OnLoop(loop), options.ReadOnly, name);
+            var session = new OverlaySession(loop, store, origin.OnLoop(loop, options.IgnoreHoles), options.ReadOnly, name,
+                options.OriginIsLive);
             session.Device.WaitsForRoom = options.WaitForRoom;
             session.Device.OutlivesServer = options.OutliveServer;
             session.Device.SectorBytes = sectorBytes;

@@ -32,15 +32,30 @@ internal static class HostMark
     /// </summary>
     public static string? WhyUnkept() => WhyNoKey(stackalloc byte[KeyBytes], mayMake: true);
 
-    /// <summary>Whether a mark is one of this user's on this machine.</summary>
-    public static bool IsOwn(ulong mark, Guid overlay, string originUri, string dataPath) =>
-        WhyForeign(mark, overlay, originUri, dataPath) is null;
-
     /// <summary>
     /// Why a mark doesn't show that the paths are this user's, a part of a sentence; null when it does. Throws
     /// <see cref="LinuxException"/> when this can't be told now (no descriptors, for example).
     /// </summary>
-    public static string? WhyForeign(ulong mark, Guid overlay, string originUri, string dataPath)
+    /// <param name="file">The file that it lies in: its owner is named.</param>
+    /// <param name="mark">The mark; 0 when there is none.</param>
+    /// <param name="overlay">The overlay's uuid.</param>
+    /// <param name="originUri">The one path.</param>
+    /// <param name="dataPath">The other.</param>
+    public static string? WhyForeign(LinuxFile file, ulong mark, Guid overlay, string originUri, string dataPath) =>
+        WhyForeign(mark, overlay, originUri, dataPath) is not { } why ? null
+        : IsOthers(file, out var owner) ? $"it belongs to the user {LinuxPath.UserName(owner)}, and only their own word is followed" : why;
+
+    /// <summary>
+    /// Whether somebody else's overlay is used at the moment (root's way with a user's, or the other way round): its mark is theirs, and
+    /// stays, so that they can go on afterwards.
+    /// </summary>
+    public static bool IsLent(LinuxFile file, ulong mark) => mark != 0 && IsOthers(file, out _);
+
+    // A block device belongs to nobody in particular.
+    private static bool IsOthers(LinuxFile file, out uint owner) =>
+        (owner = LinuxPath.OwnerOf(file.OwnPath) ?? LinuxPath.ThisUser) != LinuxPath.ThisUser && file.Facts.Kind == FileKind.Regular;
+
+    internal static string? WhyForeign(ulong mark, Guid overlay, string originUri, string dataPath)
     {
         Span<byte> key = stackalloc byte[KeyBytes];
         if (mark == 0)

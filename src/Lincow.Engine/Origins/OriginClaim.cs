@@ -32,6 +32,9 @@ internal sealed class OriginClaim : IDisposable
             // Before it was locked, somebody may have written to it.
             if (OriginIdentity.Of(claim.File) != seen.Identity)
                 throw new LincowException(OriginErrors.Changed(claim.File.Path, because));
+            // mutation: claimed-under-a-writer
+            if (FileWriters.Of(claim.File).Processes is { Count: > 0 } writers)
+                throw new LincowException(OriginErrors.InUse($"{claim.File.Path}:", string.Join(", ", writers), because));
             // mutation: origin-without-its-other-names
             claim.HoldDevicesOver(claim.File.Facts);
             // mutation: origin-without-what-lies-behind

@@ -24,6 +24,51 @@ internal static class OriginErrors
         $"{reference}: origins of the kind '{scheme}' are not there yet. Give a file, a block device or zero:SIZE",
         new LincowFact("scheme", scheme));
 
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="link">A symbolic link on the way.</param>
+    public static LincowError RelativeLink(string overlay, string link) => new(Code.OriginRelativeLink, overlay,
+        $"{overlay}: names its origin relative to itself, and {link} is a symbolic link, over which that isn't followed",
+        new LincowFact("link", link));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="mounts">Where.</param>
+    public static LincowError Mounted(string path, string mounts) => new(Code.OriginMounted, path,
+        $"{path}: is mounted for writing ({mounts}), so it changes under its overlay, which will be neither the old nor the new. "
+        + "Unmount it, or mount it read-only", new LincowFact("mounts", mounts));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="holders">Who.</param>
+    public static LincowError OpenForWriting(string path, string holders) => new(Code.OriginOpenForWriting, path,
+        $"{path}: is open for writing by {holders}. What is written there while the overlay is used damages it",
+        new LincowFact("holder", holders));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="overlay">The overlay.</param>
+    public static LincowError Contains(string path, string overlay) => new(Code.OriginContainsOverlay, overlay,
+        $"{overlay}: lies on a file system that is in its own origin, {path}: each write to it would change the origin. Put it elsewhere",
+        new LincowFact("origin", path));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="change">What differs, a part of a sentence.</param>
+    public static LincowError ChangedMeanwhile(string path, string change) => new(Code.OriginChangedMeanwhile, path,
+        $"{path}: was changed by somebody else while it was served ({change}). What was read from it, and what was written over it, "
+        + "may fit neither the old content nor the new", new LincowFact("change", change));
+
+    /// <param name="path">The origin.</param>
+    /// <param name="startOffset">Where what can't be read begins.</param>
+    /// <param name="endOffset">Where it ends.</param>
+    public static LincowError SampleUnreadable(string path, long startOffset, long endOffset) => new(Code.SampleUnreadable, path,
+        $"{path}: bytes {startOffset} to {endOffset} can't be read. They are among those that it is recognised by; it is recognised by the "
+        + "others", new("startOffset", startOffset), new("endOffset", endOffset));
+
+    public static LincowError Timeless(string path) => new(Code.OriginTimeless, path,
+        $"{path}: lies on FUSE, where a file's time may be that of the mount, so it is recognised by its size and samples of its content "
+        + "only: not every change is noticed");
+
+    public static LincowError Unlockable(string path, LinuxException e) => new(Code.OriginUnlockable, path,
+        $"{path}: can't be locked ({e.Reason}), so nothing keeps other processes of lincow from writing to it meanwhile",
+        new("reason", e.Reason), LincowFact.Errno(e));
+
     /// <param name="path">The origin.</param>
     /// <param name="format">What it is.</param>
     public static LincowError NotRaw(string path, string format) => new(Code.OriginNotRaw, path,

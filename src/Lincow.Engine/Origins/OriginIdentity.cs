@@ -16,7 +16,7 @@ internal enum OriginKind
 
 /// <summary>
 /// What lets an overlay recognise its origin (docs/format.md, "Origin identity"): kind, size, modification time (files only: a device
-/// node's says nothing of its content) and a hash of samples of the content.
+/// node's says nothing of its content; nor does one of FUSE, which may be the mount's) and a hash of samples of the content.
 /// </summary>
 /// <param name="Kind">File, block device, or nothing.</param>
 /// <param name="SizeBytes">Its length in bytes.</param>
@@ -29,7 +29,16 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
     /// <summary>Its length in the superblock.</summary>
     internal const int EncodedBytes = 48;
 
-    private const int SampleCount = 64, SampleBytes = 4096;
+    /// <summary>The samples by themselves, where they are known. Two identities are equal whatever is known of them.</summary>
+    internal OriginSamples? Samples { get; init; }
+
+    /// <summary>It has no modification time that says something of its content.</summary>
+    internal bool IsTimeless { get; init; }
+
+    public bool Equals(OriginIdentity other) => (Kind, SizeBytes, ModifiedSeconds, ModifiedNanoseconds, SampleHash)
+        == (other.Kind, other.SizeBytes, other.ModifiedSeconds, other.ModifiedNanoseconds, other.SampleHash);
+
+    public override int GetHashCode() => HashCode.Combine(Kind, SizeBytes, ModifiedSeconds, ModifiedNanoseconds, SampleHash);
 
     /// <summary>Looks at an open origin. What it lies on is waited for, though not on a loop's thread.</summary>
     internal static async ValueTask<OriginIdentity> OfAsync(IBlobControl blob, CancellationToken stop = default)
@@ -38,8 +47,9 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         if (facts.Kind == BlobKind.Nothing)
             return new OriginIdentity(OriginKind.Zero, facts.SizeBytes, 0, 0, 0);
         var isFile = facts.Kind == BlobKind.File;
+        var (hash, samples) = await HashSamplesAsync(blob, facts.SizeBytes, stop).ConfigureAwait(false);
         return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes, isFile ? facts.ModifiedSeconds : 0,
-            isFile ? facts.ModifiedNanoseconds : 0, await HashSamplesAsync(blob, facts.SizeBytes, stop).ConfigureAwait(false));
+            isFile ? facts.ModifiedNanoseconds : 0, hash) { Samples = samples, IsTimeless = isFile && facts.IsTimeless };
     }
 
     /// <summary>As <see cref="OfAsync"/>, for callers with a thread to spare.</summary>
@@ -64,12 +74,50 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
             return null;
         if (SizeBytes != recorded.SizeBytes)
             return $"its size is {SizeBytes} bytes now and was {recorded.SizeBytes}";
-        if (SampleHash != recorded.SampleHash)
-            return "its content differs (sampled hash)";
-        if ((ModifiedSeconds, ModifiedNanoseconds) != (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds))
+        if (SampleHash != recorded.SampleHash && DifferenceOfSamples(recorded) is { } content)
+            return content;
+        // mutation: times-of-a-mount-compared
+        if (!IsTimeless && (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds) is not (0, 0)
+            && (ModifiedSeconds, ModifiedNanoseconds) != (recorded.ModifiedSeconds, recorded.ModifiedNanoseconds))
             return $"it was modified at {Time(this)}, and at {Time(recorded)} when the overlay was made; its size and sampled content "
                 + "are the same";
         return null;
+    }
+
+    /// <summary>
+    /// What has changed of a blob since it was like this, a part of a sentence; null when nothing has. A file with a time of its own has
+    /// been changed if that has; of others the samples are looked at.
+    /// </summary>
+    internal async ValueTask<string?> FindChangeAsync(IBlobControl blob)
+    {
+        var facts = await blob.ReadFactsAsync().ConfigureAwait(false);
+        if (facts.SizeBytes != SizeBytes)
+            return $"its size is {facts.SizeBytes} bytes now and was {SizeBytes}";
+        if (Kind == OriginKind.File && !IsTimeless)
+        {
+            var now = this with { ModifiedSeconds = facts.ModifiedSeconds, ModifiedNanoseconds = facts.ModifiedNanoseconds };
+            return now == this ? null : $"it was modified at {Time(now)}, and at {Time(this)} when it was opened";
+        }
+        var read = await OfAsync(blob).ConfigureAwait(false);
+        return read.Samples is { } samples && Samples is { } before && samples.TryCompare(before, out var at) && at is { } offset
+            ? string.Create(CultureInfo.InvariantCulture, $"its content differs, at byte {offset} among others") : null;
+    }
+
+    /// <summary>The same, and what an overlay knew of the samples that can't be read now.</summary>
+    internal OriginIdentity Over(OriginIdentity recorded) => this with { Samples = Samples?.Over(recorded.Samples) };
+
+    // Null when those that can be read are alike.
+    private string? DifferenceOfSamples(OriginIdentity recorded)
+    {
+        const string differs = "its content differs (sampled hash)";
+        if (Samples is { } now && recorded.Samples is { } then)
+            // mutation: unreadable-sample-is-another-content
+            return !now.TryCompare(then, out var at) ? "nothing of what it is recognised by can be read"
+                : at is { } offset ? string.Create(CultureInfo.InvariantCulture, $"its content differs (sampled hash, at byte {offset})")
+                : null;
+        return Samples?.FirstUnreadable() is { } range ? string.Create(CultureInfo.InvariantCulture,
+            $"bytes {range.Start} to {range.End}, by which it is recognised among others, can't be read, so it can't be compared")
+            : differs;
     }
 
     internal void Encode(Span<byte> field)
@@ -81,31 +129,35 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         BinaryPrimitives.WriteUInt128LittleEndian(field[24..], SampleHash);
     }
 
-    internal static OriginIdentity Decode(ReadOnlySpan<byte> field) => new(
-        (OriginKind)BinaryPrimitives.ReadUInt32LittleEndian(field),
-        BinaryPrimitives.ReadInt64LittleEndian(field[8..]),
-        BinaryPrimitives.ReadInt64LittleEndian(field[16..]),
-        BinaryPrimitives.ReadUInt32LittleEndian(field[4..]),
-        BinaryPrimitives.ReadUInt128LittleEndian(field[24..]));
+    /// <param name="field">What <see cref="Encode"/> wrote.</param>
+    /// <param name="samples">What is kept of the samples, if anything is.</param>
+    internal static OriginIdentity Decode(ReadOnlySpan<byte> field, ReadOnlySpan<byte> samples = default)
+    {
+        var sizeBytes = BinaryPrimitives.ReadInt64LittleEndian(field[8..]);
+        var hash = BinaryPrimitives.ReadUInt128LittleEndian(field[24..]);
+        return new OriginIdentity((OriginKind)BinaryPrimitives.ReadUInt32LittleEndian(field), sizeBytes,
+            BinaryPrimitives.ReadInt64LittleEndian(field[16..]), BinaryPrimitives.ReadUInt32LittleEndian(field[4..]), hash)
+        { Samples = OriginSamples.Decode(samples, sizeBytes, hash) };
+    }
 
-    private static async ValueTask<UInt128> HashSamplesAsync(IBlobControl blob, long sizeBytes, CancellationToken stop)
+    private static async ValueTask<(UInt128 Hash, OriginSamples Samples)> HashSamplesAsync(IBlobControl blob, long sizeBytes,
+        CancellationToken stop)
     {
         var hash = new XxHash128();
-        var sample = new byte[SampleBytes];
-        long previous = -1;
-        for (var i = 0; i < SampleCount; i++)
+        var samples = new OriginSamples(sizeBytes);
+        var sample = new byte[OriginSamples.SampleBytes];
+        for (var i = 0; i < OriginSamples.Count; i++)
         {
-            // Evenly spread, the first and the last block always among them; a small origin is hashed whole.
-            var last = Math.Max(0, (sizeBytes - 1) / SampleBytes);
-            var block = (long)((Int128)last * i / (SampleCount - 1));
-            if (block == previous || sizeBytes == 0)
+            // A small origin is hashed whole.
+            if (samples.IsRepeated(i))
                 continue;
-            previous = block;
-            var length = (int)Math.Min(SampleBytes, sizeBytes - block * SampleBytes);
-            var read = await ReadSampleAsync(blob, sample.AsMemory(0, length), block * SampleBytes, stop).ConfigureAwait(false);
+            var read = await ReadSampleAsync(blob, sample.AsMemory(0, samples.LengthOf(i)), samples.OffsetOf(i), stop)
+                .ConfigureAwait(false);
             hash.Append(read < 0 ? "unreadable"u8 : sample.AsSpan(0, read));
+            if (read >= 0)
+                samples.Set(i, sample.AsSpan(0, read));
         }
-        return hash.GetCurrentHashAsUInt128();
+        return (hash.GetCurrentHashAsUInt128(), samples);
     }
 
     // A failing disk is an honest origin: a sample that can't be read counts as a marker of its own.

@@ -22,15 +22,24 @@ internal sealed class OriginLayer : ILayer, IDisposable
     private const long UnsearchableBytes = 64 << 20;
 
     private readonly IReadableBlob? _blob;
+    private readonly IBlobControl? _control;
+    private readonly bool _ignoresHoles;
     private readonly KnownRuns _known = new();
     private readonly List<Search> _searches = new(MaxSearches);
     private RequestQueue _waiting;
     private Action<BlockRequest>? _resume;
     private TurnWork? _turns;
 
-    public OriginLayer(string uri, OriginIdentity identity, IReadableBlob? blob)
+    /// <param name="uri">As the user names it.</param>
+    /// <param name="identity">What it is like.</param>
+    /// <param name="blob">Its data half; null where there are no bytes to read.</param>
+    /// <param name="control">Its control half, to be asked whether it was changed; null where nobody asks.</param>
+    /// <param name="ignoreHoles">No hole is looked for.</param>
+    public OriginLayer(string uri, OriginIdentity identity, IReadableBlob? blob, IBlobControl? control = null, bool ignoreHoles = false)
     {
         Uri = uri;
+        _ignoresHoles = ignoreHoles;
+        _control = control;
         Identity = identity;
         _blob = blob;
         SizeBytes = blob is null ? 0 : identity.SizeBytes;
@@ -68,6 +77,9 @@ internal sealed class OriginLayer : ILayer, IDisposable
     {
         if (byteOffset >= SizeBytes)
             return new Run(RunSource.OriginHole, null, 0, byteEnd - byteOffset);
+        // mutation: holes-not-ignored
+        if (_ignoresHoles)
+            return new Run(RunSource.Origin, _blob, byteOffset, Math.Min(SizeBytes, byteEnd) - byteOffset);
         if (_known.TryFind(byteOffset, out var isHole, out var end))
         {
             var length = Math.Min(end, byteEnd) - byteOffset;
@@ -78,6 +90,22 @@ internal sealed class OriginLayer : ILayer, IDisposable
     }
 
     public void Dispose() => _blob?.Dispose();
+
+    /// <summary>What is different from when it was opened, as far as that shows: a part of a sentence; null when nothing is.</summary>
+    internal async ValueTask<string?> FindChangeAsync()
+    {
+        if (_control is null || _control.Facts.Kind is not (BlobKind.File or BlobKind.BlockDevice))
+            return null;
+        try
+        {
+            return await Identity.FindChangeAsync(_control).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException)
+        {
+            // What can't be looked at any more has said so to those who read it.
+            return null;
+        }
+    }
 
     private void WaitFor(BlockRequest request, long byteOffset)
     {

@@ -92,7 +92,12 @@ internal readonly record struct StoreHead(bool IsMarked, bool IsSound, bool IsCo
 /// <param name="DeviceBytes">The device's size.</param>
 /// <param name="MaxDeviceBytes">What it may grow to.</param>
 /// <param name="ChunkShift">The chunk size in bytes, as a power of two.</param>
-internal sealed record StorePlanOptions(CreateOptions Create, OriginFile Origin, long DeviceBytes, long MaxDeviceBytes, int ChunkShift);
+internal sealed record StorePlanOptions(CreateOptions Create, OriginFile Origin, long DeviceBytes, long MaxDeviceBytes, int ChunkShift)
+{
+    /// <summary>What it is to remember of the origin's place.</summary>
+    public string OriginUri { get; } = Create.RelativeOrigin
+        ? RelativeOrigin.Of(Origin.Reference, RelativeOrigin.DirectoryOf(Create.Map ?? Create.Overlay)) : Origin.Uri;
+}
 
 /// <summary>A new store before it is there.</summary>
 internal interface IStorePlan

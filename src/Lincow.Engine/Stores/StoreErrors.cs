@@ -34,9 +34,18 @@ internal static class StoreErrors
     public static LincowError OriginUnknown(string overlay, string why) => new(Code.OriginUnknown, overlay, $"{overlay}: {why}",
         new LincowFact("why", why));
 
-    public static LincowError OriginForeign(string overlay, string origin) => new(Code.OriginForeign, overlay,
-        $"{overlay}: names {origin} as its origin, but this user didn't make it on this machine, and an overlay from elsewhere could name "
-        + "any file", new LincowFact("origin", origin));
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="why">Why there is no key; a part of a sentence.</param>
+    public static LincowError KeyUnkept(string overlay, string why) => new(Code.KeyUnkept, overlay,
+        $"{overlay}: won't be known as this user's, for {why}: the origin that it names has to be named again whenever it is used",
+        new LincowFact("why", why));
+
+    /// <param name="overlay">The overlay.</param>
+    /// <param name="origin">What it names.</param>
+    /// <param name="why">Why that is not followed; a part of a sentence.</param>
+    public static LincowError OriginForeign(string overlay, string origin, string why) => new(Code.OriginForeign, overlay,
+        $"{overlay}: names {origin} as its origin, but {why}, and an overlay from elsewhere could name any file",
+        new("origin", origin), new("why", why));
 
     public static LincowError OriginDiffers(string origin, string overlay, string difference) => new(Code.OriginDiffers, origin,
         $"{origin}: is not the origin that {overlay} was made on: {difference}", new("overlay", overlay), new("difference", difference));
@@ -60,6 +69,14 @@ internal static class StoreErrors
         $"{path}: can't hold a transient overlay: {e.Reason}. Give a directory on a file system with room",
         new("reason", e.Reason), LincowFact.Errno(e));
 
+    /// <param name="path">Where its data was to be.</param>
+    public static LincowError TransientTooLong(string path) => new(Code.TransientTooLong, path,
+        $"{path}: can't hold a transient overlay as long as its device: the file system, or a limit of this process, allows no file of "
+        + "that length");
+
+    public static LincowError NoDirectIO(string path) => new(Code.NoDirectIO, path,
+        $"{path}: lies on a file system without direct I/O (O_DIRECT), so the page cache can't be left out");
+
     public static LincowError TransientWouldOverwrite(string path) => new(Code.TransientWouldOverwrite, path,
         $"{path}: exists already, and a transient overlay would overwrite it. Give a directory, a block device or a path where nothing is");
 
@@ -81,6 +98,10 @@ internal static class StoreErrors
     public static LincowError OverlayInUse(string overlay, string holder) => new(Code.OverlayInUse, overlay,
         $"{overlay}: is in use by {holder}. An overlay has one writer at a time; stop that process first",
             new LincowFact("holder", holder));
+
+    public static LincowError OverlayUnlockable(string file, LinuxException e) => new(Code.OverlayUnlockable, file,
+        $"{file}: can't be locked ({e.Reason}), and without a lock nothing keeps an overlay from having two writers. Put it on a "
+        + "file system that has locks", new("reason", e.Reason), LincowFact.Errno(e));
 
     public static LincowError DeviceInUse(string path) => new(Code.BlockDeviceInUse, path,
         $"{path}: the block device is in use (mounted, claimed, or served by another process). Stop its user first");

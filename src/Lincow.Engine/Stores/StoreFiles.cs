@@ -7,8 +7,7 @@ namespace Lincow.Stores;
 /// <summary>What a store remembers of its origin.</summary>
 /// <param name="Uri">Where it is, as it was recorded.</param>
 /// <param name="Identity">What it was like.</param>
-/// <param name="IsOwn">This user wrote that on this machine, so it may be followed.</param>
-internal readonly record struct OriginRecord(string Uri, OriginIdentity Identity, bool IsOwn);
+internal readonly record struct OriginRecord(string Uri, OriginIdentity Identity);
 
 /// <summary>A store's files, found, opened, locked and recognised: everything that is done with one, but to serve it.</summary>
 internal abstract class StoreFiles : IDisposable
@@ -33,6 +32,14 @@ internal abstract class StoreFiles : IDisposable
 
     /// <summary>What it remembers of its origin; null when nothing.</summary>
     public abstract OriginRecord? Origin { get; }
+
+    /// <summary>
+    /// Why what it remembers of its origin must not be followed, a part of a sentence; null when this user wrote it on this machine.
+    /// </summary>
+    public abstract string? WhyForeign();
+
+    /// <summary>Throws <see cref="LincowException"/> when what it remembers can't be followed for another reason.</summary>
+    public abstract void RequireFollowable();
 
     /// <summary>What is wrong when <see cref="Origin"/> is null. Goes after the path.</summary>
     public virtual string WhyNoOrigin => "lincow has no note of its origin";

@@ -13,9 +13,10 @@ internal static class StoreOrigin
     /// <param name="direct">Bypass the page cache where the origin's size allows it.</param>
     /// <param name="isLive">This process writes to it meanwhile.</param>
     /// <param name="isRemembered">An overlay remembers it, so it was looked at when it was named.</param>
+    /// <param name="warn">Told of what keeps it from being known or held as others are.</param>
     /// <param name="stop">Nobody waits for it any longer.</param>
     public static ValueTask<OriginFile> OpenAsync(UserOrigin? user, string uri, bool direct = false, bool isLive = false,
-        bool isRemembered = false, CancellationToken stop = default)
+        bool isRemembered = false, Action<LincowError>? warn = null, CancellationToken stop = default)
     {
         if (user is not null)
             return OriginFile.OfAsync(user, stop);
@@ -23,7 +24,7 @@ internal static class StoreOrigin
         // mutation: raw-origin-looked-at
         Func<IBlobControl, CancellationToken, ValueTask> refuse = reference.IsRaw ? static (_, _) => default
             : isRemembered ? RefuseStoresAsync : RequireDiskAsync;
-        return OriginFile.OpenAsync(reference, refuse, direct, isLive, stop);
+        return OriginFile.OpenAsync(reference, refuse, direct, isLive, warn, stop);
     }
 
     /// <summary>
@@ -34,9 +35,22 @@ internal static class StoreOrigin
     public static OriginFile Open(string uri) => OpenAsync(null, uri).Now();
 
     /// <summary>A transient overlay's.</summary>
-    public static ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop) =>
-        OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
-            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, stop: stop);
+    public static async ValueTask<OriginFile> OpenTransientAsync(OverlayOptions options, CancellationToken stop)
+    {
+        var origin = await OpenAsync(options.UserOrigin, options.Origin ?? (options.UserOrigin is null
+            ? throw new LincowException(StoreErrors.TransientNeedsOrigin()) : ""), options.Direct, warn: options.Warn, stop: stop)
+            .ConfigureAwait(false);
+        try
+        {
+            OriginUse.Require(origin, options.AcceptInUse, options.Warn);
+            return origin;
+        }
+        catch
+        {
+            origin.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>As <see cref="OpenAsync(StoreFiles, OverlayOptions, CancellationToken)"/>, for callers with a thread to spare.</summary>
     public static OriginFile Open(StoreFiles store, OverlayOptions options) => OpenAsync(store, options).Now();
@@ -52,18 +66,20 @@ internal static class StoreOrigin
             throw new LincowException(StoreErrors.OriginUnknown(store.Path, store.WhyNoOrigin));
         // Before the path is so much as looked at: to open some devices is to act on them.
         // mutation: foreign-origin-followed
-        if (!isNamed && store.Origin is { IsOwn: false, Uri: var named } && !OriginReference.Parse(named).IsNothing)
-        {
-            throw new LincowException(StoreErrors.OriginForeign(store.Path, named));
-        }
+        if (!isNamed && store.Origin is { Uri: var named } && !OriginReference.Parse(named).IsNothing && store.WhyForeign() is { } why)
+            throw new LincowException(StoreErrors.OriginForeign(store.Path, named, why));
+        if (!isNamed)
+            store.RequireFollowable();
         var origin = await OpenAsync(options.UserOrigin, options.Origin ?? store.Origin?.Uri ?? "", options.Direct, options.OriginIsLive,
-            !isNamed, stop).ConfigureAwait(false);
+            !isNamed, options.Warn, stop).ConfigureAwait(false);
         try
         {
             // A live one too: old content of a wrong one would be copied into the snapshot for good.
             // mutation: live-origin-not-compared
             if (store.Origin is { } recorded && !options.AcceptOrigin)
                 RequireRecognised(store, origin, recorded);
+            if (options is { OriginIsLive: false, IsLook: false, Peek: false })
+                OriginUse.Require(origin, options.AcceptInUse, options.Warn);
             var size = store.DeviceBytesOver(origin, options.SizeBytes);
             DeviceSize.Require(size, origin.Uri);
             if (origin.Identity.SizeBytes > size)
@@ -93,10 +109,17 @@ internal static class StoreOrigin
     /// </summary>
     public static int? SectorBytes(StoreFiles store, string? origin)
     {
-        if (store.SectorBytes is not null || (origin ?? (store.Origin is { IsOwn: true, Uri: var own } ? own : null)) is not { } uri)
+        if (store.SectorBytes is not null || (origin ?? store.Origin?.Uri) is not { } uri)
             return store.SectorBytes;
         try
         {
+            if (origin is null)
+            {
+                // mutation: foreign-origin-asked-for-its-sectors
+                if (store.WhyForeign() is not null)
+                    return null;
+                store.RequireFollowable();
+            }
             var reference = OriginReference.Parse(uri);
             using var blob = reference.Scheme.OpenAsync(reference.Text, CancellationToken.None).Now();
             var bytes = SectorSize.OfAsync(blob, CancellationToken.None).Now();
@@ -126,6 +149,7 @@ internal static class StoreOrigin
         {
             throw new LincowException(StoreErrors.OriginDiffers(origin.Uri, store.Path, difference));
         }
+        origin.Recognise(recorded.Identity);
         if (store.IsCommitUnfinished)
             CutCommit.RequireSamePlace(store.Path, origin, recorded.Uri);
     }

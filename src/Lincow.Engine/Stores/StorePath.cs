@@ -49,14 +49,35 @@ internal static class StorePath
         var file = LockHolder.Outlast(() => TryReopen(look, isWriter, direct), () => null, out _)
             ?? throw new LincowException(StoreErrors.DeviceInUse(path));
         opened?.Add(file);
-        if (access != OverlayAccess.Peek
-            && new FileControl(file).LockAsync(BlobLock.Content, isWriter, outlast: true).Now() is { } holder)
+        try
+        {
+            if (access != OverlayAccess.Peek && Lock(file, isWriter) is { } holder)
+                throw new LincowException(StoreErrors.OverlayInUse(overlay, holder));
+            return file;
+        }
+        catch
         {
             if (opened is null)
                 file.Dispose();
-            throw new LincowException(StoreErrors.OverlayInUse(overlay, holder));
+            throw;
         }
-        return file;
+    }
+
+    /// <summary>
+    /// Locks a file; returns who is in the way, or null. A file system without locks is no place for a writer, and does for who only reads.
+    /// Throws <see cref="LincowException"/>.
+    /// </summary>
+    public static string? Lock(LinuxFile file, bool isWriter)
+    {
+        try
+        {
+            return new FileControl(file).LockAsync(BlobLock.Content, isWriter, outlast: true).Now();
+        }
+        // mutation: overlay-written-without-a-lock
+        catch (LinuxException e) when (FileControl.HasNoLocks(e))
+        {
+            return isWriter ? throw new LincowException(StoreErrors.OverlayUnlockable(file.Path, e), e) : null;
+        }
     }
 
     /// <summary>
@@ -68,6 +89,10 @@ internal static class StorePath
         try
         {
             return look.Reopen(writable, direct, exclusive && look.Facts.Kind == FileKind.BlockDevice);
+        }
+        catch (LinuxException e) when (direct && e.Errno == Errno.Invalid)
+        {
+            throw new LincowException(StoreErrors.NoDirectIO(look.Path), e);
         }
         catch (LinuxException e)
         {

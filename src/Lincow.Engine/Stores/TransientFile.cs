@@ -8,6 +8,9 @@ namespace Lincow.Stores;
 /// </summary>
 internal static class TransientFile
 {
+    /// <summary>A store without room for so much is of little use to anybody.</summary>
+    private const long SmallestStoreBytes = 64 << 20;
+
     public static LinuxFile Open(string? place, long sizeBytes, bool direct)
     {
         var path = LinuxPath.Full(place ?? DefaultDirectory());
@@ -16,16 +19,32 @@ internal static class TransientFile
             var file = OpenAt(path, direct);
             if (file.Facts.Kind == FileKind.Regular)
             {
-                file.SetLength(sizeBytes);
-                return file;
+                try
+                {
+                    file.SetLength(sizeBytes);
+                    return file;
+                }
+                catch
+                {
+                    file.Dispose();
+                    throw;
+                }
             }
-            if (file.Facts.SizeBytes >= sizeBytes && file.TryLock(OriginFile.LockByte, exclusive: true))
+            if (file.Facts.SizeBytes >= sizeBytes && StorePath.Lock(file, isWriter: true) is null)
                 return file;
             var problem = file.Facts.SizeBytes < sizeBytes
                 ? StoreErrors.DeviceTooSmall(path, file.Facts.SizeBytes, sizeBytes)
                 : StoreErrors.TransientInUse(path, LockHolder.Find(file.Facts) ?? "another process");
             file.Dispose();
             throw new LincowException(problem);
+        }
+        catch (LinuxException e) when (e.Errno == Errno.FileTooBig)
+        {
+            throw new LincowException(StoreErrors.TransientTooLong(path), e);
+        }
+        catch (LinuxException e) when (direct && e.Errno == Errno.Invalid)
+        {
+            throw new LincowException(StoreErrors.NoDirectIO(path), e);
         }
         catch (LinuxException e)
         {
@@ -40,8 +59,23 @@ internal static class TransientFile
     {
         var path = LinuxPath.Full(place ?? DefaultDirectory());
         if (!File.Exists(path))
-            return Open(place, sizeBytes, direct);
+            return OpenNewStore(place, sizeBytes, direct);
         return Free(StorePath.OpenLocked(path, OverlayAccess.Write, direct, path));
+    }
+
+    // Room for every chunk if such a file can be, else as much as can be: nobody has that much to write there.
+    private static LinuxFile OpenNewStore(string? place, long sizeBytes, bool direct)
+    {
+        for (; ; sizeBytes /= 2)
+        {
+            try
+            {
+                return Open(place, sizeBytes, direct);
+            }
+            catch (LincowException e) when (e.Error.Code == LincowErrorCode.TransientTooLong && sizeBytes > SmallestStoreBytes)
+            {
+            }
+        }
     }
 
     private static LinuxFile OpenAt(string path, bool direct)

@@ -7,7 +7,8 @@ internal sealed record ProcessHolders(string Directory)
 {
     private const string Ring = "anon_inode:[io_uring]", Socket = "socket:", Queued = "scm_fds:";
 
-    public static ProcessHolders Self { get; } = new($"/proc/{Environment.ProcessId}");
+    /// <summary>This process, by its number in /proc, which may show another pid namespace's.</summary>
+    public static ProcessHolders Self { get; } = new($"/proc/{LinuxProcess.Own?.Id ?? Environment.ProcessId}");
 
     /// <summary>"process 12 (qemu)".</summary>
     public string Description => LinuxProcess.Describe(int.Parse(Path.GetFileName(Directory), CultureInfo.InvariantCulture));

@@ -111,10 +111,24 @@ internal unsafe class LinuxFile : IDisposable
     public static LinuxFile CreateNew(string path) =>
         Finish(Libc.open(path, Libc.ReadWrite | Libc.Create | Libc.Exclusive | Libc.CloseOnExec, 0x180), path, true, false);
 
-    /// <summary>Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9.</summary>
-    public static LinuxFile CreateUnnamed(string directory, bool direct = false) =>
-        Finish(Libc.open(directory, Libc.Open.TemporaryFile | Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0), 0x180),
-            directory, true, direct);
+    /// <summary>
+    /// Makes a file without a name in a directory: it is gone when its last descriptor is closed, also after kill -9. Where the file system
+    /// can't (9p, NFS, FAT, ...), it has a name for a moment.
+    /// </summary>
+    public static LinuxFile CreateUnnamed(string directory, bool direct = false)
+    {
+        var flags = Libc.ReadWrite | Libc.CloseOnExec | (direct ? Libc.Open.Direct : 0);
+        var descriptor = Libc.open(directory, flags | Libc.Open.TemporaryFile, 0x180);
+        // mutation: file-without-a-name-required
+        if (descriptor >= 0 || Libc.LastError is not (Errno.NotSupported or Errno.IsDirectory or Errno.Invalid))
+            return Finish(descriptor, directory, true, direct);
+        var path = System.IO.Path.Combine(directory, $".lincow-{Guid.NewGuid():N}");
+        descriptor = Libc.open(path, flags | Libc.Create | Libc.Exclusive, 0x180);
+        var errno = Libc.LastError;
+        // Also when it wasn't opened: the name may have been made before the kernel found out that it can't be opened so.
+        File.Delete(path);
+        return descriptor >= 0 ? Finish(descriptor, directory, true, direct) : throw new LinuxException("open", directory, errno);
+    }
 
     /// <summary>Gives a file its name at last, in one step. EEXIST when the name is taken and may not be replaced.</summary>
     public static void Rename(string from, string to, bool replace)
@@ -123,10 +137,13 @@ internal unsafe class LinuxFile : IDisposable
         const uint noReplace = 1;
         if (Libc.renameat2(currentDirectory, from, currentDirectory, to, replace ? 0 : noReplace) == 0)
             return;
-        // A file system that can't refuse by itself.
-        if (!replace && Libc.LastError == Errno.Invalid && !File.Exists(to))
-            Rename(from, to, replace: true);
-        else
+        var errno = Libc.LastError;
+        // A file system that can't refuse by itself, or a filter of system calls that doesn't know this one.
+        if (errno is not (Errno.Invalid or Errno.NoSystemCall or Errno.Perm))
+            throw new LinuxException("rename", to, errno);
+        if (!replace && File.Exists(to))
+            throw new LinuxException("rename", to, Errno.Exists);
+        if (Libc.rename(from, to) != 0)
             throw new LinuxException("rename", to, Libc.LastError);
     }
 
@@ -170,6 +187,25 @@ internal unsafe class LinuxFile : IDisposable
             device = (stat.RdevMajor, stat.RdevMinor);
         }
         return new FileFacts(kind, size, (long)stat.Blocks * 512, stat.ModifiedSeconds, stat.ModifiedNanoseconds, device, stat.Inode);
+    }
+
+    /// <summary>
+    /// Whether its times may be made up: a FUSE program that shows an image (ewfmount, nbdfuse, lincow itself) gives it the time of its
+    /// mount. Those that stand for a file system of a disk's (fuseblk) or of a host's (virtiofs) pass on its own.
+    /// </summary>
+    public virtual bool HasTimesOfItsMount
+    {
+        get
+        {
+            const long fuse = 0x65735546;
+            const int longs = 32;
+            var facts = stackalloc long[longs];
+            if (_descriptor < 0 || Libc.fstatfs(_descriptor, facts) < 0 || facts[0] != fuse)
+                return false;
+            var device = string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Facts.Device.Major}:{Facts.Device.Minor}");
+            var type = MountTable.Read("/proc/self/mountinfo").FirstOrDefault(mount => mount.Device == device)?.Type;
+            return type is null or "fuse" || type.StartsWith("fuse.", StringComparison.Ordinal);
+        }
     }
 
     /// <summary>The size as it is now, or a negative errno: <see cref="ReadFacts"/> for a loop, which must not meet an exception.</summary>
@@ -286,7 +322,7 @@ internal unsafe class LinuxFile : IDisposable
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
-        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall ? false : throw Fail("fallocate");
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.Perm ? false : throw Fail("fallocate");
     }
 
     /// <summary>Gives a range's space back: it reads as zeroes afterwards. False where the file system or device can't.</summary>
@@ -294,7 +330,7 @@ internal unsafe class LinuxFile : IDisposable
     {
         if (Retry(() => Libc.fallocate(Descriptor, Libc.FallocPunchHole | Libc.FallocKeepSize, byteOffset, byteLength)) == 0)
             return true;
-        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid
+        return Libc.LastError is Errno.NotSupported or Errno.NoSystemCall or Errno.NotTypewriter or Errno.Invalid or Errno.Perm
             ? false : throw Fail("fallocate(PUNCH_HOLE)");
     }
 

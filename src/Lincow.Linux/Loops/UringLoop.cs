@@ -98,6 +98,16 @@ internal sealed unsafe class UringLoop : IoLoop
         *(ulong*)_one.Address = 1;
         _wake = new WakeCompletion(this);
         _wake.Arm();
+        try
+        {
+            // A profile may allow the one call and refuse the other; later that would be the end.
+            Enter(timeoutMilliseconds: 0);
+        }
+        catch (LinuxException)
+        {
+            Dispose();
+            throw;
+        }
     }
 
     public override string Name => "io_uring";

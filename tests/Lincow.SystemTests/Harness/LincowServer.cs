@@ -9,7 +9,9 @@ namespace Lincow.SystemTests.Harness;
 /// </summary>
 internal sealed partial class LincowServer : IDisposable
 {
-    private const int HangUp = 1, Interrupt = 2, Kill9 = 9, Terminate = 15, Continue = 18, Halt = 19;
+    public const int Terminate = 15;
+
+    private const int HangUp = 1, Interrupt = 2, Kill9 = 9, Continue = 18, Halt = 19;
 
     private readonly Process _process;
     private readonly List<string> _output = [], _errors = [];

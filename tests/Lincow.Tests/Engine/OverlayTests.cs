@@ -320,6 +320,23 @@ public sealed class OverlayTests : IDisposable
         Assert.True(seen.AsSpan().SequenceEqual(model), $"{what}: byte {seen.AsSpan().CommonPrefixLength(model)} differs");
     }
 
+    /// <summary>A lie that nothing shows: a switch is all that helps.</summary>
+    [Fact]
+    public async Task Holes_are_read_where_nobody_believes_in_them()
+    {
+        await using (var deceived = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = new Denying() }, Stop))
+            Assert.Equal(0, await FirstByteAsync(deceived));
+        await using var careful = await Overlay.OpenAsync(new OverlayOptions { UserOrigin = new Denying(), IgnoreHoles = true }, Stop);
+        Assert.Equal(7, await FirstByteAsync(careful));
+
+        static async Task<byte> FirstByteAsync(Overlay overlay)
+        {
+            var buffer = new byte[4096];
+            await overlay.ReadAsync(1 << 20, buffer, Stop);
+            return buffer[0];
+        }
+    }
+
     /// <summary>An overlay "work" over an origin whose second half is a hole; what it holds.</summary>
     private async Task<byte[]> MakeAsync(string store, int chunkBytes)
     {
@@ -346,5 +363,23 @@ public sealed class OverlayTests : IDisposable
     private sealed class Told(Action<OperationProgress> tell) : IProgress<OperationProgress>
     {
         public void Report(OperationProgress value) => tell(value);
+    }
+
+    /// <summary>Holds sevens, and says that it holds nothing.</summary>
+    private sealed class Denying : UserOrigin
+    {
+        public override string Name => "denying";
+
+        public override long SizeBytes => DeviceBytes;
+
+        public override bool IsQuick => true;
+
+        public override void Read(long byteOffset, Span<byte> target) => target.Fill(7);
+
+        public override bool TryFindData(long byteOffset, long byteEnd, out long dataStart, out long dataEnd)
+        {
+            (dataStart, dataEnd) = (0, 0);
+            return false;
+        }
     }
 }

@@ -25,9 +25,13 @@ internal enum BlobKind
 /// <param name="Place">What it lies on: blobs of one place stand still together. "MAJOR:MINOR" of a file system or block device; empty
 /// for what lies nowhere.</param>
 /// <param name="Number">Its number in that place.</param>
-internal readonly record struct BlobFacts(
-    BlobKind Kind, long SizeBytes, long ModifiedSeconds = 0, uint ModifiedNanoseconds = 0, string Place = "", ulong Number = 0)
+/// <param name="IsTimeless">Its modification time says nothing of its content, and is left out: it lies on FUSE, and may be the time of the
+/// mount.</param>
+internal readonly record struct BlobFacts(BlobKind Kind, long SizeBytes, long ModifiedSeconds = 0, uint ModifiedNanoseconds = 0,
+    string Place = "", ulong Number = 0, bool IsTimeless = false)
 {
+    public BlobFacts WithoutTime() => this with { ModifiedSeconds = 0, ModifiedNanoseconds = 0, IsTimeless = true };
+
     /// <summary>Whether both are one and the same, whatever they are called.</summary>
     public bool IsSame(BlobFacts other) => Place.Length > 0 && (Kind, Place, Number) == (other.Kind, other.Place, other.Number);
 

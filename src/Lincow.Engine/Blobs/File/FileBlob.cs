@@ -242,7 +242,7 @@ internal sealed class FileBlob : IBlob
                 End(operation, result == operation.ByteCount ? 0 : result is 0 or -Errno.NoData ? -Errno.IO : result);
                 return;
             case FileCall.PunchHole or FileCall.Reserve
-                when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter:
+                when result is -Errno.NotSupported or -Errno.NoSystemCall or -Errno.Invalid or -Errno.NotTypewriter or -Errno.Perm:
                 End(operation, 0);
                 return;
             case FileCall.Flush when result >= 0:

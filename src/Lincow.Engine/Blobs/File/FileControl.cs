@@ -16,6 +16,10 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
 
     private const string UnknownHolder = "another process";
 
+    /// <summary>Whether a lock failed because the file system, or the system itself, has none.</summary>
+    public static bool HasNoLocks(LinuxException failure) =>
+        failure.Errno is Errno.NoLocks or Errno.NoSystemCall or Errno.NotSupported or Errno.Invalid;
+
     /// <summary>For what only a file of this machine's kernel has: claims of block devices, loop devices over it.</summary>
     public LinuxFile File => file;
 
@@ -30,7 +34,8 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
     public async ValueTask<BlobFacts> ReadFactsAsync(CancellationToken stop = default)
     {
         await BlobControlWait.LeaveLoop();
-        return BlobFacts.Of(file.ReadFacts());
+        var facts = BlobFacts.Of(file.ReadFacts());
+        return facts.Kind == BlobKind.File && file.HasTimesOfItsMount ? facts.WithoutTime() : facts;
     }
 
     public async ValueTask<int> ReadAsync(long byteOffset, Memory<byte> target, CancellationToken stop = default)
@@ -96,8 +101,17 @@ internal sealed class FileControl(LinuxFile file) : IBlobControl
         await BlobControlWait.LeaveLoop();
         if (file.Facts.SizeBytes % file.LogicalBlockBytes != 0)
             return this;
-        using var buffered = file;
-        return new FileControl(file.Reopen(writable: false, direct: true));
+        try
+        {
+            var direct = file.Reopen(writable: false, direct: true);
+            file.Dispose();
+            return new FileControl(direct);
+        }
+        // A file system without it: what can't be left out for an origin isn't.
+        catch (LinuxException e) when (e.Errno == Errno.Invalid)
+        {
+            return this;
+        }
     }
 
     public IReadableBlob OnLoop(IoLoop loop) => new FileBlob(file, loop);

@@ -12,7 +12,8 @@ internal sealed class DmSnapshotFormat : IStoreFormat
 {
     public StoreTraits Traits { get; } = new("snapshot", "snapshot") { CanBeFull = true };
 
-    public IReadOnlyList<string> Attributes { get; } = [OriginNote.Attribute, OriginNote.SectorAttribute];
+    public IReadOnlyList<string> Attributes { get; } =
+        [OriginNote.Attribute, OriginNote.SamplesAttribute, OriginNote.SectorAttribute];
 
     // The list is read and judged as a store is opened.
     public bool ShowsDamageWhenRead => false;

@@ -18,13 +18,17 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
 {
     public const string Attribute = "user.lincow.origin";
 
+    /// <summary>The samples of the origin's content (docs/format.md), in hexadecimal.</summary>
+    public const string SamplesAttribute = "user.lincow.samples";
+
     /// <summary>The device's logical sectors in bytes, where they aren't those of its origin.</summary>
     public const string SectorAttribute = "user.lincow.sector";
 
     private const string Version = "1";
 
-    /// <summary>This user made it on this machine, so the path may be followed.</summary>
-    public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, "");
+    /// <summary>Why the path must not be followed, a part of a sentence; null when this user wrote it on this machine.</summary>
+    /// <param name="file">The store.</param>
+    public string? WhyForeign(LinuxFile file) => HostMark.WhyForeign(file, Mark, Uuid, OriginUri, "");
 
     /// <summary>The note of an open store; null when there is none that can be read.</summary>
     public static OriginNote? Read(LinuxFile file)
@@ -37,7 +41,8 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
             return null;
         try
         {
-            return new OriginNote(uuid, mark, deviceBytes, OriginIdentity.Decode(Convert.FromHexString(words[4])), words[5]);
+            return new OriginNote(uuid, mark, deviceBytes, OriginIdentity.Decode(Convert.FromHexString(words[4]), Samples(file)),
+                words[5]);
         }
         catch (FormatException)
         {
@@ -60,8 +65,17 @@ internal sealed record OriginNote(Guid Uuid, ulong Mark, long DeviceBytes, Origi
     {
         var field = new byte[OriginIdentity.EncodedBytes];
         Identity.Encode(field);
+        if (Identity.Samples is { } samples)
+        {
+            var kept = new byte[OriginSamples.EncodedBytes];
+            samples.Encode(kept, Identity.SampleHash);
+            file.TrySetAttribute(SamplesAttribute, Convert.ToHexString(kept));
+        }
         return file.TrySetAttribute(Attribute,
             string.Create(CultureInfo.InvariantCulture,
                 $"{Version} {Uuid} {Mark:x16} {DeviceBytes} {Convert.ToHexString(field)} {OriginUri}"));
     }
+
+    private static byte[] Samples(LinuxFile file) => file.GetAttribute(SamplesAttribute) is { } text
+        && text.Length == 2 * OriginSamples.EncodedBytes ? Convert.FromHexString(text) : [];
 }

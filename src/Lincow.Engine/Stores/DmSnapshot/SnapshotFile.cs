@@ -31,7 +31,12 @@ internal sealed class SnapshotFile : StoreFiles
 
     public override int? SectorBytes => OriginNote.ReadSectorBytes(File);
 
-    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(note.OriginUri, note.Identity, note.IsOwn) : null;
+    public override OriginRecord? Origin => Note is { } note ? new OriginRecord(RelativeOrigin.Resolve(note.OriginUri, File),
+        note.Identity) : null;
+
+    public override void RequireFollowable() => RelativeOrigin.RequireWithoutLinks(Note?.OriginUri ?? "", File);
+
+    public override string? WhyForeign() => Note?.WhyForeign(File);
 
     public override string WhyNoOrigin =>
         "an exception store doesn't say what its origin is, and lincow has no note of it";

@@ -85,8 +85,9 @@ internal sealed class SnapshotInUse : OpenStore
     private static void Remember(SnapshotFile file, Geometry geometry, string originUri, OriginIdentity identity)
     {
         var note = OriginNote.Read(file.File);
+        originUri = RelativeOrigin.Keep(note?.OriginUri ?? "", originUri, file.File);
         if (note is null || note.Identity != identity || note.OriginUri != originUri || note.DeviceBytes != geometry.DeviceBytes
-            || !note.IsOwn)
+            || (note.WhyForeign(file.File) is not null && !HostMark.IsLent(file.File, note.Mark)))
             OriginNote.Write(file.File, note?.Uuid ?? Guid.NewGuid(), geometry.DeviceBytes, identity, originUri);
     }
 }

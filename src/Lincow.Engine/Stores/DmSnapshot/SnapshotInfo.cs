@@ -16,14 +16,15 @@ internal static class SnapshotInfo
         var scan = store.IsBlank ? new SnapshotScan()
             : SnapshotScan.Run(store.File, store.Layout, size, chunks, progress: _ => stop.ThrowIfCancellationRequested());
         var facts = store.File.ReadFacts();
-        var reference = OriginReference.Parse(origin ?? store.Note?.OriginUri ?? "");
+        var reference = OriginReference.Parse(origin ?? store.Origin?.Uri ?? "");
         var uri = reference.Text;
         var data = scan.EntryCount - scan.Damaged.Count;
         return new OverlayInfo
         {
             Overlay = store.File.Path,
             Uuid = store.Note?.Uuid.ToString() ?? "",
-            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent),
+            Origin = new OriginInfo(uri, store.Note?.Identity.SizeBytes ?? device ?? 0, reference.IsPresent,
+                origin is null ? RelativeOrigin.PathIn(store.Note?.OriginUri ?? "") : null),
             RemembersOrigin = store.Note is not null,
             Size = device ?? 0,
             SectorSize = StoreOrigin.SectorBytes(store, origin),

@@ -13,7 +13,7 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
 
     public void Lay(LinuxFile metadata, LinuxFile data, bool preallocate)
     {
-        Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate);
+        Lay(data, options.Create.StoreBytes, _geometry, options.Origin, preallocate, options.OriginUri);
         if (options.Create.SectorBytes is { } sectorBytes)
             data.TrySetAttribute(OriginNote.SectorAttribute, string.Create(CultureInfo.InvariantCulture, $"{sectorBytes}"));
     }
@@ -28,7 +28,9 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
     /// <param name="geometry">The device.</param>
     /// <param name="origin">The origin, to be remembered.</param>
     /// <param name="preallocate">Reserve its space now.</param>
-    public static void Lay(LinuxFile file, long? storeBytes, Geometry geometry, OriginFile origin, bool preallocate)
+    /// <param name="originUri">What is remembered of the origin's place; null for the origin's own name.</param>
+    public static void Lay(LinuxFile file, long? storeBytes, Geometry geometry, OriginFile origin, bool preallocate,
+        string? originUri = null)
     {
         var bytes = RequireCapacity(file, storeBytes, geometry);
         if (file.Facts.Kind == FileKind.Regular)
@@ -37,7 +39,7 @@ internal sealed class SnapshotPlan(StorePlanOptions options) : IStorePlan
             throw new LincowException(StoreErrors.CannotReserve(file.Path));
         var header = new SnapshotHeader(IsValid: true, geometry.ChunkShift);
         SnapshotFile.Empty(file, header);
-        OriginNote.Write(file, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, origin.Uri);
+        OriginNote.Write(file, Guid.NewGuid(), geometry.DeviceBytes, origin.Identity, originUri ?? origin.Uri);
     }
 
     /// <summary>

@@ -29,9 +29,12 @@ internal static class LinearErrors
     public static LincowError FeatureForbidsWriting(string file, string feature) => new(Code.FeatureForbidsWriting, file,
         $"{file}: uses {feature}, which this lincow doesn't know, so it can't write to it", new LincowFact("feature", feature));
 
-    public static LincowError DataForeign(string map, string data) => new(Code.DataForeign, map,
-        $"{map}: is a separate map that this user didn't make on this machine, and the data file that it names, {data}, is not opened on "
-        + "its word. If it is the right one, give the data file itself, and this map", new LincowFact("data", data));
+    /// <param name="map">The map.</param>
+    /// <param name="data">What it names.</param>
+    /// <param name="why">Why that is not followed; a part of a sentence.</param>
+    public static LincowError DataForeign(string map, string data, string why) => new(Code.DataForeign, map,
+        $"{map}: is a separate map, and the data file that it names, {data}, is not opened on its word: {why}. If it is the right "
+        + "one, give the data file itself, and this map", new("data", data), new("why", why));
 
     public static LincowError MapOfOriginal(string map, string original, string data) => new(Code.MapOfOriginal, map,
         $"{map}: is the map of {original}, which still exists, and {data} is a copy of it. Copy the map as well, beside the data",

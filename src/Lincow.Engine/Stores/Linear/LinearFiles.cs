@@ -38,7 +38,12 @@ internal sealed class LinearFiles : StoreFiles
 
     public override int? SectorBytes => Superblock.SectorBytes;
 
-    public override OriginRecord? Origin => new OriginRecord(Superblock.OriginUri, Superblock.Origin, Superblock.IsOwn);
+    public override OriginRecord? Origin => new OriginRecord(RelativeOrigin.Resolve(Superblock.OriginUri, MapFile),
+        Superblock.Origin);
+
+    public override void RequireFollowable() => RelativeOrigin.RequireWithoutLinks(Superblock.OriginUri, MapFile);
+
+    public override string? WhyForeign() => Superblock.WhyForeign(MapFile);
 
     public override bool IsCommitUnfinished => Superblock.IsCommitUnfinished;
 
@@ -57,7 +62,7 @@ internal sealed class LinearFiles : StoreFiles
             var dataFile = mapFile;
             if (reading.Current!.Layout == LinearLayout.Separate)
             {
-                dataPath ??= FindNamed(reading.Current, mapPath);
+                dataPath ??= FindNamed(reading.Current, mapFile);
                 dataFile = StorePath.OpenLocked(dataPath, access, direct, overlay, files);
                 RequireSamePair(mapFile, dataFile, reading.Current, acceptMap);
             }
@@ -109,13 +114,17 @@ internal sealed class LinearFiles : StoreFiles
         {
             if (Reading.NeedsRepair)
                 SuperblockFile.Repair(blob, Reading, loop.Buffers);
-            superblock = superblock.Over(origin.Uri, origin.Identity);
+            superblock = superblock.Over(RelativeOrigin.Keep(Superblock.OriginUri, origin.Uri, MapFile), origin.Identity);
             if (superblock.Layout == LinearLayout.Separate)
             {
                 superblock = superblock with { DataPath = DataFile.Path };
                 DataFile.TrySetAttribute(LinearFormat.MapAttribute, MapFile.Path);
             }
-            superblock = superblock.Marked();
+            // Somebody else's file, whose paths stay as they are, stays theirs: who was lent it names the origin each time.
+            // mutation: lent-overlay-taken-over
+            if ((superblock.OriginUri, superblock.DataPath) != (Superblock.OriginUri, Superblock.DataPath)
+                || !HostMark.IsLent(MapFile, superblock.Mark))
+                superblock = superblock.Marked();
         }
         var store = new LinearStore(superblock, blob, loop.Buffers);
         try
@@ -158,9 +167,9 @@ internal sealed class LinearFiles : StoreFiles
 
     // The map alone was given. One from elsewhere could name any file as its data, and that file would be written to.
     // mutation: foreign-data-followed
-    private static string FindNamed(Superblock superblock, string mapPath) => superblock.IsOwn
-        ? LinearFormat.FindMoved(superblock.DataPath, mapPath)
-        : throw new LincowException(LinearErrors.DataForeign(mapPath, superblock.DataPath));
+    private static string FindNamed(Superblock superblock, LinuxFile map) => superblock.WhyForeign(map) is not { } why
+        ? LinearFormat.FindMoved(superblock.DataPath, map.Path)
+        : throw new LincowException(LinearErrors.DataForeign(map.Path, superblock.DataPath, why));
 
     internal static SuperblockReading ReadSuperblock(LinuxFile file)
     {

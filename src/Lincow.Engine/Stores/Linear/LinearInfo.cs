@@ -32,14 +32,15 @@ internal static class LinearInfo
             zero += counts.Zero;
         }, (_, _) => damaged++);
         var total = superblock.Geometry.ChunkCount;
+        var origin = RelativeOrigin.Resolve(superblock.OriginUri, files.MapFile);
         var mapFacts = files.MapFile.ReadFacts();
         var isSeparate = superblock.Layout == LinearLayout.Separate;
         return new OverlayInfo
         {
             Overlay = files.Path,
             Uuid = superblock.Uuid.ToString(),
-            Origin = new OriginInfo(superblock.OriginUri, superblock.Origin.SizeBytes,
-                OriginReference.Parse(superblock.OriginUri).IsPresent),
+            Origin = new OriginInfo(origin, superblock.Origin.SizeBytes, OriginReference.Parse(origin).IsPresent,
+                RelativeOrigin.PathIn(superblock.OriginUri)),
             Size = superblock.DeviceBytes,
             SectorSize = StoreOrigin.SectorBytes(files, null),
             MaxSize = superblock.MaxDeviceBytes,
@@ -63,7 +64,7 @@ internal static class LinearInfo
             Parent = null,
             Layers = [files.Path],
             DamagedPages = damaged,
-            DmTable = $"0 {superblock.DeviceBytes / 512} cow {DmWords.Escape(superblock.OriginUri)} "
+            DmTable = $"0 {superblock.DeviceBytes / 512} cow {DmWords.Escape(origin)} "
                 + $"{DmWords.Escape(files.DataFile.Path)} P {superblock.Geometry.ChunkBytes / 512}"
                 + $"{(isSeparate ? " " + DmWords.Escape(files.MapFile.Path) : "")}",
         };

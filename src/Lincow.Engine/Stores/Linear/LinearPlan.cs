@@ -15,7 +15,7 @@ internal sealed class LinearPlan : IStorePlan
     private readonly Superblock _superblock;
 
     public LinearPlan(StorePlanOptions options) : this(Plan(options.Origin, options.DeviceBytes, options.MaxDeviceBytes, options.ChunkShift,
-        options.Create.Map is null ? null : LinuxPath.Full(options.Create.Overlay), options.Create.SectorBytes))
+        options.Create.Map is null ? null : LinuxPath.Full(options.Create.Overlay), options.Create.SectorBytes, options.OriginUri))
     {
     }
 
@@ -38,22 +38,23 @@ internal sealed class LinearPlan : IStorePlan
     /// <summary>The superblock of a new overlay, before it is marked as this user's.</summary>
     /// <param name="separateData">Where the data lies, if not behind the map.</param>
     /// <param name="sectorBytes">The device's logical sectors, if the caller chose them.</param>
+    /// <param name="originUri">What it is to remember of the origin's place; null for the origin's own name.</param>
     internal static Superblock Plan(OriginFile origin, long size, long maxSize, int chunkShift, string? separateData,
-        int? sectorBytes = null) => new()
-    {
-        // Those of most disks need not be remembered.
-        SectorBytes = sectorBytes ?? (SectorSize.Of(null, null, origin, size) is not SectorSize.Usual and var bytes ? bytes : null),
-        Uuid = Guid.NewGuid(),
-        Generation = 1,
-        DeviceBytes = size,
-        MaxDeviceBytes = maxSize,
-        ChunkShift = chunkShift,
-        Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
-        DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
-        Origin = origin.Identity,
-        OriginUri = origin.Uri,
-        DataPath = separateData ?? "",
-    };
+        int? sectorBytes = null, string? originUri = null) => new()
+        {
+            // Those of most disks need not be remembered.
+            SectorBytes = sectorBytes ?? (SectorSize.Of(null, null, origin, size) is not SectorSize.Usual and var bytes ? bytes : null),
+            Uuid = Guid.NewGuid(),
+            Generation = 1,
+            DeviceBytes = size,
+            MaxDeviceBytes = maxSize,
+            ChunkShift = chunkShift,
+            Layout = separateData is null ? LinearLayout.Front : LinearLayout.Separate,
+            DataOffset = separateData is null ? Superblock.ShiftFor(maxSize, chunkShift) : 0,
+            Origin = origin.Identity,
+            OriginUri = originUri ?? origin.Uri,
+            DataPath = separateData ?? "",
+        };
 
     /// <summary>Lays a new overlay into its files, which are empty or to be overwritten.</summary>
     internal static void Lay(Superblock superblock, LinuxFile mapFile, LinuxFile dataFile, bool preallocate)

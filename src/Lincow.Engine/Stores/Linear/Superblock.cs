@@ -3,6 +3,7 @@ using System.Numerics;
 using System.Text;
 using System.Text.Unicode;
 using Lincow.Layers;
+using Lincow.Linux;
 using Lincow.Origins;
 
 namespace Lincow.Stores.Linear;
@@ -46,6 +47,7 @@ internal sealed record Superblock
 
     public const int MaxOriginUriBytes = 2048;
     public const int MaxDataPathBytes = 1024;
+    private const int SamplesOffset = 3344;
 
     /// <summary>
     /// Read-only-compatible: a commit is unfinished (<see cref="IsCommitUnfinished"/>). Who doesn't know of it would forget it, and must
@@ -96,8 +98,11 @@ internal sealed record Superblock
     /// <summary>Under whose key the two paths were written (<see cref="HostMark"/>); 0 for nobody's.</summary>
     public ulong Mark { get; init; }
 
-    /// <summary>The paths in it may be followed: this user wrote them on this machine.</summary>
-    public bool IsOwn => HostMark.IsOwn(Mark, Uuid, OriginUri, DataPath);
+    /// <summary>
+    /// Why the paths in it must not be followed, a part of a sentence; null when this user wrote them on this machine.
+    /// </summary>
+    /// <param name="file">The file that it lies in.</param>
+    public string? WhyForeign(LinuxFile file) => HostMark.WhyForeign(file, Mark, Uuid, OriginUri, DataPath);
 
     /// <summary>The same with paths that this user vouches for.</summary>
     public Superblock Marked() => this with { Mark = HostMark.Of(Uuid, OriginUri, DataPath) };
@@ -172,6 +177,7 @@ internal sealed record Superblock
         WriteString(block[192..], OriginUri, MaxOriginUriBytes);
         WriteString(block[2304..], DataPath, MaxDataPathBytes);
         BinaryPrimitives.WriteUInt64LittleEndian(block[3336..], Mark);
+        Origin.Samples?.Encode(block.Slice(SamplesOffset, OriginSamples.EncodedBytes), Origin.SampleHash);
         BinaryPrimitives.WriteUInt32LittleEndian(block[12..], Checksum(block));
     }
 
@@ -210,7 +216,8 @@ internal sealed record Superblock
             Layout = (LinearLayout)BinaryPrimitives.ReadUInt32LittleEndian(block[92..]),
             Flags = (SuperblockFlags)BinaryPrimitives.ReadUInt32LittleEndian(block[96..]),
             DataOffset = BinaryPrimitives.ReadInt64LittleEndian(block[112..]),
-            Origin = OriginIdentity.Decode(block.Slice(128, OriginIdentity.EncodedBytes)),
+            Origin = OriginIdentity.Decode(block.Slice(128, OriginIdentity.EncodedBytes),
+                block.Slice(SamplesOffset, OriginSamples.EncodedBytes)),
             OriginUri = ReadString(block[192..], MaxOriginUriBytes),
             DataPath = ReadString(block[2304..], MaxDataPathBytes),
             Mark = BinaryPrimitives.ReadUInt64LittleEndian(block[3336..]),

@@ -143,7 +143,7 @@ public sealed class StandstillTests : IDisposable
         using var server = LincowServer.Start(_scratch, overlay);
         using (var client = RawClient.Ready(server.Uri))
         {
-            foreach (var signal in new[] { 10, 12, 14, 16, 24, 25, 26, 27, 29, 30 })
+            foreach (var signal in (int[])[10, 12, 13, 14, 16, 24, 25, 26, 27, 29, 30, .. Enumerable.Range(34, 31)])
             {
                 server.Send(signal);
                 client.AssertAlive();

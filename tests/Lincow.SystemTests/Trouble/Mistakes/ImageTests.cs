@@ -123,8 +123,8 @@ public class ImageTests
             Cli.Fails("create", scratch["x.snap"], "--origin", disk, "--store", "snapshot"),
             Cli.Fails("serve", "--table", $"0 2048 cow {disk} {scratch["x.cow"]} N 8", "--nbd", nbd),
         ];
-        Cli.Ok("create", scratch["y.cow"], "--origin", "zero:1M");
-        Cli.Ok("create", scratch["y.snap"], "--origin", "zero:1M", "--store", "snapshot");
+        Cli.Ok("create", scratch["y.cow"], "--origin", "zero:1M", "--force");
+        Cli.Ok("create", scratch["y.snap"], "--origin", "zero:1M", "--store", "snapshot", "--force");
         sentences =
         [
             .. sentences,

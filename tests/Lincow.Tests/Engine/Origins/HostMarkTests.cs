@@ -33,7 +33,9 @@ public class HostMarkTests
             File.WriteAllBytes(origin, new byte[4096]);
             OverlayCreator.Create(new CreateOptions { Overlay = overlay, Origin = origin, Map = isSeparate ? map : null });
             Serve(overlay, null);
+            Assert.Equal(512, OverlayDescription.Read(overlay, null, stop: TestContext.Current.CancellationToken).SectorSize);
             SetMark(isSeparate ? map : overlay, 0x1234567890);
+            Assert.Null(OverlayDescription.Read(overlay, null, stop: TestContext.Current.CancellationToken).SectorSize);
             Assert.Equal(LincowErrorCode.OriginForeign, Assert.Throws<LincowException>(() => Serve(overlay, null)).Error.Code);
             if (isSeparate)
                 Assert.Equal(LincowErrorCode.DataForeign,
@@ -66,12 +68,12 @@ public class HostMarkTests
     {
         var overlay = Guid.NewGuid();
         var mark = HostMark.Of(overlay, "/a", "/b");
-        Assert.True(HostMark.IsOwn(mark, overlay, "/a", "/b"));
-        Assert.False(HostMark.IsOwn(mark, overlay, "/x", "/b"));
-        Assert.False(HostMark.IsOwn(mark, overlay, "/a", "/x"));
+        Assert.Null(HostMark.WhyForeign(mark, overlay, "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/x", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/a", "/x"));
         // Where one path ends and the other begins counts.
-        Assert.False(HostMark.IsOwn(mark, overlay, "/a/", "b"));
-        Assert.False(HostMark.IsOwn(mark, Guid.NewGuid(), "/a", "/b"));
-        Assert.False(HostMark.IsOwn(0, overlay, "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, overlay, "/a/", "b"));
+        Assert.NotNull(HostMark.WhyForeign(mark, Guid.NewGuid(), "/a", "/b"));
+        Assert.NotNull(HostMark.WhyForeign(0, overlay, "/a", "/b"));
     }
 }

@@ -47,7 +47,7 @@ internal static class StopCommand
     {
         var (found, isNamed) = Servers.Find(target, known);
         if (found.Count == 0)
-            found = known.FindAll(export => ServedAddress.Leads(target, export.Export));
+            (found, isNamed) = (known.FindAll(export => ServedAddress.Leads(target, export.Export)), false);
         if (found.Count == 0)
             throw new CommandException($"{target}: nobody serves it (see 'lincow status')");
         // Several may serve one overlay, read-only; one name may be several overlays'.

@@ -57,6 +57,18 @@ public class StopTests
     }
 
     [Fact]
+    public void A_socket_is_all_that_is_served_there()
+    {
+        using var scratch = new Scratch();
+        foreach (var name in new[] { "a.cow", "b.cow" })
+            Cli.Ok("create", scratch[name], "--origin", "zero:1M");
+        var socket = scratch.NewSocket();
+        using var server = LincowServer.Start([scratch["a.cow"], scratch["b.cow"], "--nbd", "unix:" + socket], 2);
+        Assert.Equal($"stopped {scratch["a.cow"]}\nstopped {scratch["b.cow"]}\n", Cli.Ok("stop", "unix:" + socket));
+        Assert.Equal(0, server.AwaitEnd());
+    }
+
+    [Fact]
     public void A_live_origin_goes_with_its_snapshots_and_a_snapshot_not_without_it()
     {
         using var scratch = new Scratch();

@@ -20,7 +20,7 @@ public class GuestTests
         using var scratch = new Scratch();
         foreach (var tool in new[] { "mkfs.ext4", "blkdiscard", "fstrim", "python3" })
             Tool.Find(tool);
-        var said = Guest.Run(scratch, new GuestShape(Seconds: 280, Processors: 2), ["attach-way", "attach-auto", "device-load.py"], $"""
+        var said = Guest.Run(scratch, new GuestShape(Seconds: 340, Processors: 2), ["attach-way", "attach-auto", "device-load.py"], $"""
             for way in ublk nbd; do bash ./attach-way /tmp/lincow /dev/vda $way {seed}; done
             bash ./attach-auto /tmp/lincow /dev/vda
             """, scratch.Sparse("disk.img", DiskBytes));

@@ -85,6 +85,27 @@ public class LivenessTests
     }
 
     [Fact]
+    public void What_cannot_be_judged_is_not_stale()
+    {
+        using var attachments = new Attachments();
+        var run = attachments.Scratch["run"];
+        Directory.CreateDirectory(run, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        // Older servers have no lock, nor do those on file systems without locks. Number 1 is another process here, if it is meant to be
+        // of here.
+        const string record = """
+            {"pid":1,"startTime":1,"command":"attach","since":"2026-01-01T00:00:00+00:00","exports":[{"name":"x","via":"nbd"}],"host":0
+            """;
+        File.WriteAllText(run + "/1-1.json", record + ""","pidNamespace":"pid:[1]"}""");
+        Assert.False(Assert.Single(attachments.Status()).Stale);
+        Assert.Equal("", attachments.Ok("detach", "--stale"));
+        Assert.True(File.Exists(run + "/1-1.json"));
+        File.WriteAllText(run + "/1-1.json", record + "}");
+        Assert.True(Assert.Single(attachments.Status()).Stale);
+        attachments.Ok("detach", "--stale");
+        Assert.False(File.Exists(run + "/1-1.json"));
+    }
+
+    [Fact]
     public void A_server_that_stands_still_is_named_and_detach_comes_to_an_end()
     {
         using var attachments = new Attachments();
@@ -103,6 +124,41 @@ public class LivenessTests
             Tool.Ok("kill", "-CONT", server);
         }
         attachments.Ok("detach", scratch["o.cow"]);
+        attachments.AssertNothingLeft();
+    }
+
+    [Fact]
+    public void Of_a_disk_that_stands_still_detach_says_so_and_the_device_goes_when_it_moves()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        var image = scratch.Sparse("disk.img", 64 << 20);
+        Tool.Ok("mkfs.ext4", "-q", image);
+        var disk = attachments.Mount(image, "disk");
+        Cli.Ok("create", disk + "/o.cow", "--origin", "zero:4M");
+        var device = attachments.Attach(disk + "/o.cow", "--via", "fuse");
+        Tool.Ok("fsfreeze", "--freeze", disk);
+        Process? writer = null;
+        try
+        {
+            // It has closed the device, and that waits for what it wrote.
+            writer = Surroundings.Start(new ProcessStartInfo("dd", ["if=/dev/zero", "of=" + device, "bs=4096", "count=1", "conv=notrunc"]));
+            var time = Stopwatch.StartNew();
+            while (File.ReadAllText($"/proc/{writer.Id}/stat").Split(' ')[2] != "D"
+                || Directory.EnumerateFiles($"/proc/{writer.Id}/fd").Any(path => new FileInfo(path).LinkTarget == device))
+                Assert.True(time.Elapsed < Tool.Timeout, "nothing waits");
+            Assert.Contains($"{device}: can't be taken away yet", attachments.Fails("detach", device, "--wait", "0"));
+        }
+        finally
+        {
+            Tool.Ok("fsfreeze", "--unfreeze", disk);
+            writer?.WaitForExit();
+            writer?.Dispose();
+        }
+        var end = Stopwatch.StartNew();
+        while (attachments.Status().Count > 0)
+            Assert.True(end.Elapsed < Tool.Timeout, "it stays");
+        Tool.Ok("umount", disk);
         attachments.AssertNothingLeft();
     }
 }

@@ -144,6 +144,38 @@ public class NodeTests
         attachments.AssertNothingLeft();
     }
 
+    [Fact]
+    public void Root_can_use_a_users_file_when_the_user_lets_it_and_hears_how_otherwise()
+    {
+        using var attachments = new Attachments();
+        var scratch = attachments.Scratch;
+        Tool.Find("fusermount3");
+        var home = Directory.CreateDirectory(scratch["home"]).FullName;
+        File.SetUnixFileMode(scratch.Directory, (UnixFileMode)0b111_101_101);
+        File.Copy(Cli.Binary, scratch["lincow"]);
+        Tool.Ok("chown", "65534:65534", home);
+        File.WriteAllText(scratch["fuse.conf"], "user_allow_other\n");
+        File.WriteAllText(scratch["job"], $$"""
+            mknod -m 666 {{scratch["fuse"]}} c 10 229
+            mount --bind {{scratch["fuse"]}} /dev/fuse
+            mount --bind {{scratch["fuse.conf"]}} /etc/fuse.conf
+            cd {{home}}
+            user="setpriv --reuid=65534 --regid=65534 --clear-groups"
+            trap '$user $LINCOW detach --quiet o.cow || :' EXIT
+            $user $LINCOW create o.cow --origin zero:1M --quiet
+            file=$($user $LINCOW attach o.cow)
+            if head -c 1 $file 2>/dev/null; then echo "root can read it without being let"; exit 1; fi
+            $user $LINCOW detach o.cow --quiet
+            file=$($user $LINCOW attach o.cow --allow-root)
+            head -c 1M $file | cmp - <(head -c 1M /dev/zero)
+            if setpriv --reuid=65533 --regid=65533 --clear-groups head -c 1 $file 2>/dev/null; then echo "others can, too"; exit 1; fi
+            """);
+        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "bash", "-ec", $". {scratch["job"]}"],
+            new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });
+        Assert.True(result.ExitCode == 0, result.ToString());
+        Assert.Equal(1, result.Errors.Split("with --allow-root root can, too").Length - 1);
+    }
+
     private static byte[] CommandLine(int process) =>
         File.ReadAllBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/{process}/cmdline"));
 }

@@ -49,7 +49,8 @@ internal readonly record struct OriginIdentity(OriginKind Kind, long SizeBytes, 
         var isFile = facts.Kind == BlobKind.File;
         var (hash, samples) = await HashSamplesAsync(blob, facts.SizeBytes, stop).ConfigureAwait(false);
         return new OriginIdentity(isFile ? OriginKind.File : OriginKind.BlockDevice, facts.SizeBytes, isFile ? facts.ModifiedSeconds : 0,
-            isFile ? facts.ModifiedNanoseconds : 0, hash) { Samples = samples, IsTimeless = isFile && facts.IsTimeless };
+            isFile ? facts.ModifiedNanoseconds : 0, hash)
+        { Samples = samples, IsTimeless = isFile && facts.IsTimeless };
     }
 
     /// <summary>As <see cref="OfAsync"/>, for callers with a thread to spare.</summary>

@@ -63,7 +63,8 @@ internal static class AttachCommand
             // The initial RAM disk's daemons are those of the root file system.
             if (result.GetValue(survive) || File.Exists("/etc/initrd-release"))
                 LinuxProcess.TryMarkAsRootStorage();
-            var shape = new AttachedShape(result.GetValue(name), result.GetValue(partitions), result.GetValue(allowRoot));
+            var shape = new AttachedShape(result.GetValue(name), result.GetValue(partitions) ? PartitionScan.Wanted : PartitionScan.None,
+                result.GetValue(allowRoot));
             Serve(session, result.GetValue(via)!, shape, common.StopPatience(result),
                 new Manner(result.GetValue(detached), result.GetValue(quiet), result.GetValue(json)));
             return 0;

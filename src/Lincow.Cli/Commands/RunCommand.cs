@@ -125,7 +125,8 @@ internal static class RunCommand
         try
         {
             var reasons = new List<string>();
-            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, reasons), reasons, new AttachedShape(ScanPartitions: true));
+            var shape = new AttachedShape(Scan: PartitionScan.IfAny);
+            return AttachedDevice.Attach(host, export, AttachWays.Choose(via, reasons), reasons, shape);
         }
         catch (LincowException) when (via == AttachWays.Automatic)
         {

@@ -49,7 +49,7 @@ internal abstract class DriverAttachment(AttachTarget target) : IAttachment
                 _link ??= DeviceLink.Make(target.Name, Device!);
                 target.Note(export => export with { Link = _link });
             }
-            if (target.ScanPartitions || !LooksForPartitions)
+            if (target.Scan != PartitionScan.None || !LooksForPartitions)
                 Partitions.Complete(Device!, target);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -119,10 +119,10 @@ internal sealed class FuseAttachment(AttachTarget target) : IAttachment
         target.Loop.Post(() => server.Start(_server.Ended));
         if (LoopBlockDevice.WhyNot() is not null)
             return;
-        Device = LoopBlockDevice.Attach(_file!, target.Device.SectorBytes, target.Device.IsReadOnly, target.ScanPartitions);
+        Device = LoopBlockDevice.Attach(_file!, target.Device.SectorBytes, target.Device.IsReadOnly, target.Scan != PartitionScan.None);
         _link = DeviceLink.Make(name, Device);
         target.Note(export => export with { Device = Device, Link = _link });
-        if (target.ScanPartitions)
+        if (target.Scan != PartitionScan.None)
             Partitions.Complete(Device, target);
     }
 

@@ -4,19 +4,31 @@ using Lincow.Serving.Control;
 
 namespace Lincow.Serving.Attach;
 
+/// <summary>Whether partitions in a device become devices too.</summary>
+internal enum PartitionScan
+{
+    None,
+
+    /// <summary>Those that there are.</summary>
+    IfAny,
+
+    /// <summary>Somebody asked for them, and is told when there are none.</summary>
+    Wanted,
+}
+
 /// <summary>A device that is to be attached.</summary>
 /// <param name="Loop">The loop that owns it. What a way calls on it runs there; everything else runs on the caller's thread.</param>
 /// <param name="Device">The device.</param>
 /// <param name="Name">For the file and the link; a file name without ending.</param>
 /// <param name="Source">What it is made of, for mount tables: a path.</param>
 /// <param name="CanResume">Whether another server can go on with it, should this one die: not if its content dies too.</param>
-/// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
+/// <param name="Scan">Whether partitions in it become devices too.</param>
 /// <param name="AllowRoot">Whether a user's file is there for root, too.</param>
 /// <param name="Note">Writes down what has been, or is about to be, made: before it is made, so that somebody can clean up after a
 /// crash.</param>
 /// <param name="Log">Takes sentences for people.</param>
 /// <param name="Ended">Called, from any thread, when the attachment has come to its end by itself.</param>
-internal sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, bool ScanPartitions,
+internal sealed record AttachTarget(IoLoop Loop, BlockDevice Device, string Name, string Source, bool CanResume, PartitionScan Scan,
     bool AllowRoot, Action<Func<ExportRecord, ExportRecord>> Note, Action<string> Log, Action Ended);
 
 /// <summary>A way to give this machine a device whose content lincow serves. One file a way.</summary>

@@ -34,7 +34,7 @@ internal static class Partitions
         var table = new PartitionTable(target.Device.SizeBytes, target.Device.SectorBytes, (byteOffset, byteLength) =>
             new DeviceRead(target).Read(byteOffset, byteLength));
         var partitions = table.Read();
-        if (partitions.Count == 0 && target.ScanPartitions)
+        if (partitions.Count == 0 && target.Scan == PartitionScan.Wanted)
             target.Log($"{device}: has no partition table");
         foreach (var partition in partitions)
             DevicePartitions.Add(block, partition.Number, partition.ByteOffset, partition.ByteLength);

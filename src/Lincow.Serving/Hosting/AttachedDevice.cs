@@ -70,7 +70,7 @@ internal sealed class AttachedDevice
         host.OnDetach = (waitSeconds, reply) => attached._events.Add(new EndRequest(waitSeconds, reply));
         var source = export.Overlay is { } overlay ? LinuxPath.Full(overlay) : OriginReference.Parse(export.Origin!).Place;
         var target = new AttachTarget(export.Loop, export.Device, AttachName.Of(shape.Name ?? export.Name), source,
-            export.Overlay is not null, shape.ScanPartitions, shape.AllowRoot, change => host.NoteAttachment(export, change),
+            export.Overlay is not null, shape.Scan, shape.AllowRoot, change => host.NoteAttachment(export, change),
             host.Options.Log, attached.End);
         try
         {
@@ -235,6 +235,6 @@ internal sealed class AttachedDevice
 
 /// <summary>What an attached device shall be like.</summary>
 /// <param name="Name">The name of the link or file; null for the export's.</param>
-/// <param name="ScanPartitions">Whether partitions in it become devices too.</param>
+/// <param name="Scan">Whether partitions in it become devices too.</param>
 /// <param name="AllowRoot">Whether a user's file is there for root, too.</param>
-internal sealed record AttachedShape(string? Name = null, bool ScanPartitions = false, bool AllowRoot = false);
+internal sealed record AttachedShape(string? Name = null, PartitionScan Scan = PartitionScan.None, bool AllowRoot = false);

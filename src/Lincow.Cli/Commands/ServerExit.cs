@@ -1,4 +1,5 @@
 using Lincow.Cli.Output;
+using Lincow.Linux;
 using Lincow.Serving.Control;
 
 namespace Lincow.Cli.Commands;
@@ -35,7 +36,9 @@ internal static class ServerExit
     private static bool IsGone(ServingRecord server, TimeSpan patience)
     {
         var end = DateTime.UtcNow + patience;
-        while (RunDirectory.IsAlive(server))
+        // Its lock goes a moment before the process does.
+        while (RunDirectory.IsAlive(server)
+            || (server.IsOfThisNamespace && LinuxProcess.StartTime(server.Pid) == server.StartTime))
         {
             if (DateTime.UtcNow > end)
                 return false;

@@ -94,9 +94,10 @@ public class SharingTests
     public void An_overlay_that_serves_as_origin_can_not_be_written()
     {
         using var scratch = new Scratch();
-        // The data of a separate-map overlay is a raw image, so it can lie below another overlay.
+        // The data of a separate-map overlay is a raw image once all is copied, so whoever says so can lay it below another overlay.
         Cli.Ok("create", scratch["a.img"], "--origin", "zero:1M", "--map", scratch["a.map"]);
-        Cli.Ok("create", scratch["b.cow"], "--origin", scratch["a.img"]);
+        Assert.Contains("raw:" + scratch["a.img"], Cli.Fails("create", scratch["b.cow"], "--origin", scratch["a.img"]));
+        Cli.Ok("create", scratch["b.cow"], "--origin", "raw:" + scratch["a.img"]);
         using var upper = LincowServer.Start(scratch, scratch["b.cow"]);
         Assert.Contains(scratch["a.img"], Cli.Fails("serve", scratch["a.img"], "--nbd", "unix:" + scratch.NewSocket()));
         upper.Stop();

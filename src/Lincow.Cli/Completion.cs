@@ -145,9 +145,9 @@ internal static class Completion
 
     private static IEnumerable<string> Offer(IEnumerable<(string Word, string Meaning)> words, string current)
     {
-        var lines = words.Where(word => word.Word.StartsWith(current, StringComparison.Ordinal))
-            .OrderBy(word => word.Word, StringComparer.Ordinal)
-            .Select(word => $"{word.Word}\t{FirstSentence(word.Meaning)}").Distinct().ToList();
+        var fitting = words.Where(word => word.Word.StartsWith(current, StringComparison.Ordinal)).ToList();
+        fitting.Sort((left, right) => string.CompareOrdinal(left.Word, right.Word));
+        var lines = fitting.Select(word => $"{word.Word}\t{FirstSentence(word.Meaning)}").Distinct().ToList();
         return lines.Count > 0 ? lines.Append(Words) : [Nothing];
     }
 

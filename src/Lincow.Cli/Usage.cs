@@ -100,11 +100,16 @@ internal static class Usage
 
     private static string DidYouMean(string word, IEnumerable<string> known)
     {
-        var nearest = known.Select(name => (Name: name, Distance: Distance(word, name)))
-            .Where(other => other.Distance <= Math.Max(1, Math.Min(word.Length, other.Name.Length) / 3)
-                || (word.Length > 3 && other.Name.StartsWith(word, StringComparison.Ordinal)))
-            .OrderBy(other => other.Distance).Take(1).Select(other => other.Name).ToList();
-        return nearest.Count == 0 ? "" : $"; did you mean '{nearest[0]}'?";
+        var (nearest, least) = ("", int.MaxValue);
+        foreach (var name in known)
+        {
+            var distance = Distance(word, name);
+            var isNear = distance <= Math.Max(1, Math.Min(word.Length, name.Length) / 3)
+                || (word.Length > 3 && name.StartsWith(word, StringComparison.Ordinal));
+            if (isNear && distance < least)
+                (nearest, least) = (name, distance);
+        }
+        return nearest.Length == 0 ? "" : $"; did you mean '{nearest}'?";
     }
 
     /// <summary>

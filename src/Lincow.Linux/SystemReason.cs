@@ -1,5 +1,4 @@
 using System.Net.Sockets;
-using System.Text.RegularExpressions;
 
 namespace Lincow.Linux;
 
@@ -7,7 +6,7 @@ namespace Lincow.Linux;
 /// Why something of .NET's failed, in the system's words: "Permission denied", as every other program on this machine says it, instead of
 /// "Access to the path '...' is denied."
 /// </summary>
-internal static partial class SystemReason
+internal static class SystemReason
 {
     /// <summary>The system's sentence for the error number; .NET's, if there is none.</summary>
     public static string Of(Exception exception) => NumberOf(exception) is { } errno ? Errno.Describe(errno) : exception.Message;
@@ -37,10 +36,11 @@ internal static partial class SystemReason
     private static bool IsOfTheResolver(Exception exception) =>
         exception is SocketException { SocketErrorCode: SocketError.HostNotFound or SocketError.TryAgain or SocketError.NoData };
 
-    private static string? PathIn(Exception exception) =>
-        exception is FileNotFoundException { FileName: { Length: > 0 } name } ? name
-        : Quoted().Match(exception.Message) is { Success: true } match ? match.Groups[1].Value : null;
-
-    [GeneratedRegex("'(.+)'", RegexOptions.Singleline)]
-    private static partial Regex Quoted();
+    private static string? PathIn(Exception exception)
+    {
+        if (exception is FileNotFoundException { FileName: { Length: > 0 } name })
+            return name;
+        var (from, to) = (exception.Message.IndexOf('\''), exception.Message.LastIndexOf('\''));
+        return from >= 0 && to > from + 1 ? exception.Message[(from + 1)..to] : null;
+    }
 }

@@ -20,7 +20,7 @@ internal static class OverlayListing
     /// <param name="unreadable">Told of each file that can't be read, and why.</param>
     public static List<ListedOverlay> Read(string directory, bool recursive, Action<string> unreadable)
     {
-        var found = new SortedDictionary<string, ListedOverlay>(StringComparer.Ordinal);
+        var found = new Dictionary<string, ListedOverlay>();
         foreach (var file in Files(directory, recursive))
         {
             try
@@ -33,7 +33,9 @@ internal static class OverlayListing
                 unreadable(SystemReason.WithPath(e));
             }
         }
-        return [.. found.Values];
+        List<ListedOverlay> result = [.. found.Select(overlay => overlay.Value)];
+        result.Sort((left, right) => string.CompareOrdinal(left.Path, right.Path));
+        return result;
     }
 
     private static List<string> Files(string directory, bool recursive)

@@ -19,11 +19,11 @@ internal static class OriginUse
         if (origin.File is not { } file)
             return;
         var writers = FileWriters.Of(file);
-        var mounts = string.Join(", ", writers.Mounts.Order(StringComparer.Ordinal));
+        var mounts = Join(writers.Mounts);
         // mutation: mounted-origin-taken
         if (mounts.Length > 0 && !accept)
             throw new LincowException(OriginErrors.Mounted(file.Path, mounts));
-        var others = string.Join(", ", writers.Processes.Concat(writers.Loops).Order(StringComparer.Ordinal));
+        var others = Join(writers.Processes.Concat(writers.Loops));
         if (mounts.Length + others.Length > 0)
             warn?.Invoke(mounts.Length > 0 ? OriginErrors.Mounted(file.Path, mounts) : OriginErrors.OpenForWriting(file.Path, others));
     }
@@ -34,5 +34,12 @@ internal static class OriginUse
         // mutation: overlay-within-its-origin
         if (overlay.Kind == FileKind.Regular && origin.File is { } file && FileWriters.Of(file).IsUnder(overlay.Device))
             throw new LincowException(OriginErrors.Contains(file.Path, path));
+    }
+
+    private static string Join(IEnumerable<string> names)
+    {
+        var sorted = names.ToArray();
+        Array.Sort(sorted, string.CompareOrdinal);
+        return string.Join(", ", sorted);
     }
 }

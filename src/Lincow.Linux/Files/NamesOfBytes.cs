@@ -50,7 +50,7 @@ internal static unsafe class NamesOfBytes
             if (WrongVariable(name) is not null)
                 names.Add(name);
         }
-        names.Sort(StringComparer.Ordinal);
+        names.Sort(string.CompareOrdinal);
         return names;
     }
 

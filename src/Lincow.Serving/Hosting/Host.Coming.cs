@@ -56,7 +56,6 @@ public sealed partial class Host
     {
         var count = wanted.Count + (live is null ? 0 : 1);
         var places = openings.SelectMany(opening => opening.Places.Split(' ')).Distinct().ToArray();
-        // Not LINQ's Order nor an IComparer: they bring a comparer for every type of a list into the program, and each start pays for them.
         Array.Sort(places, string.CompareOrdinal);
         var thread = _pool.Take(string.Join(' ', places), count);
         var exports = new List<Export>();

@@ -6,7 +6,7 @@ using Lincow.Linux;
 
 Terminal.Begin();
 
-using var longFiles = Signals.HaveLongFilesFail();
+Signals.HaveLongFilesFail();
 
 // Everything behind "--" belongs to the command that `lincow run` runs, options included.
 var separator = Array.IndexOf(args, "--");

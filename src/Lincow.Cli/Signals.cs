@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Lincow.Linux;
 
 namespace Lincow.Cli;
 
@@ -22,9 +23,9 @@ internal static class Signals
     /// Such a write fails with EFBIG, and whoever made it says so, instead of the end of the process without a word. For every command,
     /// for all of its life.
     /// </summary>
-    public static IDisposable HaveLongFilesFail() =>
+    public static void HaveLongFilesFail() =>
         // mutation: long-file-kills
-        PosixSignalRegistration.Create((PosixSignal)FileTooLong, context => context.Cancel = true);
+        LinuxProcess.Disregard(FileTooLong);
 
     /// <summary>
     /// From here to Dispose: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is gone) call back, on a thread of the runtime's.
@@ -73,7 +74,7 @@ internal static class Signals
         }
     }
 
-    /// <summary>What is meaningless does nothing, until Dispose; the others are added.</summary>
+    /// <summary>What is meaningless does nothing from here on; the others are added, until Dispose.</summary>
     private sealed class Registrations : IDisposable
     {
         private readonly List<PosixSignalRegistration> _all = [];
@@ -81,7 +82,7 @@ internal static class Signals
         public Registrations()
         {
             foreach (var number in Meaningless)
-                Add((PosixSignal)number, null);
+                LinuxProcess.Disregard(number);
         }
 
         public void Add(PosixSignal signal, Action? action) => _all.Add(PosixSignalRegistration.Create(signal, context =>

@@ -1,11 +1,12 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 
 namespace Lincow.Linux;
 
 /// <summary>What .NET's own Process can't do: signals, start times, the way a process runs in the background.</summary>
 internal static class LinuxProcess
 {
-    private const int SigTerm = 15;
+    private const int SigTerm = 15, RestartCalls = 0x10000000;
 
     private const int DescriptorLimit = 7;
 
@@ -37,6 +38,17 @@ internal static class LinuxProcess
         return user;
 
         static uint Number(string field) => uint.Parse(field, CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>
+    /// A signal does nothing from here on. Its handler is a function of the C library that changes nothing: unlike a registration of .NET's
+    /// it takes no thread, and unlike SIG_IGN it isn't inherited by what is started.
+    /// </summary>
+    public static unsafe void Disregard(int signal)
+    {
+        var nothing = NativeLibrary.GetExport(NativeLibrary.GetMainProgramHandle(), "abs");
+        var action = new SignalAction { Handler = nothing, Flags = RestartCalls };
+        _ = Libc.sigaction(signal, &action, null);
     }
 
     /// <summary>

@@ -9,6 +9,9 @@ namespace Lincow.Cli;
 /// </summary>
 internal static class Printable
 {
+    /// <summary>A line for people on standard output.</summary>
+    public static void Line(string text) => Console.Out.WriteLine(Text(text));
+
     /// <summary>The text with control, format and line-separating characters as \xNN or \uNNNN.</summary>
     public static string Text(string text)
     {

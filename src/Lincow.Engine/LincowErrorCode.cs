@@ -172,7 +172,6 @@ public enum LincowErrorCode
     ExportAttached = 410,
     /// <summary>A device of the overlay waits for its server, which died.</summary>
     DeviceWaits = 411,
-
     /// <summary>A device that is to go doesn't, because its requests, or the kernel's, stand still.</summary>
     DeviceStandsStill = 412,
     /// <summary>An origin is mounted for writing, so it changes.</summary>
@@ -203,7 +202,6 @@ public enum LincowErrorCode
     MapOfUntagged = 508,
     /// <summary>A map belongs to another data file.</summary>
     MapWrong = 509,
-
     /// <summary>The way to an origin that an overlay names relative to itself leads over a symbolic link.</summary>
     OriginRelativeLink = 510,
 
@@ -250,7 +248,6 @@ public enum LincowErrorCode
     WaitingDeviceDiffers = 708,
     /// <summary>What is served isn't attached to this machine, so it can't be detached.</summary>
     NotAttached = 709,
-
     /// <summary>Who serves it serves it for something of its own, and doesn't stop when others ask.</summary>
     StopRefused = 712,
 
@@ -353,7 +350,6 @@ public enum LincowErrorCode
     CertificateUnusable = 932,
     /// <summary>A program that is needed failed.</summary>
     ProgramFailed = 933,
-
     /// <summary>No key can be kept that shows whose overlays are, so their paths won't be followed.</summary>
     KeyUnkept = 934,
     /// <summary>A part of an origin by which it is recognised can't be read.</summary>

@@ -65,19 +65,17 @@ internal static class ListCommand
         var used = report.AllocatedBytes is { } bytes ? $", {SizeText.Format(bytes)} used" : "";
         var origin = report.Origin is not { } below ? "" : below.Uri.Length == 0 ? " over an origin that isn't known"
             : $" over {below.Uri}";
-        Line($"{report.Path}: {(report.Size is { } size ? SizeText.Format(size) + origin + used : report.Kind)}");
+        Printable.Line($"{report.Path}: {(report.Size is { } size ? SizeText.Format(size) + origin + used : report.Kind)}");
         if (report.Map is { } map)
-            Line($"  map {map}");
+            Printable.Line($"  map {map}");
         if (report.Problem is { } problem)
-            Line($"  {(report.Orphan ? "ORPHAN" : "PROBLEM")}: {problem}");
+            Printable.Line($"  {(report.Orphan ? "ORPHAN" : "PROBLEM")}: {problem}");
         foreach (var server in report.ServedBy)
-            Line($"  served by process {server.Pid} (lincow {server.Command}){(server.ReadOnly ? ", read-only" : "")}: "
+            Printable.Line($"  served by process {server.Pid} (lincow {server.Command}){(server.ReadOnly ? ", read-only" : "")}: "
                 + $"{string.Join(", ", new[] { server.Device, server.File }.OfType<string>().Concat(server.Uris))}");
         if (report.InUseBy is { } user && report.ServedBy.Count == 0)
-            Line($"  in use by {user}");
+            Printable.Line($"  in use by {user}");
     }
-
-    private static void Line(string text) => Console.Out.WriteLine(Printable.Text(text));
 }
 
 /// <summary>What <c>list</c> says of one overlay, or of a part of one whose other half is missing.</summary>

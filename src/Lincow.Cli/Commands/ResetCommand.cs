@@ -82,7 +82,7 @@ internal static class ResetCommand
             if (Servers.FindAt(path).FirstOrDefault(found => found.Server.IsAlive && !found.Export.ReadOnly
                 && found.Export.LiveOrigin is null) is not { } found)
                 throw new CommandException($"{ErrorText.Of(e)}. A server of this user would reset it by itself, but 'lincow status' "
-                    + $"knows of none that writes to it", e);
+                    + "knows of none that writes to it", e);
             new ServedReset(found, force).Run();
             return false;
         }

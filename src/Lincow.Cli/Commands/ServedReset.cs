@@ -66,7 +66,7 @@ internal sealed class ServedReset(FoundExport found, bool force)
                 throw new CommandException(ReplyText.Of(reply)!);
             if (Environment.TickCount64 >= end)
                 throw new CommandException($"{Describe(reply.Holder)}. End that first, then reset; or add --force, and what it "
-                    + $"remembers is from before the reset");
+                    + "remembers is from before the reset");
             Thread.Sleep(LookAgainMilliseconds);
         }
     }

@@ -91,57 +91,57 @@ internal static class StatusCommand
                 : string.Create(CultureInfo.InvariantCulture,
                     $"cow {info.Chunks.Data * (info.ChunkSize / 512)}/{info.Size / 512} {(info.MapOffset + info.MapBytes) / 512}")
             : "cow Unknown";
-        Line(string.Create(CultureInfo.InvariantCulture, $"0 {report.Size / 512} {words}"));
+        Printable.Line(string.Create(CultureInfo.InvariantCulture, $"0 {report.Size / 512} {words}"));
     }
 
     private static void Print(StatusReport report)
     {
-        Line($"{report.Name}: "
+        Printable.Line($"{report.Name}: "
             + $"{report.Overlay ?? (report.LiveOrigin is { } live ? "live origin " + live : "transient over " + report.Origin)}, "
                 + $"{SizeText.Format(report.Size)}{(report.ReadOnly ? ", read-only" : "")}");
         if (report.Stale)
-            Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left behind");
+            Printable.Line($"  stale: process {report.Pid} ({report.Command}) is gone; 'lincow detach --stale' takes away what it left "
+                + "behind");
         else
-            Line(string.Create(CultureInfo.InvariantCulture,
+            Printable.Line(string.Create(CultureInfo.InvariantCulture,
                 $"  by process {report.Pid}{(report.PidNamespace is { } other ? $" of another pid namespace, {other}" : "")} "
                     + $"(lincow {report.Command}) since {report.Since:yyyy-MM-dd HH:mm:ss}"));
         if (report.Device is not null || report.File is not null)
-            Line($"  attached via {report.Via} as {string.Join(", ", new[] { report.Device, report.Link, report.File }.OfType<string>())}");
+            Printable.Line($"  attached via {report.Via} as "
+                + string.Join(", ", new[] { report.Device, report.Link, report.File }.OfType<string>()));
         foreach (var uri in report.Uris)
-            Line("  " + uri);
+            Printable.Line("  " + uri);
         if (report.Counters is { } counters)
         {
-            Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads "
+            Printable.Line($"  {counters.Requests} requests, {counters.InFlight} in flight: {counters.Reads} reads "
                 + $"({SizeText.Format(counters.BytesRead)}), {counters.Writes} writes ({SizeText.Format(counters.BytesWritten)}), "
                 + $"{counters.Discards} discards ({SizeText.Format(counters.BytesDiscarded)}), {counters.Flushes} flushes in "
                     + $"{counters.Rounds} rounds");
             PrintTrouble(counters);
             if (counters.DmStatus is { } dm)
-                Line($"  dm status {dm}{(counters.AreaCache is { } cache ? "; " + Describe(cache) : "")}");
+                Printable.Line($"  dm status {dm}{(counters.AreaCache is { } cache ? "; " + Describe(cache) : "")}");
             if (counters.FailedBecause is { } reason)
-                Line($"  FAILED: {reason}");
+                Printable.Line($"  FAILED: {reason}");
         }
         else if (!report.Stale)
         {
-            Line("  it doesn't answer");
+            Printable.Line("  it doesn't answer");
         }
     }
 
     private static void PrintTrouble(ExportCounters counters)
     {
         if (counters.ReadErrors + counters.WriteErrors + counters.FlushErrors > 0)
-            Line($"  ERRORS: {counters.ReadErrors} reads, {counters.WriteErrors} writes and {counters.FlushErrors} flushes failed"
+            Printable.Line($"  ERRORS: {counters.ReadErrors} reads, {counters.WriteErrors} writes and {counters.FlushErrors} flushes failed"
                 + (counters.RefusedForRoom > 0 ? $", {counters.RefusedForRoom} of them for want of room" : ""));
         if (counters.FullSince is { } since)
-            Line(string.Create(CultureInfo.InvariantCulture, $"  FULL: the file system below has had no room since "
+            Printable.Line(string.Create(CultureInfo.InvariantCulture, $"  FULL: the file system below has had no room since "
                 + $"{since:yyyy-MM-dd HH:mm:ss}; {counters.WaitingForRoom} writes wait for some"));
     }
 
     private static string Describe(AreaCacheCounters cache) => string.Create(CultureInfo.InvariantCulture,
         $"area cache of {cache.Areas}: {cache.Hits} hits, {cache.Misses} misses "
             + $"({100.0 * cache.Hits / Math.Max(1, cache.Hits + cache.Misses):0.0} %)");
-
-    private static void Line(string text) => Console.Out.WriteLine(Printable.Text(text));
 }
 
 /// <summary>

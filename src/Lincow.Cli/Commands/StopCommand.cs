@@ -94,7 +94,7 @@ internal static class StopCommand
             }
             stopped.AddRange(of.Select(export => StopReport.Of(export, ended)));
             if (!isSilent)
-                of.ForEach(export => Console.Out.WriteLine(Printable.Text($"stopped {export.Export.Description}")));
+                of.ForEach(export => Printable.Line($"stopped {export.Export.Description}"));
         }
     }
 }

@@ -26,7 +26,7 @@ internal static class ImageWays
             + $"'nbdkit --filter={format} file {file}' serves it without that (nbdfuse shows what it serves as a file)",
         "zstd" or "lz4" or "lzip" or "lzop" or "lzma" => $"'{format} -dc {file} >NEW.img' unpacks it",
         "partclone" => $"'partclone.restore -C -s {file} -O NEW.img' makes a raw image of it",
-        "Partimage" => $"'partimage restore' writes it to a partition",
+        "Partimage" => "'partimage restore' writes it to a partition",
         "ntfsclone" => $"'ntfsclone --restore-image --overwrite NEW.img {file}' makes a raw image of it",
         "WIM" => $"'wimmount {file} DIRECTORY' shows the files in it; there is no disk in it",
         "Android sparse" => $"'simg2img {file} NEW.img' makes a raw image of it",

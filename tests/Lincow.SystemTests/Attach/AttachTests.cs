@@ -265,17 +265,7 @@ public class AttachTests
     {
         using var attachments = new Attachments();
         var scratch = attachments.Scratch;
-        Tool.Find("fusermount3");
-        var home = Directory.CreateDirectory(scratch["home"]).FullName;
-        File.SetUnixFileMode(scratch.Directory, (UnixFileMode)0b111_101_101);
-        File.Copy(Cli.Binary, scratch["lincow"]);
-        Tool.Ok("chown", "65534:65534", home);
-        // A distribution lets everybody open /dev/fuse; where the node is root's alone, one that isn't takes its place for this script.
-        File.WriteAllText(scratch["as-root"], $"""
-            mknod -m 666 {scratch["fuse"]} c 10 229
-            mount --bind {scratch["fuse"]} /dev/fuse
-            exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -ec '. {scratch["as-nobody"]}'
-            """);
+        var home = new UserHome(scratch);
         File.WriteAllText(scratch["as-nobody"], """
             cd
             trap '$LINCOW detach --quiet o.cow || :' EXIT
@@ -292,11 +282,9 @@ public class AttachTests
             $LINCOW detach $file
             ls $LINCOW_RUN_DIR
             grep -F $LINCOW_RUN_DIR/ /proc/self/mountinfo || :
-            """.Replace("cd\n", $"cd {home}\n", StringComparison.Ordinal));
-        var result = Tool.Run("unshare", ["--mount", "--propagation", "private", "sh", "-ec", $". {scratch["as-root"]}"],
-            new() { ["LINCOW_RUN_DIR"] = home + "/run", ["XDG_STATE_HOME"] = home, ["LINCOW"] = scratch["lincow"], ["HOME"] = home });
-        Assert.True(result.ExitCode == 0, result.ToString());
-        Assert.Equal([$"{home}/run/o.img 4194304 65534 600", "100000", "1", "0", $"detached {home}/run/o.img", ""],
+            """.Replace("cd\n", $"cd {home.Path}\n", StringComparison.Ordinal));
+        var result = home.Run($"exec {UserHome.AsUser} sh -ec '. {scratch["as-nobody"]}'");
+        Assert.Equal([$"{home.Path}/run/o.img 4194304 65534 600", "100000", "1", "0", $"detached {home.Path}/run/o.img", ""],
             result.Output.Split('\n').Where(line => !line.Contains(scratch["fuse"], StringComparison.Ordinal)));
     }
 

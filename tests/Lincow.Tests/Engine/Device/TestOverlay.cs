@@ -101,18 +101,7 @@ internal sealed class TestOverlay : TestDevice
         Open();
     }
 
-    public override int Run(TestRequest request)
-    {
-        request.SubmitTo(Device);
-        while (request.Result is null)
-        {
-            if (World.PendingCount == 0)
-                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits for "
-                    + "nothing");
-            World.Turn();
-        }
-        return request.Result.Value;
-    }
+    public override int Run(TestRequest request) => request.RunOn(Device, World);
 
     public override void Dispose() => _buffers.Dispose();
 }
@@ -155,6 +144,19 @@ internal sealed unsafe class TestRequest : BlockRequest, IDisposable
         _isSubmitting = true;
         device.Submit(this);
         _isSubmitting = false;
+    }
+
+    /// <summary>Submits, and lets the world turn until it has ended.</summary>
+    public int RunOn(BlockDevice device, SimulatedWorld world)
+    {
+        SubmitTo(device);
+        while (Result is null)
+        {
+            if (world.PendingCount == 0)
+                throw new InvalidOperationException($"{Operation} at {ByteOffset} of {ByteLength} bytes waits for nothing");
+            world.Turn();
+        }
+        return Result.Value;
     }
 
     protected internal override void OnCompleted(int result)

@@ -111,18 +111,7 @@ internal sealed class TestStack : IDisposable
         return new CowDevice(new LayerStack(new LinearStore(superblock, null, Buffers), data, Over(index)), Buffers, isReadOnly: false);
     }
 
-    public int Run(CowDevice device, TestRequest request)
-    {
-        request.SubmitTo(device);
-        while (request.Result is null)
-        {
-            if (World.PendingCount == 0)
-                throw new InvalidOperationException($"{request.Operation} at {request.ByteOffset} of {request.ByteLength} bytes waits "
-                    + "for nothing");
-            World.Turn();
-        }
-        return request.Result.Value;
-    }
+    public int Run(CowDevice device, TestRequest request) => request.RunOn(device, World);
 
     /// <summary>Reads; fails when that fails.</summary>
     public byte[] Read(CowDevice device, long byteOffset, int byteLength)
